@@ -1,0 +1,24 @@
+//! iCalendar text (RFC 5545): bytes in, bytes out; no I/O, no clock, no async.
+
+/// Why some bytes are not a calendar object resource.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{reason}")]
+pub struct Problem {
+    /// Which precondition of RFC 4791 §5.3.2.1 fails.
+    pub kind: ProblemKind,
+    /// The line in the text, counted from 1, if it is known.
+    pub line: Option<usize>,
+    /// A sentence that a person understands.
+    pub reason: String,
+}
+
+/// The preconditions of RFC 4791 §5.3.2.1 that the text alone can fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// Not iCalendar at all: `valid-calendar-data`.
+    Data,
+    /// iCalendar, but not one calendar object resource (METHOD, several UIDs, mixed types): `valid-calendar-object-resource`.
+    Object,
+    /// A limit of ours: too long, too deep.
+    Limit,
+}

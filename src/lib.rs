@@ -1,0 +1,12 @@
+//! Kalends: a CalDAV server with provider bridging built in.
+//!
+//! A *collection* is a set of *objects* plus a log of *changes*. Everyone who writes goes through one
+//! [`store::Commit`]; everyone who wants to know follows the log with a cursor. Layers, arrows pointing down only:
+//! assembly (`cli`, `config`, `server`) → doors (`dav`, `api`) → followers (`bridge`) → shared (`http`, `auth`) →
+//! rules (`calendar`) → memory (`store`) → text (`ical`, `xml`). The map is `docs/architecture.md`.
+
+pub mod calendar;
+pub mod http;
+pub mod ical;
+pub mod store;
+pub mod xml;

@@ -1,0 +1,11 @@
+//! XML in and out, with namespaces resolved.
+//!
+//! Owns: names, the bounded reader, the writer. Does not own: what any element means.
+
+mod name;
+mod read;
+mod write;
+
+pub use name::{APPLE, CALDAV, CALENDARSERVER, DAV, Name, apple, caldav, calendarserver, dav};
+pub use read::{Attribute, Element, Limits, Node, XmlError, parse};
+pub use write::Writer;
