@@ -109,7 +109,7 @@ impl From<CommitError> for Error {
                 Rejected::Etag(_) | Rejected::Present | Rejected::Rev(_) | Rejected::Record(_) => {
                     Refusal::Stale
                 }
-                Rejected::Missing => Refusal::Stale,
+                Rejected::Missing | Rejected::CollectionChanged => Refusal::Stale,
                 Rejected::UidTaken(name) => Refusal::UidTaken(name),
                 Rejected::NoCollection => Refusal::NoParent,
                 Rejected::ChildExists => Refusal::Exists,

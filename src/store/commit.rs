@@ -22,6 +22,8 @@ pub enum Expect {
     Rev(CollectionId, Rev),
     /// The collection is still there.
     Collection(CollectionId),
+    /// The collection's record is still exactly this one (its log may have grown).
+    CollectionIs(Box<Collection>),
     /// No child collection of the parent has this name.
     NoChild(CollectionId, Name),
     /// The record has exactly these bytes, or is absent.
@@ -135,6 +137,8 @@ pub enum Rejected {
     Rev(Rev),
     /// The collection is gone.
     NoCollection,
+    /// The collection's record has changed.
+    CollectionChanged,
     /// A child collection has this name.
     ChildExists,
     /// The record is not as expected.

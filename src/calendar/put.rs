@@ -1,0 +1,320 @@
+//! The one way an object enters or leaves: check → limits → UID → commit.
+//!
+//! Owns: RFC 4791 §5.3.2 for every door and for the bridge. Does not own: reading requests, naming statuses.
+
+use bytes::Bytes;
+
+use super::access::Writable;
+use super::properties::{encode_properties, object_properties_key};
+use super::{Error, Refusal, Session};
+use crate::ical;
+use crate::store::{
+    Commit, CommitError, Etag, Expect, Index, Key, Kind, Meta, Name, Op, Properties, Rejected, Rev, Span,
+};
+
+/// How often a write is tried again from fresh facts when a rival was faster.
+pub(super) const ATTEMPTS: usize = 8;
+
+/// A condition on the object as it is stored, read from a request.
+type Check<'a> = Box<dyn Fn(Option<&Meta>) -> Result<(), Refusal> + Send + Sync + 'a>;
+
+/// Under which conditions a write may happen. They hold in the very transaction that writes: what the check saw is
+/// pinned by its etag, and a rival's write in between leads to another look.
+#[derive(Default)]
+pub struct When<'a> {
+    check: Option<Check<'a>>,
+    expects: Vec<Expect>,
+}
+
+impl<'a> When<'a> {
+    /// Returns no condition.
+    pub fn always() -> When<'a> {
+        When::default()
+    }
+
+    /// Returns a condition on the stored object (nothing: there is none).
+    pub fn holds(check: impl Fn(Option<&Meta>) -> Result<(), Refusal> + Send + Sync + 'a) -> When<'a> {
+        When { check: Some(Box::new(check)), expects: Vec::new() }
+    }
+
+    /// Adds an expectation on other things, such as the record of locks.
+    #[must_use]
+    pub fn and(mut self, expect: Expect) -> When<'a> {
+        self.expects.push(expect);
+        self
+    }
+
+    /// Returns the expectations on other things.
+    pub fn expects(&self) -> &[Expect] {
+        &self.expects
+    }
+
+    pub(super) fn look(&self, meta: Option<&Meta>) -> Result<(), Refusal> {
+        self.check.as_ref().map_or(Ok(()), |check| check(meta))
+    }
+}
+
+impl std::fmt::Debug for When<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("When").field("check", &self.check.is_some()).field("expects", &self.expects).finish()
+    }
+}
+
+/// What is to be stored.
+#[derive(Debug)]
+pub struct Put<'a> {
+    /// Under which name.
+    pub name: &'a Name,
+    /// The bytes; stored as they are.
+    pub bytes: Bytes,
+    /// The media type that the sender gave.
+    pub content_type: Option<&'a str>,
+    /// Under which conditions.
+    pub when: When<'a>,
+    /// Further steps of the same commit, such as the bridge's base record.
+    pub with: Vec<Op>,
+}
+
+impl<'a> Put<'a> {
+    /// Returns a write without conditions.
+    pub fn new(name: &'a Name, bytes: Bytes) -> Put<'a> {
+        Put { name, bytes, content_type: None, when: When::always(), with: Vec::new() }
+    }
+}
+
+/// What has been stored, durably.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// The tag of exactly the bytes that were sent.
+    pub etag: Etag,
+    /// True if there was no object of that name.
+    pub created: bool,
+    /// The collection's new position.
+    pub rev: Rev,
+}
+
+/// Content that has passed the rules of a collection.
+struct Accepted {
+    content_type: String,
+    index: Index,
+}
+
+impl Session {
+    /// Stores an object.
+    ///
+    /// # Errors
+    /// The refusals of RFC 4791 §5.3.2.1, `Stale` if a condition does not hold; when the store fails. Nothing is
+    /// changed then.
+    pub async fn put(&self, at: &Writable, put: Put<'_>) -> Result<Stored, Error> {
+        let accepted = self.accept(at, &put.bytes, put.content_type).await?;
+        for _ in 0..ATTEMPTS {
+            let before = at.meta(put.name.as_str()).await?;
+            put.when.look(before.as_ref())?;
+            same_uid(before.as_ref(), &accepted.index)?;
+            let mut commit = self.commit_on(at, put.name, before.as_ref(), &put.when);
+            if before.is_none() {
+                commit = commit
+                    .expect(Expect::NoChild(at.id(), put.name.clone()))
+                    .expect(Expect::Below(at.id(), self.house.limits.objects));
+            }
+            if let Some(uid) = &accepted.index.uid {
+                commit = commit.expect(Expect::UidFree(at.id(), uid.clone(), put.name.clone()));
+            }
+            commit = commit.op(Op::Put {
+                collection: at.id(),
+                name: put.name.clone(),
+                content_type: accepted.content_type.clone(),
+                bytes: put.bytes.clone(),
+                index: accepted.index.clone(),
+            });
+            commit = touch_home(commit, at);
+            commit.ops.extend(put.with.iter().cloned());
+            match self.house.store.commit(commit).await {
+                Ok(done) => {
+                    return Ok(Stored {
+                        etag: Etag::of(&put.bytes),
+                        created: before.is_none(),
+                        rev: done.rev(at.id()).unwrap_or_default(),
+                    });
+                }
+                Err(error) => self.again(error)?,
+            }
+        }
+        Err(Refusal::Stale.into())
+    }
+
+    /// Removes an object.
+    ///
+    /// # Errors
+    /// `Missing` if there is none, `Stale` if a condition does not hold; when the store fails.
+    pub async fn delete(
+        &self,
+        at: &Writable,
+        name: &Name,
+        when: &When<'_>,
+        with: Vec<Op>,
+    ) -> Result<Rev, Error> {
+        for _ in 0..ATTEMPTS {
+            let before = at.meta(name.as_str()).await?;
+            if before.is_none() {
+                return Err(Refusal::Missing.into());
+            }
+            when.look(before.as_ref())?;
+            let commit = self
+                .commit_on(at, name, before.as_ref(), when)
+                .op(Op::Delete { collection: at.id(), name: name.clone() });
+            let mut commit = touch_home(commit, at);
+            commit.ops.extend(with.iter().cloned());
+            match self.house.store.commit(commit).await {
+                Ok(done) => return Ok(done.rev(at.id()).unwrap_or_default()),
+                Err(error) => self.again(error)?,
+            }
+        }
+        Err(Refusal::Stale.into())
+    }
+
+    /// Stores the properties that a client sets on an object; the object's bytes and etag stay.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such object; when the store fails.
+    pub async fn set_object_properties(
+        &self,
+        at: &Writable,
+        name: &Name,
+        when: &When<'_>,
+        properties: &Properties,
+    ) -> Result<(), Error> {
+        for _ in 0..ATTEMPTS {
+            let before = at.meta(name.as_str()).await?;
+            if before.is_none() {
+                return Err(Refusal::Missing.into());
+            }
+            when.look(before.as_ref())?;
+            let key = object_properties_key(at.id(), name.as_str());
+            let op = if properties.0.is_empty() {
+                Op::DeleteRecord(key)
+            } else {
+                Op::PutRecord(key, encode_properties(properties))
+            };
+            let commit = self
+                .commit_on(at, name, before.as_ref(), when)
+                .op(op)
+                .op(Op::Touch { collection: at.id(), name: Some(name.clone()) });
+            match self.house.store.commit(touch_home(commit, at)).await {
+                Ok(_) => return Ok(()),
+                Err(error) => self.again(error)?,
+            }
+        }
+        Err(Refusal::Stale.into())
+    }
+
+    /// Begins a commit that holds only while the object is what was seen.
+    pub(super) fn commit_on(
+        &self,
+        at: &Writable,
+        name: &Name,
+        seen: Option<&Meta>,
+        when: &When<'_>,
+    ) -> Commit {
+        let pin = match seen {
+            Some(meta) => Expect::Etag(at.id(), name.clone(), meta.etag.clone()),
+            None => Expect::Absent(at.id(), name.clone()),
+        };
+        let mut commit = Commit::new(self.origin.clone(), self.house.clock.now())
+            .expect(Expect::Collection(at.id()))
+            .expect(pin);
+        commit.expects.extend(when.expects.iter().cloned());
+        commit
+    }
+
+    /// Returns if another look may help, else the error.
+    pub(super) fn again(&self, error: CommitError) -> Result<(), Error> {
+        match error {
+            CommitError::Rejected(Rejected::Etag(_) | Rejected::Present | Rejected::Missing) => Ok(()),
+            CommitError::Rejected(Rejected::Full) => {
+                Err(Refusal::CollectionFull(self.house.limits.objects).into())
+            }
+            error => Err(error.into()),
+        }
+    }
+
+    /// Decides whether the collection takes this content, and what is to be remembered of it.
+    async fn accept(&self, at: &Writable, bytes: &Bytes, sent: Option<&str>) -> Result<Accepted, Error> {
+        let size = bytes.len() as u64;
+        match at.collection().kind {
+            Kind::Home => Err(Refusal::NotHere("a calendar home holds calendars only").into()),
+            Kind::Files => {
+                let limits = &self.house.limits;
+                if size > limits.file_size {
+                    return Err(Refusal::TooLarge(limits.file_size).into());
+                }
+                if self.used().await?.saturating_add(size) > limits.quota {
+                    return Err(Refusal::QuotaExceeded(limits.quota).into());
+                }
+                let content_type = sent.unwrap_or("application/octet-stream").to_owned();
+                Ok(Accepted { content_type, index: Index::default() })
+            }
+            Kind::Calendar => {
+                if size > self.house.limits.object_size {
+                    return Err(Refusal::TooLarge(self.house.limits.object_size).into());
+                }
+                if let Some(sent) = sent.filter(|sent| !is_calendar(sent)) {
+                    return Err(Refusal::WrongMediaType(sent.to_owned()).into());
+                }
+                Ok(accept_calendar(&at.collection().components, bytes.clone())?)
+            }
+        }
+    }
+}
+
+/// Returns what the store is to know of a calendar object resource; also used to verify a store's index.
+///
+/// # Errors
+/// When the bytes are no calendar object resource.
+pub fn index_of(bytes: Bytes) -> Result<Index, ical::Problem> {
+    let reason = format!("{} bytes: no reader yet", bytes.len());
+    Err(ical::Problem { kind: ical::ProblemKind::Data, line: None, reason })
+}
+
+fn accept_calendar(components: &[String], bytes: Bytes) -> Result<Accepted, Error> {
+    let index = index_of(bytes)?;
+    let taken = components.is_empty() || components.contains(&index.component);
+    if !taken {
+        return Err(Refusal::WrongComponent { sent: index.component, accepted: components.to_vec() }.into());
+    }
+    let content_type =
+        format!("text/calendar; charset=utf-8; component={}", index.component.to_ascii_lowercase());
+    Ok(Accepted { content_type, index })
+}
+
+/// RFC 4791 §5.3.2.1: only `text/calendar` is a supported media type.
+fn is_calendar(content_type: &str) -> bool {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    essence.eq_ignore_ascii_case("text/calendar")
+}
+
+/// RFC 4791 §5.3.2.1 (no-uid-conflict): an object is never overwritten with one of another UID.
+pub(super) fn same_uid(before: Option<&Meta>, index: &Index) -> Result<(), Refusal> {
+    match (before.and_then(|meta| meta.index.uid.as_ref()), &index.uid) {
+        (Some(stored), Some(sent)) if stored != sent => {
+            Err(Refusal::UidChanged { stored: stored.clone(), sent: sent.clone() })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Adds the step that lets clients see at the home that a calendar changed (Q-08: iOS polls the home's ctag).
+pub(super) fn touch_home(commit: Commit, at: &Writable) -> Commit {
+    let collection = at.collection();
+    match collection.kind {
+        Kind::Calendar => {
+            commit.op(Op::Touch { collection: collection.parent, name: Some(collection.name.clone()) })
+        }
+        Kind::Home | Kind::Files => commit,
+    }
+}
+
+/// Returns the record that holds an object's properties, as a step that copies or removes it needs it.
+pub(super) fn properties_key(at: &Writable, name: &Name) -> Key {
+    object_properties_key(at.id(), name.as_str())
+}
