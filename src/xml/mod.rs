@@ -7,5 +7,5 @@ mod read;
 mod write;
 
 pub use name::{APPLE, CALDAV, CALENDARSERVER, DAV, Name, apple, caldav, calendarserver, dav};
-pub use read::{Attribute, Element, Limits, Node, XmlError, parse};
-pub use write::Writer;
+pub use read::{Attribute, Element, Limits, Node, XML, XmlError, parse};
+pub use write::{Mark, Writer};
