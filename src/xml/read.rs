@@ -144,7 +144,9 @@ fn declaration(decl: &BytesDecl<'_>) -> Result<(), XmlError> {
     }
     match decl.encoding() {
         None => Ok(()),
-        Some(Ok(name)) if name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("us-ascii") => Ok(()),
+        Some(Ok(name)) if name.eq_ignore_ascii_case("utf-8") || name.eq_ignore_ascii_case("us-ascii") => {
+            Ok(())
+        }
         Some(Ok(name)) => refuse(format!("The XML is declared as {name}; only UTF-8 is accepted.")),
         Some(Err(_)) => refuse("The XML declaration cannot be read."),
     }
@@ -154,7 +156,9 @@ fn declaration(decl: &BytesDecl<'_>) -> Result<(), XmlError> {
 fn resolve(reference: &BytesRef<'_>) -> Result<char, XmlError> {
     match reference.resolve_char_ref() {
         Ok(Some(c)) if allowed(c) => return Ok(c),
-        Ok(Some(_)) | Err(_) => return refuse("A character reference names no character that XML 1.0 allows."),
+        Ok(Some(_)) | Err(_) => {
+            return refuse("A character reference names no character that XML 1.0 allows.");
+        }
         Ok(None) => {}
     }
     match &**reference {
@@ -371,10 +375,16 @@ mod tests {
     #[test]
     fn what_is_read() {
         check("<a/>", Ok("{}a()"));
-        check("<?xml version='1.0' encoding='UTF-8'?>\n<!-- c --><D:a xmlns:D='DAV:'><D:b/></D:a>\n", Ok("{DAV:}a({DAV:}b())"));
+        check(
+            "<?xml version='1.0' encoding='UTF-8'?>\n<!-- c --><D:a xmlns:D='DAV:'><D:b/></D:a>\n",
+            Ok("{DAV:}a({DAV:}b())"),
+        );
         check("<a xmlns='x'><b xmlns=''/></a>", Ok("{x}a({}b())"));
         check("<a>x&amp;y&#65;<![CDATA[<z>]]></a>", Ok("{}a(\"x&yA<z>\")"));
-        check("<a xml:lang='de' b='&quot;'/>", Ok("{}a@{http://www.w3.org/XML/1998/namespace}lang=de@{}b=\"()"));
+        check(
+            "<a xml:lang='de' b='&quot;'/>",
+            Ok("{}a@{http://www.w3.org/XML/1998/namespace}lang=de@{}b=\"()"),
+        );
         check("<a>1\r\n2&#13;</a>", Ok("{}a(\"1\\n2\\r\")"));
         check("<a xmlns='u&amp;v'/>", Ok("{u&v}a()"));
         check("\u{FEFF}<a/>", Ok("{}a()"));
@@ -412,7 +422,8 @@ mod tests {
         // Q-29
         let mut body = String::from("<C:m xmlns:C='urn:ietf:params:xml:ns:caldav' xmlns:D='DAV:'><D:prop/>");
         for i in 0..10_000 {
-            body += &format!("\n  <D:href>/dav/calendars/a%40example.org/{}/{i}.ics</D:href>", "x".repeat(70));
+            body +=
+                &format!("\n  <D:href>/dav/calendars/a%40example.org/{}/{i}.ics</D:href>", "x".repeat(70));
         }
         body += "</C:m>";
         assert!(body.len() > 1 << 20);
