@@ -67,7 +67,8 @@ fn xml(rest: &str, response: &Response, known: &mut Captures) -> Result<(), Stri
         let tail = tail.trim().to_owned();
         (expr, tail)
     };
-    let document = roxmltree::Document::parse(text(response)?).map_err(|e| format!("the body is not XML: {e}"))?;
+    let document =
+        roxmltree::Document::parse(text(response)?).map_err(|e| format!("the body is not XML: {e}"))?;
     let values = xpath::evaluate(&expr, &document);
     if absent {
         if !tail.is_empty() {
@@ -118,7 +119,8 @@ fn body(rest: &str, response: &Response, sent: &[u8], known: &mut Captures) -> R
     if rest == "is a sentence" {
         let text = text(response)?;
         let plain: String = if text.trim_start().starts_with('<') {
-            let document = roxmltree::Document::parse(text).map_err(|e| format!("the body is not XML: {e}"))?;
+            let document =
+                roxmltree::Document::parse(text).map_err(|e| format!("the body is not XML: {e}"))?;
             document.descendants().filter(|n| n.is_text()).filter_map(|n| n.text()).collect()
         } else {
             text.to_owned()
@@ -129,7 +131,11 @@ fn body(rest: &str, response: &Response, sent: &[u8], known: &mut Captures) -> R
     }
     let text = text(response)?;
     if let Some(what) = rest.strip_prefix("contains ") {
-        return if text.contains(&uses(what, known)) { Ok(()) } else { Err("it does not contain that".into()) };
+        return if text.contains(&uses(what, known)) {
+            Ok(())
+        } else {
+            Err("it does not contain that".into())
+        };
     }
     if let Some(what) = rest.strip_prefix("not contains ") {
         return if text.contains(&uses(what, known)) { Err("it contains that".into()) } else { Ok(()) };
@@ -204,7 +210,8 @@ pub(crate) fn matches(pattern: &str, text: &str, known: &mut Captures) -> Result
     let mut rest = filled.as_str();
     let mut literal = String::new();
     while let Some(c) = rest.chars().next() {
-        let catch = rest.strip_prefix('{').and_then(|r| r.split_once('}')).and_then(|(i, _)| i.split_once(':'));
+        let catch =
+            rest.strip_prefix('{').and_then(|r| r.split_once('}')).and_then(|(i, _)| i.split_once(':'));
         match (c, catch) {
             ('\\', _) if rest[1..].starts_with('*') => {
                 literal.push('*');
@@ -299,20 +306,51 @@ mod tests {
                 .to_vec(),
         };
         for good in [
-            "207", "200 207", "ETag: {one}", "ETag: \"*\"", "DAV: 1, *", "{no} Location", "{xml} //D:href",
-            "{xml} //D:href = /a", "{xml} //D:href = /*", "{xml} count(//D:href) = 1", "{xml} not //D:status",
-            "{xml} //D:href contains a", "{xml} //D:href not contains b", "{xml} //D:href != /b",
-            "{body} contains t:1", "{body} not contains t:2",
+            "207",
+            "200 207",
+            "ETag: {one}",
+            "ETag: \"*\"",
+            "DAV: 1, *",
+            "{no} Location",
+            "{xml} //D:href",
+            "{xml} //D:href = /a",
+            "{xml} //D:href = /*",
+            "{xml} count(//D:href) = 1",
+            "{xml} not //D:status",
+            "{xml} //D:href contains a",
+            "{xml} //D:href not contains b",
+            "{xml} //D:href != /b",
+            "{body} contains t:1",
+            "{body} not contains t:2",
         ] {
             assert!(run(good, &response).is_ok(), "{good}: {:?}", run(good, &response));
         }
         for bad in [
-            "200", "201 204", "ETag: \"2\"", "Location: *x", "{no} DAV", "{xml} //D:status", "{xml} //D:href = /b",
-            "{xml} count(//D:href) = 2", "{xml} not //D:href", "{xml} //D:href contains b",
-            "{xml} //D:href not contains a", "{xml} //D:href != /a", "{xml} //D:status != /a",
-            "{xml} //D:status not contains x", "{body} contains t:2", "{body} not contains t:1", "{body} is empty",
-            "{body} is what was put", "{body} is a sentence", "{line} t:1", "{json} /a", "{body} nonsense",
-            "{xml} //D:href nonsense", "nonsense", "ETag: {nokind:x}",
+            "200",
+            "201 204",
+            "ETag: \"2\"",
+            "Location: *x",
+            "{no} DAV",
+            "{xml} //D:status",
+            "{xml} //D:href = /b",
+            "{xml} count(//D:href) = 2",
+            "{xml} not //D:href",
+            "{xml} //D:href contains b",
+            "{xml} //D:href not contains a",
+            "{xml} //D:href != /a",
+            "{xml} //D:status != /a",
+            "{xml} //D:status not contains x",
+            "{body} contains t:2",
+            "{body} not contains t:1",
+            "{body} is empty",
+            "{body} is what was put",
+            "{body} is a sentence",
+            "{line} t:1",
+            "{json} /a",
+            "{body} nonsense",
+            "{xml} //D:href nonsense",
+            "nonsense",
+            "ETag: {nokind:x}",
         ] {
             assert!(run(bad, &response).is_err(), "{bad}");
         }
@@ -322,11 +360,13 @@ mod tests {
 
     #[test]
     fn lines_and_json() {
-        let response = Response { status: 200, body: b"A:1\r\nFREE\r\n BUSY:x\r\n".to_vec(), ..Response::default() };
+        let response =
+            Response { status: 200, body: b"A:1\r\nFREE\r\n BUSY:x\r\n".to_vec(), ..Response::default() };
         assert!(run("{line} FREEBUSY:x", &response).is_ok());
         assert!(run("{line} not FREE", &response).is_ok());
         assert!(run("{line} not A:*", &response).is_err());
-        let response = Response { status: 200, body: br#"{"a": {"b": [1, "x"]}}"#.to_vec(), ..Response::default() };
+        let response =
+            Response { status: 200, body: br#"{"a": {"b": [1, "x"]}}"#.to_vec(), ..Response::default() };
         assert!(run("{json} /a/b/1 = x", &response).is_ok());
         assert!(run("{json} /a/b/0 = 2", &response).is_err());
         assert!(run("{json} not /c", &response).is_ok());

@@ -54,7 +54,10 @@ pub(crate) fn discover(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Plays one file. The error says where, what was expected and what came.
-pub(crate) fn play(path: &Path, open: &dyn Fn(&Setup) -> Result<Box<dyn Host>, String>) -> Result<(), String> {
+pub(crate) fn play(
+    path: &Path,
+    open: &dyn Fn(&Setup) -> Result<Box<dyn Host>, String>,
+) -> Result<(), String> {
     let shown = path.to_string_lossy();
     let text = std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))?;
     let script = Script::parse(&text).map_err(|e| format!("{shown}: {e}"))?;
@@ -197,8 +200,11 @@ mod tests {
 
     #[test]
     fn a_dialogue_passes_or_says_where_it_fails() {
-        run("> GET /x <- as anna\n< 207\n< ETag: {etag:e}\n< {xml} /a = x\n> GET /y\n< 207\n< ETag: {e}\n", ANSWER)
-            .unwrap();
+        run(
+            "> GET /x <- as anna\n< 207\n< ETag: {etag:e}\n< {xml} /a = x\n> GET /y\n< 207\n< ETag: {e}\n",
+            ANSWER,
+        )
+        .unwrap();
         let wrong = run("# c\n> GET /x\n< 207\n< {xml} /b\n", ANSWER).unwrap_err();
         assert!(wrong.contains("case.http:4: expected: {xml} /b"), "{wrong}");
         assert!(wrong.contains("<a>x</a>"), "{wrong}");

@@ -127,7 +127,10 @@ fn read_head(stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<Response, St
             return Ok(Response { status, headers, body: Vec::new() });
         }
         if fill(stream, input)? == 0 {
-            return Err(format!("the connection ended within the head of the answer ({} bytes)", input.len()));
+            return Err(format!(
+                "the connection ended within the head of the answer ({} bytes)",
+                input.len()
+            ));
         }
     }
 }
@@ -139,7 +142,12 @@ fn fill(stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<usize, String> {
     Ok(n)
 }
 
-fn finish(method: &str, mut head: Response, mut input: Vec<u8>, stream: &mut TcpStream) -> Result<Response, String> {
+fn finish(
+    method: &str,
+    mut head: Response,
+    mut input: Vec<u8>,
+    stream: &mut TcpStream,
+) -> Result<Response, String> {
     if method == "HEAD" || matches!(head.status, 204 | 304) {
         return if input.is_empty() { Ok(head) } else { Err("a body where none may be".into()) };
     }

@@ -272,8 +272,10 @@ impl Parser<'_> {
         let Some((prefix, local)) = word.split_once(':') else {
             return Ok((String::new(), word.to_owned()));
         };
-        let (_, ns) =
-            PREFIXES.iter().find(|(p, _)| *p == prefix).ok_or_else(|| format!("unknown prefix {prefix:?}"))?;
+        let (_, ns) = PREFIXES
+            .iter()
+            .find(|(p, _)| *p == prefix)
+            .ok_or_else(|| format!("unknown prefix {prefix:?}"))?;
         Ok(((*ns).to_owned(), local.to_owned()))
     }
 
