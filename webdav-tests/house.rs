@@ -1,0 +1,447 @@
+//! The rules of the house itself: which layer may know which, what no layer may name, and whether the pages about
+//! the house are true. Reads the repository as text; `docs/architecture.md` says why the rules are what they are.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The height of a top-level module; arrows point down only.
+fn layer(module: &str) -> Option<u8> {
+    Some(match module {
+        "ical" | "xml" => 1,
+        "store" => 2,
+        "calendar" => 3,
+        "http" | "auth" => 4,
+        "follow" | "bridge" => 5,
+        "dav" | "api" => 6,
+        "config" | "server" | "cli" | "main" => 7,
+        _ => return None,
+    })
+}
+
+/// Arrows between modules of the same height. Everything else at the same height is refused.
+const SIDEWAYS: &[(&str, &str, &str)] = &[
+    ("bridge", "follow", "a mapping is a follower of the log; follow is its wake-up"),
+    ("auth", "http", "credentials are read from a request's headers"),
+    ("cli", "config", "assembly knows itself"),
+    ("cli", "server", "assembly knows itself"),
+    ("server", "config", "assembly knows itself"),
+    ("server", "cli", "assembly knows itself"),
+    ("main", "cli", "assembly knows itself"),
+    ("main", "config", "assembly knows itself"),
+    ("main", "server", "assembly knows itself"),
+];
+
+struct Source {
+    /// `dav/method/put.rs`
+    name: String,
+    module: String,
+    /// The text above the tests, without comments.
+    code: String,
+    /// Lines above the tests, comments counted.
+    lines: usize,
+}
+
+fn sources() -> Vec<Source> {
+    let base = root().join("src");
+    let mut out = Vec::new();
+    for path in files_below(&base) {
+        if path.extension().is_none_or(|e| e != "rs") {
+            continue;
+        }
+        let name = path.strip_prefix(&base).unwrap().to_string_lossy().into_owned();
+        let stem = Path::new(&name).file_stem().unwrap().to_string_lossy().into_owned();
+        if name == "lib.rs" || stem == "tests" || name.ends_with("store/contract.rs") {
+            continue;
+        }
+        let module = name.split('/').next().unwrap().trim_end_matches(".rs").to_string();
+        let text = fs::read_to_string(&path).unwrap();
+        let above = above_tests(&text);
+        out.push(Source { lines: above.lines().count(), code: without_comments(above), module, name });
+    }
+    assert!(out.len() > 10, "the sources were not found below {}", base.display());
+    out
+}
+
+fn above_tests(text: &str) -> &str {
+    text.match_indices("#[cfg(test)]")
+        .map(|(at, _)| at)
+        .find(|at| text[*at..].lines().take(4).any(|line| line.trim_start().starts_with("mod ")))
+        .map_or(text, |at| &text[..at])
+}
+
+fn without_comments(text: &str) -> String {
+    text.lines()
+        .map(|line| if line.trim_start().starts_with("//") { "" } else { line })
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![folder.to_path_buf()];
+    while let Some(here) = waiting.pop() {
+        for entry in fs::read_dir(&here).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            if path.is_symlink() {
+                continue;
+            }
+            if path.is_dir() {
+                let ours = !matches!(name.as_str(), "target" | ".git" | ".test-tools" | "node_modules" | "__pycache__")
+                    && !name.starts_with("kalends-data");
+                if ours {
+                    waiting.push(path);
+                }
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn is_word(c: char) -> bool {
+    c.is_alphanumeric() || c == '_'
+}
+
+/// Places where `needle` stands as whole words, with the line number.
+fn whole(text: &str, needle: &str) -> Vec<usize> {
+    let mut lines = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        for (at, _) in line.match_indices(needle) {
+            let before = line[..at].chars().next_back();
+            let after = line[at + needle.len()..].chars().next();
+            let first = needle.chars().next().unwrap();
+            let last = needle.chars().next_back().unwrap();
+            let free_left = !is_word(first) || before.is_none_or(|c| !is_word(c) && c != ':');
+            let free_right = !is_word(last) || after.is_none_or(|c| !is_word(c));
+            if free_left && free_right {
+                lines.push(number + 1);
+            }
+        }
+    }
+    lines
+}
+
+/// The modules that a source names as `crate::NAME` (also inside `use crate::{…}`), with the path's second part.
+fn arrows(code: &str) -> BTreeSet<(String, String)> {
+    let mut out = BTreeSet::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let mut depth = 1usize;
+            let mut start = true;
+            let mut word = String::new();
+            for c in group.chars() {
+                match c {
+                    '{' => depth += 1,
+                    '}' => depth -= 1,
+                    ',' if depth == 1 => {
+                        out.insert((std::mem::take(&mut word), String::new()));
+                        start = true;
+                        continue;
+                    }
+                    c if depth == 1 && start && is_word(c) => word.push(c),
+                    c if depth == 1 && !c.is_whitespace() => start = false,
+                    _ => {}
+                }
+                if depth == 0 {
+                    break;
+                }
+            }
+            out.insert((word, String::new()));
+        } else {
+            let first: String = rest.chars().take_while(|c| is_word(*c)).collect();
+            let second: String = rest[first.len()..]
+                .strip_prefix("::")
+                .map(|more| more.chars().take_while(|c| is_word(*c)).collect())
+                .unwrap_or_default();
+            out.insert((first, second));
+        }
+    }
+    out.retain(|(module, _)| !module.is_empty());
+    out
+}
+
+#[test]
+fn the_reader_of_arrows_sees_every_form_of_use() {
+    let seen = arrows("use crate::store::{Rev, Key};\nuse crate::{ical::Ical, xml};\nlet x = crate::dav::Dav::new();");
+    let modules: Vec<&str> = seen.iter().map(|(m, _)| m.as_str()).collect();
+    assert_eq!(modules, ["dav", "ical", "store", "xml"]);
+    assert_eq!(whole("use sled::Db;\nstore::sled::Sled\nlet unsled = 1", "sled::"), [1]);
+    assert_eq!(above_tests("a\n#[cfg(test)]\nmod tests {\n}"), "a\n");
+}
+
+#[test]
+fn arrows_point_down_only() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let Some(own) = layer(&source.module) else {
+            wrong.push(format!("{}: the module has no layer in webdav-tests/house.rs", source.name));
+            continue;
+        };
+        for (target, _) in arrows(&source.code) {
+            if target == source.module {
+                continue;
+            }
+            let Some(its) = layer(&target) else { continue }; // a macro or a re-export at the crate's root
+            let sideways = SIDEWAYS.iter().any(|(from, to, _)| *from == source.module && *to == target);
+            let texts_apart = own == 1 || source.module == "store";
+            if its > own || (its == own && !sideways) || (texts_apart && its <= own) {
+                wrong.push(format!("{} uses crate::{target}: from layer {own} to layer {its}", source.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that do not point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn doors_see_only_the_front_of_the_bridge() {
+    let rooms: BTreeSet<String> = files_below(&root().join("src/bridge"))
+        .iter()
+        .filter_map(|p| p.file_stem().map(|s| s.to_string_lossy().into_owned()))
+        .filter(|name| name != "mod")
+        .collect();
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|s| s.module == "dav" || s.module == "api") {
+        for (target, second) in arrows(&source.code) {
+            if target == "bridge" && rooms.contains(&second) {
+                wrong.push(format!("{} reaches into bridge::{second}", source.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// What may be named where: the needles, the modules (or files) that may, and why nobody else.
+const NAMES: &[(&[&str], &[&str], &str)] = &[
+    (
+        &["use http::", "hyper::", "hyper_util::", "reqwest::", "StatusCode", "HeaderMap", "HeaderValue"],
+        &["http", "auth", "bridge", "dav", "api", "server", "cli", "main"],
+        "the rules, the store and the text layers do not speak HTTP",
+    ),
+    (&["sled::", "use sled"], &["store"], "no sled outside the store: PostgreSQL comes next to it"),
+    (&["quick_xml::", "crate::xml"], &["xml", "dav", "bridge/caldav"], "XML is the business of DAV and of the CalDAV provider"),
+    (
+        &["SystemTime::now", "Timestamp::now", "Instant::now", "Zoned::now"],
+        &["server", "cli", "main"],
+        "time comes in through calendar::Clock, so that tests can set it",
+    ),
+    (&["std::process::exit", "process::exit"], &["main", "cli"], "only the outermost layer ends the process"),
+];
+
+#[test]
+fn no_layer_names_what_is_not_its_business() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        for (needles, allowed, why) in NAMES {
+            if allowed.iter().any(|may| source.module == *may || source.name.starts_with(may)) {
+                continue;
+            }
+            for needle in *needles {
+                for line in whole(&source.code, needle) {
+                    wrong.push(format!("src/{}:{line} names `{needle}`: {why}", source.name));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Files that are longer than 600 lines without their tests, each with the reason.
+const LONG: &[(&str, &str)] = &[];
+
+#[test]
+fn files_stay_short_enough_to_own() {
+    let mut wrong = Vec::new();
+    for source in sources() {
+        let excused = LONG.iter().any(|(name, _)| *name == source.name);
+        if source.lines > 600 && !excused {
+            wrong.push(format!("src/{} has {} lines above its tests (600 at most)", source.name, source.lines));
+        }
+        if source.lines <= 600 && excused {
+            wrong.push(format!("src/{} is short again: take it off the list LONG", source.name));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_module_says_what_it_owns() {
+    let silent: Vec<String> = sources()
+        .iter()
+        .filter(|s| !fs::read_to_string(root().join("src").join(&s.name)).unwrap().starts_with("//!"))
+        .map(|s| format!("src/{}", s.name))
+        .collect();
+    assert!(silent.is_empty(), "no module doc at the top of: {}", silent.join(", "));
+}
+
+/// Nothing in the repository may depend on, or speak of, the machine it was written on.
+#[test]
+fn no_path_of_a_machine_is_written_down() {
+    let needles = [["/ro", "ot/"], ["/ho", "me/"], ["/wo", "rk/"], ["/tmp/", "bash"], ["C:\\", "Users"]].map(|p| p.concat());
+    let fine = ["/home/runner", "/home/calendar"]; // paths of DAV resources in examples
+    let mut wrong = Vec::new();
+    for path in files_below(&root()) {
+        let inside = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for (number, line) in text.lines().enumerate() {
+            for needle in &needles {
+                for (at, _) in line.match_indices(needle.as_str()) {
+                    let before = line[..at].chars().next_back();
+                    let starts_a_path = before.is_none_or(|c| !is_word(c) && !matches!(c, '/' | '.' | '-' | '}' | '*'));
+                    if starts_a_path && !fine.iter().any(|ok| line[at..].starts_with(ok)) {
+                        wrong.push(format!("{inside}:{}: {}", number + 1, line.trim()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "paths of a machine:\n{}", wrong.join("\n"));
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+fn pages() -> Vec<(String, String)> {
+    let mut out: Vec<(String, String)> = ["README.md", "CHANGELOG.md"].map(|n| (n.to_string(), page(n))).to_vec();
+    for path in files_below(&root().join("docs")) {
+        if path.extension().is_some_and(|e| e == "md") {
+            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            out.push((name.clone(), page(&name)));
+        }
+    }
+    out
+}
+
+#[test]
+fn links_between_the_pages_lead_somewhere() {
+    let mut wrong = Vec::new();
+    for (name, text) in pages() {
+        let folder = root().join(&name).parent().unwrap().to_path_buf();
+        for (at, _) in text.match_indices("](") {
+            let target: String = text[at + 2..].chars().take_while(|c| *c != ')').collect();
+            let path = target.split('#').next().unwrap();
+            if path.is_empty() || path.contains("://") || path.starts_with("mailto:") {
+                continue;
+            }
+            if !folder.join(path).exists() {
+                wrong.push(format!("{name} links to {target}"));
+            }
+        }
+        // `code` that is a path of the repository: it has a folder of ours in front.
+        for (index, code) in text.split('`').enumerate() {
+            let ours = ["src/", "docs/", "webdav-tests/", "systemd/", ".ci/"].iter().any(|p| code.starts_with(p));
+            let plain = !code.contains([' ', '*', '<', '{', '…', '\n']) && !code.contains("NNN");
+            if index % 2 == 1 && ours && plain && !root().join(code.split(['#', ':']).next().unwrap()).exists() {
+                wrong.push(format!("{name} names `{code}`"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "dead ends:\n{}", wrong.join("\n"));
+}
+
+/// Every `kalends …` command that a page shows exists, with the options it shows.
+#[test]
+fn commands_in_the_pages_exist() {
+    let mut shown = BTreeMap::new();
+    for (name, text) in pages() {
+        if name == "CHANGELOG.md" || name.starts_with("docs/decisions") {
+            continue;
+        }
+        let mut fenced = false;
+        for line in text.lines() {
+            if line.trim_start().starts_with("```") {
+                fenced = !fenced;
+                continue;
+            }
+            let codes: Vec<&str> = if fenced { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
+            for code in codes {
+                let code = code.split(" #").next().unwrap();
+                let Some(at) = code.find("kalends ") else { continue };
+                let before = code[..at].chars().next_back();
+                if before.is_none_or(|c| c == ' ' || c == '/' || c == '(') {
+                    let words: Vec<String> = code[at + 8..]
+                        .split(['|', '<', '>', '&', ';', ')'])
+                        .next()
+                        .unwrap()
+                        .split_whitespace()
+                        .map(str::to_string)
+                        .collect();
+                    if words.first().is_some_and(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-')) {
+                        shown.insert(words, name.clone());
+                    }
+                }
+            }
+        }
+    }
+    let binary = env!("CARGO_BIN_EXE_kalends");
+    let mut wrong = Vec::new();
+    for (words, name) in shown {
+        let commands: Vec<&String> =
+            words.iter().take_while(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !w.starts_with('-')).collect();
+        // The longest run of leading words that is a command: `user add anna` → `user add`.
+        let mut help = None;
+        for length in (1..=commands.len().min(2)).rev() {
+            let out = Command::new(binary).args(&words[..length]).arg("--help").output().unwrap();
+            let text = String::from_utf8_lossy(&out.stdout).into_owned();
+            if out.status.success() && text.contains(&words[..length].join(" ")) {
+                help = Some(text);
+                break;
+            }
+        }
+        let Some(help) = help else {
+            wrong.push(format!("{name}: `kalends {}` is no command", words.join(" ")));
+            continue;
+        };
+        for option in words.iter().filter(|w| w.starts_with("--")) {
+            let option = option.split('=').next().unwrap().trim_end_matches([']', ',']);
+            if !help.contains(option) {
+                wrong.push(format!("{name}: `kalends {}` has no option {option}", words.join(" ")));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_changelog_knows_this_version() {
+    let version = env!("CARGO_PKG_VERSION");
+    let text = page("CHANGELOG.md");
+    assert!(
+        text.lines().any(|l| l.starts_with("## ") && l.contains(version)),
+        "CHANGELOG.md has no heading for {version}"
+    );
+}
+
+#[test]
+fn the_architecture_page_names_every_module() {
+    let text = page("docs/architecture.md");
+    let missing: BTreeSet<String> = sources()
+        .iter()
+        .map(|s| s.module.clone())
+        .filter(|m| !text.contains(&format!("`{m}/`")) && !text.contains(&format!("`{m}.rs`")) && !text.contains(&format!("`{m}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/architecture.md does not name {missing:?}");
+}
+
+/// docs/requirements.md is what the script writes. Looked at where everything is (`CI=true`): while one works, a new
+/// citation in a test must not turn another test red.
+#[test]
+fn the_list_of_requirements_is_up_to_date() {
+    if std::env::var("CI").is_ok_and(|v| v == "true") {
+        let done = Command::new("python3").arg(root().join("webdav-tests/requirements")).arg("--check").output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    } else {
+        assert!(page("docs/requirements.md").contains("## Q. Quirks of clients"));
+    }
+}
