@@ -87,19 +87,22 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut waiting = vec![folder.to_path_buf()];
     while let Some(here) = waiting.pop() {
-        for entry in fs::read_dir(&here).unwrap() {
+        let Ok(entries) = fs::read_dir(&here) else { continue };
+        for entry in entries {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             if path.is_symlink() {
                 continue;
             }
             if path.is_dir() {
-                let ours = !matches!(name.as_str(), "target" | ".git" | ".test-tools" | "node_modules" | "__pycache__")
-                    && !name.starts_with("kalends-data");
+                let ours = !matches!(
+                    name.as_str(),
+                    "target" | ".git" | ".test-tools" | "node_modules" | "__pycache__"
+                ) && !name.starts_with("kalends-data");
                 if ours {
                     waiting.push(path);
                 }
-            } else {
+            } else if name != ".git" {
                 found.push(path);
             }
         }
@@ -173,7 +176,9 @@ fn arrows(code: &str) -> BTreeSet<(String, String)> {
 
 #[test]
 fn the_reader_of_arrows_sees_every_form_of_use() {
-    let seen = arrows("use crate::store::{Rev, Key};\nuse crate::{ical::Ical, xml};\nlet x = crate::dav::Dav::new();");
+    let seen = arrows(
+        "use crate::store::{Rev, Key};\nuse crate::{ical::Ical, xml};\nlet x = crate::dav::Dav::new();",
+    );
     let modules: Vec<&str> = seen.iter().map(|(m, _)| m.as_str()).collect();
     assert_eq!(modules, ["dav", "ical", "store", "xml"]);
     assert_eq!(whole("use sled::Db;\nstore::sled::Sled\nlet unsled = 1", "sled::"), [1]);
@@ -229,7 +234,11 @@ const NAMES: &[(&[&str], &[&str], &str)] = &[
         "the rules, the store and the text layers do not speak HTTP",
     ),
     (&["sled::", "use sled"], &["store"], "no sled outside the store: PostgreSQL comes next to it"),
-    (&["quick_xml::", "crate::xml"], &["xml", "dav", "bridge/caldav"], "XML is the business of DAV and of the CalDAV provider"),
+    (
+        &["quick_xml::", "crate::xml"],
+        &["xml", "dav", "bridge/caldav"],
+        "XML is the business of DAV and of the CalDAV provider",
+    ),
     (
         &["SystemTime::now", "Timestamp::now", "Instant::now", "Zoned::now"],
         &["server", "cli", "main"],
@@ -265,7 +274,10 @@ fn files_stay_short_enough_to_own() {
     for source in sources() {
         let excused = LONG.iter().any(|(name, _)| *name == source.name);
         if source.lines > 600 && !excused {
-            wrong.push(format!("src/{} has {} lines above its tests (600 at most)", source.name, source.lines));
+            wrong.push(format!(
+                "src/{} has {} lines above its tests (600 at most)",
+                source.name, source.lines
+            ));
         }
         if source.lines <= 600 && excused {
             wrong.push(format!("src/{} is short again: take it off the list LONG", source.name));
@@ -287,7 +299,8 @@ fn every_module_says_what_it_owns() {
 /// Nothing in the repository may depend on, or speak of, the machine it was written on.
 #[test]
 fn no_path_of_a_machine_is_written_down() {
-    let needles = [["/ro", "ot/"], ["/ho", "me/"], ["/wo", "rk/"], ["/tmp/", "bash"], ["C:\\", "Users"]].map(|p| p.concat());
+    let needles = [["/ro", "ot/"], ["/ho", "me/"], ["/wo", "rk/"], ["/tmp/", "bash"], ["C:\\", "Users"]]
+        .map(|p| p.concat());
     let fine = ["/home/runner", "/home/calendar"]; // paths of DAV resources in examples
     let mut wrong = Vec::new();
     for path in files_below(&root()) {
@@ -297,7 +310,8 @@ fn no_path_of_a_machine_is_written_down() {
             for needle in &needles {
                 for (at, _) in line.match_indices(needle.as_str()) {
                     let before = line[..at].chars().next_back();
-                    let starts_a_path = before.is_none_or(|c| !is_word(c) && !matches!(c, '/' | '.' | '-' | '}' | '*'));
+                    let starts_a_path =
+                        before.is_none_or(|c| !is_word(c) && !matches!(c, '/' | '.' | '-' | '}' | '*'));
                     if starts_a_path && !fine.iter().any(|ok| line[at..].starts_with(ok)) {
                         wrong.push(format!("{inside}:{}: {}", number + 1, line.trim()));
                     }
@@ -313,7 +327,8 @@ fn page(name: &str) -> String {
 }
 
 fn pages() -> Vec<(String, String)> {
-    let mut out: Vec<(String, String)> = ["README.md", "CHANGELOG.md"].map(|n| (n.to_string(), page(n))).to_vec();
+    let mut out: Vec<(String, String)> =
+        ["README.md", "CHANGELOG.md"].map(|n| (n.to_string(), page(n))).to_vec();
     for path in files_below(&root().join("docs")) {
         if path.extension().is_some_and(|e| e == "md") {
             let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
@@ -340,9 +355,14 @@ fn links_between_the_pages_lead_somewhere() {
         }
         // `code` that is a path of the repository: it has a folder of ours in front.
         for (index, code) in text.split('`').enumerate() {
-            let ours = ["src/", "docs/", "webdav-tests/", "systemd/", ".ci/"].iter().any(|p| code.starts_with(p));
+            let ours =
+                ["src/", "docs/", "webdav-tests/", "systemd/", ".ci/"].iter().any(|p| code.starts_with(p));
             let plain = !code.contains([' ', '*', '<', '{', '…', '\n']) && !code.contains("NNN");
-            if index % 2 == 1 && ours && plain && !root().join(code.split(['#', ':']).next().unwrap()).exists() {
+            if index % 2 == 1
+                && ours
+                && plain
+                && !root().join(code.split(['#', ':']).next().unwrap()).exists()
+            {
                 wrong.push(format!("{name} names `{code}`"));
             }
         }
@@ -364,7 +384,8 @@ fn commands_in_the_pages_exist() {
                 fenced = !fenced;
                 continue;
             }
-            let codes: Vec<&str> = if fenced { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
+            let codes: Vec<&str> =
+                if fenced { vec![line] } else { line.split('`').skip(1).step_by(2).collect() };
             for code in codes {
                 let code = code.split(" #").next().unwrap();
                 let Some(at) = code.find("kalends ") else { continue };
@@ -387,8 +408,10 @@ fn commands_in_the_pages_exist() {
     let binary = env!("CARGO_BIN_EXE_kalends");
     let mut wrong = Vec::new();
     for (words, name) in shown {
-        let commands: Vec<&String> =
-            words.iter().take_while(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !w.starts_with('-')).collect();
+        let commands: Vec<&String> = words
+            .iter()
+            .take_while(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-') && !w.starts_with('-'))
+            .collect();
         // The longest run of leading words that is a command: `user add anna` → `user add`.
         let mut help = None;
         for length in (1..=commands.len().min(2)).rev() {
@@ -429,7 +452,11 @@ fn the_architecture_page_names_every_module() {
     let missing: BTreeSet<String> = sources()
         .iter()
         .map(|s| s.module.clone())
-        .filter(|m| !text.contains(&format!("`{m}/`")) && !text.contains(&format!("`{m}.rs`")) && !text.contains(&format!("`{m}`")))
+        .filter(|m| {
+            !text.contains(&format!("`{m}/`"))
+                && !text.contains(&format!("`{m}.rs`"))
+                && !text.contains(&format!("`{m}`"))
+        })
         .collect();
     assert!(missing.is_empty(), "docs/architecture.md does not name {missing:?}");
 }
@@ -439,7 +466,11 @@ fn the_architecture_page_names_every_module() {
 #[test]
 fn the_list_of_requirements_is_up_to_date() {
     if std::env::var("CI").is_ok_and(|v| v == "true") {
-        let done = Command::new("python3").arg(root().join("webdav-tests/requirements")).arg("--check").output().unwrap();
+        let done = Command::new("python3")
+            .arg(root().join("webdav-tests/requirements"))
+            .arg("--check")
+            .output()
+            .unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     } else {
         assert!(page("docs/requirements.md").contains("## Q. Quirks of clients"));

@@ -9,3 +9,4 @@
 )]
 
 mod dialogue;
+mod house;
