@@ -2,6 +2,8 @@
 //!
 //! Owns: `Request`, `Reply`, body limits. Does not own: any protocol's meaning.
 
+pub mod fetch;
+
 use std::net::IpAddr;
 
 use bytes::Bytes;

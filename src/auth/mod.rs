@@ -1,0 +1,3 @@
+//! Who someone is: passwords, tokens, and what far sides entrusted to us.
+
+pub mod grant;

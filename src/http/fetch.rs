@@ -1,0 +1,481 @@
+//! The only outbound client.
+//!
+//! Owns: which addresses may be called, size and time limits, the count of calls. Redirects are never followed here:
+//! whoever calls decides, hop by hop, whether credentials may go along.
+//! Does not own: what is asked, what an answer means, retries and pace (`bridge`).
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, StatusCode};
+use url::{Host, Url};
+
+/// Which addresses inside private networks may be called.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Private {
+    /// None: the default, so that nobody can reach a neighbour of the server through it.
+    #[default]
+    Refused,
+    /// All of them.
+    Allowed,
+    /// Those in these networks.
+    Within(Vec<Network>),
+}
+
+/// A range of addresses, like `192.168.1.0/24`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Network, String> {
+        let bad = || format!("`{text}` is not a network like 192.168.1.0/24 or fd00::/8");
+        let (address, prefix) = text.split_once('/').unwrap_or((text, ""));
+        let address: IpAddr = address.trim().parse().map_err(|_| bad())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = if prefix.is_empty() { most } else { prefix.trim().parse().map_err(|_| bad())? };
+        if prefix > most { Err(bad()) } else { Ok(Network { address, prefix }) }
+    }
+}
+
+impl Network {
+    /// Tells whether the address lies in the network.
+    pub fn contains(self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                let shift = 32u32.saturating_sub(u32::from(self.prefix));
+                u32::from(net).checked_shr(shift) == u32::from(ip).checked_shr(shift)
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                let shift = 128u32.saturating_sub(u32::from(self.prefix));
+                u128::from(net).checked_shr(shift) == u128::from(ip).checked_shr(shift)
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Private {
+    fn admits(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        public(address)
+            || match self {
+                Private::Refused => false,
+                Private::Allowed => true,
+                Private::Within(networks) => networks.iter().any(|n| n.contains(address)),
+            }
+    }
+}
+
+/// Tells whether the address belongs to the public Internet (the IANA special-purpose registries taken away).
+pub fn public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => public_v4(ip),
+        IpAddr::V6(ip) => public_v6(ip),
+    }
+}
+
+fn public_v4(ip: Ipv4Addr) -> bool {
+    let [a, b, c, _] = ip.octets();
+    !(ip.is_unspecified()
+        || ip.is_loopback()
+        || ip.is_private()
+        || ip.is_link_local()
+        || ip.is_broadcast()
+        || ip.is_documentation()
+        || ip.is_multicast()
+        || a == 0
+        || a >= 240
+        || (a == 100 && (64..128).contains(&b))
+        || (a == 192 && b == 0 && c == 0)
+        || (a == 198 && (18..20).contains(&b)))
+}
+
+fn public_v6(ip: Ipv6Addr) -> bool {
+    let segments = ip.segments();
+    let [first, second, ..] = segments;
+    // Addresses that carry an IPv4 address reach what that address reaches.
+    let inner = match segments {
+        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] => Some((high, low)),
+        [0x2002, high, low, ..] => Some((high, low)),
+        _ => None,
+    };
+    if let Some((high, low)) = inner {
+        let [a, b] = high.to_be_bytes();
+        let [c, d] = low.to_be_bytes();
+        return !ip.is_loopback() && !ip.is_unspecified() && public_v4(Ipv4Addr::new(a, b, c, d));
+    }
+    // Only 2000::/3 is given out; Teredo, ORCHID and documentation within it are not.
+    first & 0xe000 == 0x2000
+        && !(first == 0x2001 && (second < 0x0200 || second == 0x0db8))
+        && first != 0x3fff
+}
+
+/// Why a call brought no answer. The sentences are shown to people; they hold no credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FetchError {
+    /// The address is not `http` or `https`, or has no host.
+    #[error("`{0}` is not an http or https address")]
+    BadUrl(String),
+    /// The name leads into a private network.
+    #[error(
+        "{0} is an address inside a private network, which this server does not call; \
+         an administrator can allow it with the setting bridge.allow_private"
+    )]
+    Private(String),
+    /// The name is unknown.
+    #[error("no address was found for the name {0}")]
+    Unresolved(String),
+    /// Nobody answers there, or the connection broke.
+    #[error("{host} cannot be reached: {reason}")]
+    Unreachable {
+        /// Which host.
+        host: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The answer took too long.
+    #[error("{0} did not answer in time")]
+    Timeout(String),
+    /// The answer ended too soon or cannot be read.
+    #[error("the answer of {0} broke off")]
+    Truncated(String),
+    /// The answer is longer than is accepted.
+    #[error("the answer of {host} is longer than {limit} bytes")]
+    TooLarge {
+        /// Which host.
+        host: String,
+        /// How much is accepted.
+        limit: usize,
+    },
+}
+
+/// A call to make.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The method.
+    pub method: Method,
+    /// Where.
+    pub url: Url,
+    /// The headers; `User-Agent` is added.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+    /// The longest body that is accepted, after decompression.
+    pub limit: usize,
+}
+
+/// What came back, whole.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// Returns a header's text, if it is readable.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+}
+
+/// The outbound client. Cheap to clone; connections are shared by the clones.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    client: reqwest::Client,
+    private: Arc<Private>,
+    calls: Arc<AtomicU64>,
+}
+
+/// Time limits of the client.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    /// For a connection to be made.
+    pub connect: Duration,
+    /// Between two pieces of an answer.
+    pub read: Duration,
+    /// For all of it.
+    pub whole: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Timeouts {
+        Timeouts { connect: Duration::from_secs(10), read: Duration::from_secs(60), whole: Duration::from_secs(300) }
+    }
+}
+
+impl Fetch {
+    /// Returns a client that calls what is allowed.
+    ///
+    /// # Errors
+    /// When the TLS set-up of the system cannot be read; the sentence says why.
+    pub fn new(private: Private, timeouts: Timeouts) -> Result<Fetch, String> {
+        // One provider for the whole process; the second caller finds the first one's.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let private = Arc::new(private);
+        let client = reqwest::Client::builder()
+            .user_agent(concat!("Kalends/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(timeouts.connect)
+            .read_timeout(timeouts.read)
+            .timeout(timeouts.whole)
+            .pool_idle_timeout(Duration::from_secs(60))
+            .dns_resolver(Arc::new(Resolver { private: Arc::clone(&private) }))
+            .build()
+            .map_err(|e| chain(&e))?;
+        Ok(Fetch { client, private, calls: Arc::default() })
+    }
+
+    /// Returns a client with its own count of calls that shares everything else.
+    #[must_use]
+    pub fn counted(&self) -> Fetch {
+        Fetch { calls: Arc::default(), ..self.clone() }
+    }
+
+    /// Returns how many calls were sent.
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Sends one call and reads its answer to the end. Redirects are answers like any other.
+    ///
+    /// # Errors
+    /// When there is no complete answer. The call may have been carried out all the same.
+    pub async fn send(&self, call: Call) -> Result<Answer, FetchError> {
+        let host = self.host(&call.url)?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        let request =
+            self.client.request(call.method, call.url).headers(call.headers).body(reqwest::Body::from(call.body));
+        let mut response = request.send().await.map_err(|e| fetch_error(&host, &e))?;
+        let status = response.status();
+        let headers = std::mem::take(response.headers_mut());
+        let mut body = BytesMut::new();
+        while let Some(piece) = response.chunk().await.map_err(|e| match fetch_error(&host, &e) {
+            FetchError::Unreachable { host, .. } => FetchError::Truncated(host),
+            other => other,
+        })? {
+            if body.len().saturating_add(piece.len()) > call.limit {
+                return Err(FetchError::TooLarge { host, limit: call.limit });
+            }
+            body.extend_from_slice(&piece);
+        }
+        Ok(Answer { status, headers, body: body.freeze() })
+    }
+
+    /// Checks the address before a connection is thought of; names are checked where they are resolved.
+    fn host(&self, url: &Url) -> Result<String, FetchError> {
+        let shown = url.host_str().unwrap_or_default().to_owned();
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(FetchError::BadUrl(url.as_str().chars().take(100).collect()));
+        }
+        let address = match url.host() {
+            Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
+            Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
+            Some(Host::Domain(_)) => None,
+            None => return Err(FetchError::BadUrl(url.as_str().chars().take(100).collect())),
+        };
+        if address.is_some_and(|ip| !self.private.admits(ip)) {
+            return Err(FetchError::Private(shown));
+        }
+        Ok(shown)
+    }
+}
+
+/// Resolves names and keeps only the addresses that may be called, at the very moment of connecting: a name that
+/// changes its address between a check and the call gains nothing.
+#[derive(Debug)]
+struct Resolver {
+    private: Arc<Private>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum ResolveError {
+    #[error("private address")]
+    Private,
+    #[error("unknown name")]
+    Unknown,
+}
+
+impl reqwest::dns::Resolve for Resolver {
+    fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
+        let private = Arc::clone(&self.private);
+        Box::pin(async move {
+            let found: Vec<SocketAddr> =
+                tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| ResolveError::Unknown)?.collect();
+            let any = !found.is_empty();
+            let admitted: Vec<SocketAddr> = found.into_iter().filter(|a| private.admits(a.ip())).collect();
+            if admitted.is_empty() {
+                return Err(if any { ResolveError::Private } else { ResolveError::Unknown }.into());
+            }
+            Ok(Box::new(admitted.into_iter()) as reqwest::dns::Addrs)
+        })
+    }
+}
+
+fn fetch_error(host: &str, error: &reqwest::Error) -> FetchError {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(e) = cause {
+        match e.downcast_ref::<ResolveError>() {
+            Some(ResolveError::Private) => return FetchError::Private(host.to_owned()),
+            Some(ResolveError::Unknown) => return FetchError::Unresolved(host.to_owned()),
+            None => cause = e.source(),
+        }
+    }
+    if error.is_timeout() {
+        FetchError::Timeout(host.to_owned())
+    } else if error.is_body() || error.is_decode() {
+        FetchError::Truncated(host.to_owned())
+    } else {
+        FetchError::Unreachable { host: host.to_owned(), reason: root(error) }
+    }
+}
+
+/// The innermost cause, which names the reason without the address (a URL may hold a secret).
+fn root(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    fn call(url: &str) -> Call {
+        Call {
+            method: Method::GET,
+            url: Url::parse(url).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            limit: 1000,
+        }
+    }
+
+    fn quick() -> Timeouts {
+        Timeouts {
+            connect: Duration::from_secs(2),
+            read: Duration::from_millis(400),
+            whole: Duration::from_secs(3),
+        }
+    }
+
+    #[test]
+    fn addresses_inside_are_told_from_those_outside() {
+        for inside in [
+            "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
+            "192.0.0.8", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1", "fd00::1",
+            "ff02::1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1", "2001::1",
+        ] {
+            assert!(!public(inside.parse().unwrap()), "{inside}");
+        }
+        for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1", "2002:0101:0101::", "::ffff:8.8.8.8"] {
+            assert!(public(outside.parse().unwrap()), "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_network_contains_its_addresses() {
+        let net: Network = "192.168.4.0/22".parse().unwrap();
+        assert!(net.contains("192.168.7.255".parse().unwrap()));
+        assert!(!net.contains("192.168.8.0".parse().unwrap()));
+        assert!("0.0.0.0/0".parse::<Network>().unwrap().contains("10.0.0.1".parse().unwrap()));
+        assert!("fd00::/8".parse::<Network>().unwrap().contains("fdff::1".parse().unwrap()));
+        assert!("10.0.0.5".parse::<Network>().unwrap().contains("10.0.0.5".parse().unwrap()));
+        for bad in ["", "10.0.0.0/33", "x/8", "10.0.0.0/-1"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn private_addresses_and_names_are_refused_before_a_connection() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let fetch = Fetch::new(Private::Refused, quick()).unwrap();
+        for url in [
+            format!("http://127.0.0.1:{port}/"),
+            format!("http://localhost:{port}/"),
+            format!("http://[::ffff:127.0.0.1]:{port}/"),
+            format!("http://2130706433:{port}/"),
+            format!("http://0x7f.1:{port}/"),
+        ] {
+            let refused = fetch.send(call(&url)).await.unwrap_err();
+            assert!(matches!(refused, FetchError::Private(_)), "{url}: {refused:?}");
+            assert!(refused.to_string().contains("bridge.allow_private"));
+        }
+        let none = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(none.is_err(), "nothing may have connected");
+        let bad = fetch.send(call("ftp://example.com/")).await.unwrap_err();
+        assert!(matches!(bad, FetchError::BadUrl(_)));
+    }
+
+    /// Serves one connection with these bytes and keeps it open or closes it.
+    async fn serve(bytes: Vec<u8>, close: bool) -> String {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let n = stream.read(&mut request).await.unwrap();
+            let text = String::from_utf8_lossy(&request[..n]).to_lowercase();
+            assert!(text.contains("user-agent: kalends/"), "{text}");
+            stream.write_all(&bytes).await.unwrap();
+            if !close {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+            }
+        });
+        format!("http://127.0.0.1:{port}/x")
+    }
+
+    #[tokio::test]
+    async fn answers_are_bounded_in_size_and_time_and_must_be_whole() {
+        let fetch = Fetch::new(Private::Within(vec!["127.0.0.0/8".parse().unwrap()]), quick()).unwrap();
+        let ok = serve(b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.1/\r\ncontent-length: 2\r\n\r\nhi".to_vec(), true).await;
+        let answer = fetch.send(call(&ok)).await.unwrap();
+        assert_eq!((answer.status.as_u16(), &answer.body[..]), (302, &b"hi"[..]), "redirects are not followed");
+        let mut long = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
+        long.extend(vec![b'x'; 2000]);
+        let too_large = fetch.send(call(&serve(long, true).await)).await.unwrap_err();
+        assert!(matches!(too_large, FetchError::TooLarge { limit: 1000, .. }), "{too_large:?}");
+        let cut = fetch
+            .send(call(&serve(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhalf".to_vec(), true).await))
+            .await
+            .unwrap_err();
+        assert!(matches!(cut, FetchError::Truncated(_)), "{cut:?}");
+        let slow = fetch
+            .send(call(&serve(b"HTTP/1.1 200 OK\r\ncontent-length: 50\r\n\r\nhalf".to_vec(), false).await))
+            .await
+            .unwrap_err();
+        assert!(matches!(slow, FetchError::Timeout(_)), "{slow:?}");
+        let closed = fetch.send(call("http://127.0.0.1:1/")).await.unwrap_err();
+        assert!(matches!(closed, FetchError::Unreachable { .. }), "{closed:?}");
+        assert_eq!(fetch.calls(), 5);
+        assert_eq!(fetch.counted().calls(), 0);
+    }
+}
