@@ -156,7 +156,8 @@ impl Keyring {
         }
         let mut keys = Vec::new();
         for line in text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.starts_with('#')) {
-            let bytes = unhex(line).ok_or_else(|| failed("holds a line that is not 64 hexadecimal digits".into()))?;
+            let bytes =
+                unhex(line).ok_or_else(|| failed("holds a line that is not 64 hexadecimal digits".into()))?;
             keys.push(SealingKey::new(bytes));
         }
         if keys.is_empty() {
@@ -284,7 +285,8 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
-    let digits: Vec<u8> = text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
+    let digits: Vec<u8> =
+        text.chars().map(|c| c.to_digit(16).and_then(|d| u8::try_from(d).ok())).collect::<Option<_>>()?;
     let bytes: Vec<u8> = digits
         .chunks_exact(2)
         .filter_map(|pair| match pair {
@@ -361,7 +363,8 @@ mod tests {
         struct Holder {
             password: Secret,
         }
-        let shown = format!("{:?} {:#?}", Holder { password: Secret::new("geheim") }, Some(Secret::new("geheim")));
+        let shown =
+            format!("{:?} {:#?}", Holder { password: Secret::new("geheim") }, Some(Secret::new("geheim")));
         assert!(!shown.contains("geheim"), "{shown}");
     }
 }

@@ -113,9 +113,7 @@ fn public_v6(ip: Ipv6Addr) -> bool {
         return !ip.is_loopback() && !ip.is_unspecified() && public_v4(Ipv4Addr::new(a, b, c, d));
     }
     // Only 2000::/3 is given out; Teredo, ORCHID and documentation within it are not.
-    first & 0xe000 == 0x2000
-        && !(first == 0x2001 && (second < 0x0200 || second == 0x0db8))
-        && first != 0x3fff
+    first & 0xe000 == 0x2000 && !(first == 0x2001 && (second < 0x0200 || second == 0x0db8)) && first != 0x3fff
 }
 
 /// Why a call brought no answer. The sentences are shown to people; they hold no credentials.
@@ -211,7 +209,11 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Timeouts {
-        Timeouts { connect: Duration::from_secs(10), read: Duration::from_secs(60), whole: Duration::from_secs(300) }
+        Timeouts {
+            connect: Duration::from_secs(10),
+            read: Duration::from_secs(60),
+            whole: Duration::from_secs(300),
+        }
     }
 }
 
@@ -257,8 +259,11 @@ impl Fetch {
     pub async fn send(&self, call: Call) -> Result<Answer, FetchError> {
         let host = self.host(&call.url)?;
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let request =
-            self.client.request(call.method, call.url).headers(call.headers).body(reqwest::Body::from(call.body));
+        let request = self
+            .client
+            .request(call.method, call.url)
+            .headers(call.headers)
+            .body(reqwest::Body::from(call.body));
         let mut response = request.send().await.map_err(|e| fetch_error(&host, &e))?;
         let status = response.status();
         let headers = std::mem::take(response.headers_mut());
@@ -313,8 +318,10 @@ impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let private = Arc::clone(&self.private);
         Box::pin(async move {
-            let found: Vec<SocketAddr> =
-                tokio::net::lookup_host((name.as_str(), 0)).await.map_err(|_| ResolveError::Unknown)?.collect();
+            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
+                .await
+                .map_err(|_| ResolveError::Unknown)?
+                .collect();
             let any = !found.is_empty();
             let admitted: Vec<SocketAddr> = found.into_iter().filter(|a| private.admits(a.ip())).collect();
             if admitted.is_empty() {
@@ -389,13 +396,35 @@ mod tests {
     #[test]
     fn addresses_inside_are_told_from_those_outside() {
         for inside in [
-            "127.0.0.1", "0.0.0.0", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-            "192.0.0.8", "198.18.0.1", "224.0.0.1", "255.255.255.255", "240.0.0.1", "::1", "::", "fe80::1", "fd00::1",
-            "ff02::1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:db8::1", "2001::1",
+            "127.0.0.1",
+            "0.0.0.0",
+            "10.1.2.3",
+            "172.16.0.1",
+            "192.168.1.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "192.0.0.8",
+            "198.18.0.1",
+            "224.0.0.1",
+            "255.255.255.255",
+            "240.0.0.1",
+            "::1",
+            "::",
+            "fe80::1",
+            "fd00::1",
+            "ff02::1",
+            "::ffff:10.0.0.1",
+            "::127.0.0.1",
+            "64:ff9b::7f00:1",
+            "2002:7f00:1::",
+            "2001:db8::1",
+            "2001::1",
         ] {
             assert!(!public(inside.parse().unwrap()), "{inside}");
         }
-        for outside in ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1", "2002:0101:0101::", "::ffff:8.8.8.8"] {
+        for outside in
+            ["1.1.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1", "2002:0101:0101::", "::ffff:8.8.8.8"]
+        {
             assert!(public(outside.parse().unwrap()), "{outside}");
         }
     }
@@ -456,9 +485,17 @@ mod tests {
     #[tokio::test]
     async fn answers_are_bounded_in_size_and_time_and_must_be_whole() {
         let fetch = Fetch::new(Private::Within(vec!["127.0.0.0/8".parse().unwrap()]), quick()).unwrap();
-        let ok = serve(b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.1/\r\ncontent-length: 2\r\n\r\nhi".to_vec(), true).await;
+        let ok = serve(
+            b"HTTP/1.1 302 Found\r\nlocation: http://10.0.0.1/\r\ncontent-length: 2\r\n\r\nhi".to_vec(),
+            true,
+        )
+        .await;
         let answer = fetch.send(call(&ok)).await.unwrap();
-        assert_eq!((answer.status.as_u16(), &answer.body[..]), (302, &b"hi"[..]), "redirects are not followed");
+        assert_eq!(
+            (answer.status.as_u16(), &answer.body[..]),
+            (302, &b"hi"[..]),
+            "redirects are not followed"
+        );
         let mut long = b"HTTP/1.1 200 OK\r\n\r\n".to_vec();
         long.extend(vec![b'x'; 2000]);
         let too_large = fetch.send(call(&serve(long, true).await)).await.unwrap_err();
