@@ -3,8 +3,12 @@
 //! Owns: what is kept and how it stays whole through crashes. Knows no iCalendar, no XML, no HTTP and no clock:
 //! times come in with the commit.
 
+mod codec;
 mod commit;
+#[cfg(test)]
+mod contract;
 mod model;
+mod sled;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -17,6 +21,7 @@ pub use model::{
     Change, Collection, CollectionId, Etag, Head, Index, Key, Kind, Meta, Name, Object, Origin, Principal,
     Properties, PropertyName, Rev, Span, Table, Timestamp, What,
 };
+pub use sled::{Options, Sled};
 
 /// A boxed future, so that a store can be held as `Arc<dyn Store>`.
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -1,0 +1,300 @@
+//! The store on sled 0.34: one directory, no other process.
+//!
+//! Owns: `Sled`, the trait's verbs over rows. All writing goes through one thread (`committer`); reading goes to the
+//! trees at once, longer reads on the threads for blocking work.
+
+mod batch;
+mod cache;
+mod committer;
+mod open;
+mod purge;
+mod read;
+mod rows;
+mod stage;
+mod time;
+mod upgrade;
+
+use std::fs::File;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use tokio::sync::{broadcast, oneshot};
+
+use super::{
+    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, Fault, Fut, Head, Key,
+    Meta, Name, Notice, Object, Rev, Store, Table,
+};
+use cache::Cache;
+use committer::{Committer, Job};
+pub use open::Options;
+use rows::{NEXT_ID, Trees, fault};
+use stage::Prepared;
+
+/// Rows up to which a read is done where it is asked for.
+const FEW: usize = 32;
+
+/// The store on sled.
+#[derive(Debug)]
+pub struct Sled {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    next_id: AtomicU64,
+    committer: Option<JoinHandle<()>>,
+    /// Removed on drop.
+    temporary: Option<PathBuf>,
+}
+
+/// What readers and the committer share.
+#[derive(Debug)]
+struct Shared {
+    trees: RwLock<Option<Arc<Trees>>>,
+    cache: Cache,
+    notices: broadcast::Sender<Arc<Notice>>,
+}
+
+impl Shared {
+    fn trees(&self) -> Result<Arc<Trees>, Fault> {
+        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        trees.clone().ok_or_else(|| Fault::Broken("the database is being opened anew".into()))
+    }
+}
+
+impl Sled {
+    /// Opens the store in a directory of its own, made if it is not there. Blocks.
+    pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Sled, Fault> {
+        let path = path.as_ref();
+        let trees = open::open(path, &options)?;
+        let file = File::open(path.join("db")).map_err(|error| fault(::sled::Error::Io(error)))?;
+        let first = CollectionId::FIRST.0.max(read::counter(&*trees, NEXT_ID)?);
+        let purging = purge::pending(&*trees)?;
+        let shared = Arc::new(Shared {
+            trees: RwLock::new(Some(trees)),
+            cache: Cache::default(),
+            notices: broadcast::channel(1024).0,
+        });
+        let (jobs, queue) = mpsc::channel();
+        let committer = Committer { shared: shared.clone(), jobs: queue, file, purging };
+        let committer = std::thread::Builder::new()
+            .name("committer".into())
+            .spawn(move || committer.run())
+            .map_err(|error| Fault::Broken(format!("the committer did not start: {error}")))?;
+        Ok(Sled { shared, jobs, next_id: AtomicU64::new(first), committer: Some(committer), temporary: None })
+    }
+
+    /// Opens an empty store that is removed when it is dropped: for tests.
+    pub fn temporary() -> Result<Sled, Fault> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| Fault::Broken(error.to_string()))?;
+        let path = std::env::temp_dir().join(format!("kalends-{:016x}", u64::from_be_bytes(random)));
+        let mut store = Sled::open(&path, Options::default())?;
+        store.temporary = Some(path);
+        Ok(store)
+    }
+
+    fn here<'a, T: Send + 'a>(
+        &self,
+        read: impl FnOnce(&Shared, &Trees) -> Result<T, Fault>,
+    ) -> Fut<'a, Result<T, Fault>> {
+        let result = self.shared.trees().and_then(|trees| read(&self.shared, &trees));
+        Box::pin(std::future::ready(result))
+    }
+
+    fn elsewhere<'a, T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Shared, &Trees) -> Result<T, Fault> + Send + 'static,
+    ) -> Fut<'a, Result<T, Fault>> {
+        let shared = self.shared.clone();
+        Box::pin(async move {
+            let work = tokio::task::spawn_blocking(move || {
+                let trees = shared.trees()?;
+                read(&shared, &trees)
+            });
+            work.await.unwrap_or_else(|error| Err(Fault::Broken(error.to_string())))
+        })
+    }
+}
+
+impl Drop for Sled {
+    fn drop(&mut self) {
+        let _ = self.jobs.send(Job::Stop);
+        if let Some(committer) = self.committer.take() {
+            let _ = committer.join();
+        }
+        // The last handle closes the file and releases its lock.
+        drop(self.shared.trees.write().unwrap_or_else(PoisonError::into_inner).take());
+        if let Some(path) = &self.temporary {
+            let _ = std::fs::remove_dir_all(path);
+        }
+    }
+}
+
+impl Store for Sled {
+    fn record<'a>(&'a self, key: &'a Key) -> Fut<'a, Result<Option<Bytes>, Fault>> {
+        use rows::Rows;
+        self.here(|_, trees| Ok(trees.value(rows::Space::Record, &rows::record_key(key))?.map(Bytes::from)))
+    }
+
+    fn records<'a>(
+        &'a self,
+        table: Table,
+        prefix: &'a str,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Fut<'a, Result<Vec<(Key, Bytes)>, Fault>> {
+        if limit <= FEW {
+            return self.here(|_, trees| read::records(trees, table, prefix, after, limit));
+        }
+        let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
+        self.elsewhere(move |_, trees| read::records(trees, table, &prefix, after.as_deref(), limit))
+    }
+
+    fn collection(&self, id: CollectionId) -> Fut<'_, Result<Option<Arc<Collection>>, Fault>> {
+        self.here(|shared, trees| shared.cache.collection(trees, id))
+    }
+
+    fn child<'a>(
+        &'a self,
+        parent: CollectionId,
+        name: &'a str,
+    ) -> Fut<'a, Result<Option<Arc<Collection>>, Fault>> {
+        self.here(|shared, trees| shared.cache.child(trees, parent, name))
+    }
+
+    fn children(&self, parent: CollectionId) -> Fut<'_, Result<Vec<Arc<Collection>>, Fault>> {
+        self.here(|shared, trees| {
+            let mut found = Vec::new();
+            for id in read::children(trees, parent)? {
+                found.extend(shared.cache.collection(trees, id)?);
+            }
+            Ok(found)
+        })
+    }
+
+    fn new_collection_id(&self) -> Fut<'_, Result<CollectionId, Fault>> {
+        let id = CollectionId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        Box::pin(std::future::ready(Ok(id)))
+    }
+
+    fn head(&self, id: CollectionId) -> Fut<'_, Result<Head, Fault>> {
+        self.here(|shared, trees| shared.cache.head(trees, id))
+    }
+
+    fn meta<'a>(&'a self, collection: CollectionId, name: &'a str) -> Fut<'a, Result<Option<Meta>, Fault>> {
+        self.here(|shared, trees| match shared.cache.live(trees, collection)? {
+            true => read::meta(trees, collection, name),
+            false => Ok(None),
+        })
+    }
+
+    fn object<'a>(
+        &'a self,
+        collection: CollectionId,
+        name: &'a str,
+    ) -> Fut<'a, Result<Option<Object>, Fault>> {
+        self.here(|shared, trees| match shared.cache.live(trees, collection)? {
+            true => read::object(trees, collection, name),
+            false => Ok(None),
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        collection: CollectionId,
+        after: Option<&'a str>,
+        limit: usize,
+    ) -> Fut<'a, Result<Vec<Meta>, Fault>> {
+        let after = after.map(str::to_owned);
+        let read = move |shared: &Shared, trees: &Trees| match shared.cache.live(trees, collection)? {
+            true => read::list(trees, collection, after.as_deref(), limit),
+            false => Ok(Vec::new()),
+        };
+        if limit <= FEW { self.here(read) } else { self.elsewhere(read) }
+    }
+
+    fn by_uid<'a>(&'a self, collection: CollectionId, uid: &'a str) -> Fut<'a, Result<Option<Name>, Fault>> {
+        self.here(|shared, trees| match shared.cache.live(trees, collection)? {
+            true => read::by_uid(trees, collection, uid),
+            false => Ok(None),
+        })
+    }
+
+    fn in_range(
+        &self,
+        collection: CollectionId,
+        from: Option<i64>,
+        to: Option<i64>,
+    ) -> Fut<'_, Result<Vec<Meta>, Fault>> {
+        self.elsewhere(move |shared, trees| {
+            if !shared.cache.live(trees, collection)? {
+                return Ok(Vec::new());
+            }
+            // An object that moves between levels while they are read could be missed: then read again.
+            let mut found = Vec::new();
+            for _ in 0..16 {
+                let before = read::head(trees, collection)?.head.rev;
+                found.clear();
+                for name in time::names(trees, collection, from, to)? {
+                    found.extend(read::meta(trees, collection, name.as_str())?);
+                }
+                if read::head(trees, collection)?.head.rev == before {
+                    break;
+                }
+            }
+            Ok(found)
+        })
+    }
+
+    fn changes(
+        &self,
+        collection: CollectionId,
+        since: Rev,
+        limit: usize,
+    ) -> Fut<'_, Result<Changes, ChangesError>> {
+        let read = move |shared: &Shared, trees: &Trees| {
+            let head = shared.cache.head(trees, collection)?;
+            if since > head.rev || since < head.horizon {
+                return Ok(None);
+            }
+            let mut changes = Changes { items: Vec::new(), head: head.rev, more: false };
+            read::log(trees, collection, since, head.rev, &mut |rev, row| {
+                if changes.items.len() == limit {
+                    changes.more = true;
+                    return Ok(ControlFlow::Break(()));
+                }
+                let origin = shared.cache.writer(trees, row.origin)?;
+                changes.items.push(row.change(rev, origin));
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(Some(changes))
+        };
+        let work = if limit <= FEW { self.here(read) } else { self.elsewhere(read) };
+        Box::pin(async move { work.await?.ok_or(ChangesError::Expired) })
+    }
+
+    fn commit(&self, commit: Commit) -> Fut<'_, Result<Committed, CommitError>> {
+        Box::pin(async move {
+            let prepared = Box::new(Prepared::of(commit)?);
+            let (answer, wait) = oneshot::channel();
+            let stopped = || Fault::Broken("the store is closing".into());
+            self.jobs.send(Job::Commit(prepared, answer)).map_err(|_| stopped())?;
+            wait.await.map_err(|_| stopped())?
+        })
+    }
+
+    fn watch(&self) -> broadcast::Receiver<Arc<Notice>> {
+        self.shared.notices.subscribe()
+    }
+
+    fn health(&self) -> Fut<'_, Result<(), Fault>> {
+        use rows::Rows;
+        self.here(|_, trees| match trees.get(rows::Space::Core, rows::FORMAT_KEY)? {
+            Some(_) => Ok(()),
+            None => Err(Fault::Broken("the format version is gone".into())),
+        })
+    }
+}
