@@ -137,6 +137,10 @@ fn check(rows: &impl Rows, expect: &Expect) -> Result<(), CommitError> {
             live(*id)?;
             None
         }
+        Expect::CollectionIs(expected) => match read::collection(rows, expected.id)? {
+            None => Some(Rejected::NoCollection),
+            Some(found) => (found != **expected).then_some(Rejected::CollectionChanged),
+        },
         Expect::NoChild(parent, name) => {
             read::child(rows, *parent, name.as_str())?.map(|_| Rejected::ChildExists)
         }
