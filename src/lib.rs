@@ -7,6 +7,7 @@
 
 pub mod auth;
 pub mod calendar;
+pub mod dav;
 pub mod http;
 pub mod ical;
 pub mod store;

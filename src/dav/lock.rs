@@ -1,0 +1,128 @@
+//! Locks (RFC 4918 §6, §7): kept as records, so that they survive a restart; looked at only by writes.
+//!
+//! Owns: which locks cover a resource, whether a request's `If` header holds and carries the tokens that it needs.
+//! Does not own: the LOCK and UNLOCK methods (`method/lock`).
+
+use serde::{Deserialize, Serialize};
+
+use super::resource::{Node, Resource};
+use super::{Denied, Scope};
+use crate::store::{CollectionId, Fault, Key, Table, Timestamp};
+use crate::xml::{Writer, dav};
+
+/// One lock. The record's path is `COLLECTION/MEMBER/TOKEN`; the member is empty for the collection itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lock {
+    /// The format of the record.
+    pub v: u32,
+    /// The lock token, a `urn:uuid:` URI.
+    pub token: String,
+    /// The path of the locked resource within the server, without a prefix.
+    pub root: String,
+    /// Who holds it.
+    pub principal: String,
+    /// False: shared.
+    pub exclusive: bool,
+    /// `Depth: infinity`.
+    pub deep: bool,
+    /// The `D:owner` element as the client sent it; may be empty.
+    pub owner: String,
+    /// Seconds that a refresh is good for.
+    pub timeout: u64,
+    /// When it ends.
+    pub expires: Timestamp,
+    /// The collection that the record is filed under.
+    pub collection: CollectionId,
+    /// The member; empty: the collection itself.
+    pub member: String,
+}
+
+impl Lock {
+    /// Returns the record's address.
+    pub fn key(&self) -> Key {
+        Key::new(Table::Lock, format!("{}/{}/{}", self.collection.0, self.member, self.token))
+    }
+}
+
+/// Returns the locks that are filed under this prefix and have not ended.
+pub(super) async fn filed(scope: &Scope, prefix: &str) -> Result<Vec<Lock>, Denied> {
+    let now = scope.session.house.clock.now();
+    let mut found = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = scope.session.house.store.records(Table::Lock, prefix, after.as_deref(), 128).await?;
+        let Some((last, _)) = page.last() else { return Ok(found) };
+        after = Some(last.path.clone());
+        for (_, bytes) in &page {
+            let lock: Lock = serde_json::from_slice(bytes)
+                .map_err(|error| Fault::Broken(format!("a lock cannot be read: {error}")))?;
+            if lock.expires > now {
+                found.push(lock);
+            }
+        }
+        if page.len() < 128 {
+            return Ok(found);
+        }
+    }
+}
+
+/// Tells whether there is any lock at all; most servers never see one, and then nothing else is read.
+pub(super) async fn any(scope: &Scope) -> Result<bool, Denied> {
+    Ok(!scope.session.house.store.records(Table::Lock, "", None, 1).await?.is_empty())
+}
+
+/// Returns the locks that cover a resource: its own, and those of infinite depth above it.
+pub(super) async fn covering(scope: &Scope, resource: &Resource) -> Result<Vec<Lock>, Denied> {
+    match &resource.node {
+        Node::Place(_) | Node::Principal => Ok(Vec::new()),
+        Node::Collection(at) => covering_place(scope, at.collection().id, "").await,
+        Node::Member(at, meta) => covering_place(scope, at.id(), meta.name.as_str()).await,
+    }
+}
+
+/// As `covering`, for a place that may be empty.
+pub(super) async fn covering_place(
+    scope: &Scope,
+    collection: CollectionId,
+    member: &str,
+) -> Result<Vec<Lock>, Denied> {
+    if !any(scope).await? {
+        return Ok(Vec::new());
+    }
+    let mut found = filed(scope, &format!("{}/{member}/", collection.0)).await?;
+    let mut next = match member.is_empty() {
+        true => scope.session.house.store.collection(collection).await?.map(|c| c.parent),
+        false => Some(collection),
+    };
+    while let Some(id) = next.filter(|id| *id >= CollectionId::FIRST) {
+        found.extend(filed(scope, &format!("{}//", id.0)).await?.into_iter().filter(|lock| lock.deep));
+        next = scope.session.house.store.collection(id).await?.map(|c| c.parent);
+    }
+    Ok(found)
+}
+
+/// Writes the `D:activelock` elements (RFC 4918 §14.1).
+pub(super) fn write_discovery(locks: &[Lock], scope: &Scope, w: &mut Writer) {
+    for lock in locks {
+        w.open(&dav("activelock"));
+        w.open(&dav("locktype"));
+        w.empty(&dav("write"));
+        w.close();
+        w.open(&dav("lockscope"));
+        w.empty(&dav(if lock.exclusive { "exclusive" } else { "shared" }));
+        w.close();
+        w.leaf(&dav("depth"), if lock.deep { "infinity" } else { "0" });
+        if !lock.owner.is_empty() {
+            w.raw(&lock.owner);
+        }
+        let left = lock.expires.seconds() - scope.session.house.clock.now().seconds();
+        w.leaf(&dav("timeout"), &format!("Second-{}", left.max(0)));
+        w.open(&dav("locktoken"));
+        w.leaf(&dav("href"), &lock.token);
+        w.close();
+        w.open(&dav("lockroot"));
+        w.leaf(&dav("href"), &format!("{}{}", scope.site.prefix(), lock.root));
+        w.close();
+        w.close();
+    }
+}

@@ -1,0 +1,332 @@
+//! Why the door says no → status, precondition element, sentence: one match without a `_` arm for each.
+//!
+//! Owns: every status code of a refusal and every precondition's name. The body is a `D:error` that always holds an
+//! element (Thunderbird takes an empty one for Google's rate limit) and a sentence in `D:responsedescription`.
+
+use http::StatusCode;
+
+use crate::calendar::{Error, Refusal};
+use crate::http::{Reply, reply_xml};
+use crate::ical::ProblemKind;
+use crate::store::Fault;
+use crate::xml::{Name, Writer, caldav, dav};
+
+/// Why a WebDAV request was not carried out.
+#[derive(Debug, Clone)]
+pub enum Denied {
+    /// A rule of the house, or the store.
+    Error(Error),
+    /// A rule of the protocol.
+    Protocol(Protocol),
+}
+
+/// The rules that only WebDAV and its kin have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 4918 §9.1.1: `Depth: infinity` is not served.
+    FiniteDepth,
+    /// The method cannot be used on this resource; what can.
+    Method(String),
+    /// RFC 3253 §3.6: no such report here.
+    SupportedReport(String),
+    /// RFC 4791 §7.8: the filter is not one; why.
+    ValidFilter(String),
+    /// RFC 4791 §7.8: the filter asks for what is not supported.
+    SupportedFilter(String),
+    /// RFC 4791 §7.5.1: no such collation.
+    SupportedCollation(String),
+    /// RFC 4791 §7.8: this calendar data cannot be asked for.
+    SupportedCalendarData(String),
+    /// RFC 4791 §7.8, §5.2.2: not a VCALENDAR with one VTIMEZONE; why.
+    ValidCalendarData(String),
+    /// RFC 4791 §5.3.2.1, §5.2.3: no such component type here; why.
+    SupportedCalendarComponent(String),
+    /// RFC 4791 §7.8: before `min-date-time`.
+    MinDateTime(String),
+    /// RFC 4791 §7.8: after `max-date-time`.
+    MaxDateTime(String),
+    /// RFC 5689 §3: a collection of this type cannot be made.
+    ValidResourceType(String),
+    /// RFC 4791 §5.3.1.1: MKCALENDAR where something is.
+    ResourceMustBeNull,
+    /// RFC 4918 §15: the property is the server's.
+    ProtectedProperty(String),
+    /// RFC 4918 §9.10.6: a lock is in the way; its root.
+    NoConflictingLock(String),
+    /// RFC 4918 §9.11.1: the token locks something else, or nothing.
+    LockTokenMatches,
+    /// RFC 4918 §9.8.5: the destination is on another server.
+    OtherServer,
+    /// RFC 4918 §9.8.5: source and destination are the same.
+    SameResource,
+    /// RFC 4918 §9.3.1: a body of this type is not understood.
+    MediaType(String),
+    /// RFC 9110 §15.5.17: no such range; the length.
+    Range(u64),
+    /// RFC 6578 §3.3, RFC 5323: more than is served at once; the number.
+    MatchesWithinLimits(u64),
+    /// RFC 4918 §9.6.1 and others: a condition of the `If` header or of RFC 9110 §13 does not hold.
+    Failed,
+}
+
+impl From<Error> for Denied {
+    fn from(error: Error) -> Denied {
+        Denied::Error(error)
+    }
+}
+
+impl From<Refusal> for Denied {
+    fn from(refusal: Refusal) -> Denied {
+        Denied::Error(Error::Refused(refusal))
+    }
+}
+
+impl From<Fault> for Denied {
+    fn from(fault: Fault) -> Denied {
+        Denied::Error(fault.into())
+    }
+}
+
+impl From<Protocol> for Denied {
+    fn from(protocol: Protocol) -> Denied {
+        Denied::Protocol(protocol)
+    }
+}
+
+/// What goes inside `D:error` before the sentence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Condition {
+    /// No standard names this one.
+    None,
+    /// An empty element.
+    Bare(Name),
+    /// An element with the href of what is in the way.
+    With(Name, String),
+    /// RFC 3744 §7.1.1.
+    NeedPrivileges(&'static str),
+}
+
+/// A refusal as the client sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explained {
+    /// The status.
+    pub status: StatusCode,
+    condition: Condition,
+    sentence: String,
+}
+
+impl Explained {
+    fn new(status: u16, condition: Condition, sentence: impl Into<String>) -> Explained {
+        let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        Explained { status, condition, sentence: sentence.into() }
+    }
+
+    /// Writes the `D:error` element and the `D:responsedescription` of a multistatus response.
+    pub fn write(&self, path: &str, w: &mut Writer) {
+        if self.condition != Condition::None {
+            w.open(&dav("error"));
+            self.write_condition(path, w);
+            w.close();
+        }
+        w.leaf(&dav("responsedescription"), &self.sentence);
+    }
+
+    fn write_condition(&self, path: &str, w: &mut Writer) {
+        match &self.condition {
+            Condition::None => {}
+            Condition::Bare(name) => w.empty(name),
+            Condition::With(name, href) => {
+                w.open(name);
+                w.leaf(&dav("href"), href);
+                w.close();
+            }
+            Condition::NeedPrivileges(privilege) => {
+                w.open(&dav("need-privileges"));
+                w.open(&dav("resource"));
+                w.leaf(&dav("href"), path);
+                w.open(&dav("privilege"));
+                w.empty(&dav(privilege));
+                w.close();
+                w.close();
+                w.close();
+            }
+        }
+    }
+}
+
+impl Denied {
+    /// Returns status, element and sentence. `path` is the request's path.
+    pub fn explain(&self, path: &str) -> Explained {
+        match self {
+            Denied::Error(Error::Refused(refusal)) => explain_refusal(refusal, path),
+            Denied::Error(Error::Failed(_)) => Explained::new(
+                500,
+                Condition::None,
+                "The server could not do this just now; nothing was changed. The cause is in its log.",
+            ),
+            Denied::Protocol(protocol) => explain_protocol(protocol),
+        }
+    }
+
+    /// Returns the whole answer. A failure of the store is logged here, once, with its cause.
+    pub fn reply(&self, path: &str) -> Reply {
+        if let Denied::Error(Error::Failed(fault)) = self {
+            tracing::error!(%fault, path, "the store failed");
+        }
+        let explained = self.explain(path);
+        let mut w = Writer::document();
+        w.open(&dav("error"));
+        explained.write_condition(path, &mut w);
+        w.leaf(&dav("responsedescription"), &explained.sentence);
+        w.close();
+        let mut reply = reply_xml(explained.status, w.take());
+        if let Denied::Protocol(Protocol::Method(allow)) = self {
+            if let Ok(value) = http::HeaderValue::from_str(allow) {
+                reply.headers_mut().insert(http::header::ALLOW, value);
+            }
+        }
+        if let Denied::Protocol(Protocol::Range(length)) = self {
+            if let Ok(value) = http::HeaderValue::from_str(&format!("bytes */{length}")) {
+                reply.headers_mut().insert(http::header::CONTENT_RANGE, value);
+            }
+        }
+        reply
+    }
+}
+
+fn e(status: u16, condition: Condition, sentence: impl Into<String>) -> Explained {
+    Explained::new(status, condition, sentence)
+}
+
+fn explain_refusal(refusal: &Refusal, path: &str) -> Explained {
+    use Condition::{Bare, NeedPrivileges, None, With};
+    match refusal {
+        Refusal::Missing => e(404, None, "There is nothing at this address."),
+        Refusal::Forbidden(privilege) => {
+            e(403, NeedPrivileges(privilege), format!("This needs the privilege “{privilege}”."))
+        }
+        Refusal::Stale => {
+            e(412, None, "It was changed meanwhile, or a condition of the request does not hold.")
+        }
+        // the href tells the client which object it is, so that it can go on there.
+        Refusal::UidTaken(name) => {
+            let mut href = path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
+            href.push('/');
+            crate::http::encode(name.as_str(), &mut href);
+            let sentence = format!("The object “{name}” of this calendar has the same UID.");
+            e(409, With(caldav("no-uid-conflict"), href), sentence)
+        }
+        Refusal::UidChanged { stored, sent } => {
+            let sentence = format!("The object here has the UID “{stored}”; it cannot become “{sent}”.");
+            e(409, With(caldav("no-uid-conflict"), path.to_owned()), sentence)
+        }
+        Refusal::NotCalendar(problem) => {
+            let name = match problem.kind {
+                ProblemKind::Data | ProblemKind::Limit => "valid-calendar-data",
+                ProblemKind::Object => "valid-calendar-object-resource",
+            };
+            let sentence = match problem.line {
+                Some(line) => format!("Line {line}: {}", problem.reason),
+                Option::None => problem.reason.clone(),
+            };
+            e(403, Bare(caldav(name)), sentence)
+        }
+        Refusal::WrongComponent { sent, accepted } => {
+            let sentence = format!("This calendar holds {}, not {sent}.", accepted.join(", "));
+            e(403, Bare(caldav("supported-calendar-component")), sentence)
+        }
+        Refusal::WrongMediaType(sent) => {
+            let sentence = format!("A calendar holds text/calendar, not “{sent}”.");
+            e(403, Bare(caldav("supported-calendar-data")), sentence)
+        }
+        Refusal::TooLarge(limit) => {
+            e(413, Bare(caldav("max-resource-size")), format!("At most {limit} bytes are accepted here."))
+        }
+        Refusal::CollectionFull(limit) => {
+            let sentence = format!("The collection already holds its maximum of {limit} objects.");
+            e(507, Bare(dav("quota-not-exceeded")), sentence)
+        }
+        Refusal::QuotaExceeded(limit) => {
+            e(507, Bare(dav("quota-not-exceeded")), format!("The quota of {limit} bytes is used up."))
+        }
+        Refusal::DiskFull => {
+            e(507, Bare(dav("sufficient-disk-space")), "The server's disk is full; nothing was changed.")
+        }
+        Refusal::BadName(why) => {
+            e(403, Bare(dav("name-allowed")), format!("The name cannot be used: {why}."))
+        }
+        Refusal::Exists => {
+            e(405, Bare(dav("resource-must-be-null")), "There is something at this address already.")
+        }
+        Refusal::NoParent => e(409, None, "The collection that this would be in does not exist."),
+        Refusal::NotHere(why) => {
+            e(403, Bare(caldav("calendar-collection-location-ok")), format!("Not here: {why}."))
+        }
+        Refusal::Protected(why) => e(403, None, format!("Not possible: {why}.")),
+        Refusal::TokenExpired => e(
+            403,
+            Bare(dav("valid-sync-token")),
+            "The sync-token is unknown here or too old; begin without one.",
+        ),
+        Refusal::Locked(root) => {
+            let sentence = "It is locked; the request must carry the lock's token in its If header.";
+            e(423, With(dav("lock-token-submitted"), root.clone()), sentence)
+        }
+        Refusal::Bad(why) => e(400, None, why.clone()),
+        Refusal::TooMany(limit) => {
+            let sentence = format!("The answer would have more than {limit} entries; narrow the request.");
+            e(507, Bare(dav("number-of-matches-within-limits")), sentence)
+        }
+    }
+}
+
+fn explain_protocol(protocol: &Protocol) -> Explained {
+    use Condition::{Bare, None, With};
+    match protocol {
+        Protocol::FiniteDepth => {
+            e(403, Bare(dav("propfind-finite-depth")), "Depth: infinity is not served; ask with Depth: 1.")
+        }
+        Protocol::Method(allow) => e(405, None, format!("This method cannot be used here; {allow} can.")),
+        Protocol::SupportedReport(name) => {
+            e(403, Bare(dav("supported-report")), format!("The report “{name}” cannot be asked for here."))
+        }
+        Protocol::ValidFilter(why) => e(403, Bare(caldav("valid-filter")), why.clone()),
+        Protocol::SupportedFilter(why) => e(403, Bare(caldav("supported-filter")), why.clone()),
+        Protocol::SupportedCollation(name) => {
+            e(403, Bare(caldav("supported-collation")), format!("There is no collation “{name}” here."))
+        }
+        Protocol::SupportedCalendarData(why) => e(403, Bare(caldav("supported-calendar-data")), why.clone()),
+        Protocol::ValidCalendarData(why) => e(403, Bare(caldav("valid-calendar-data")), why.clone()),
+        Protocol::SupportedCalendarComponent(why) => {
+            e(403, Bare(caldav("supported-calendar-component")), why.clone())
+        }
+        Protocol::MinDateTime(why) => e(403, Bare(caldav("min-date-time")), why.clone()),
+        Protocol::MaxDateTime(why) => e(403, Bare(caldav("max-date-time")), why.clone()),
+        Protocol::ValidResourceType(why) => e(403, Bare(dav("valid-resourcetype")), why.clone()),
+        Protocol::ResourceMustBeNull => {
+            e(403, Bare(dav("resource-must-be-null")), "There is something at this address already.")
+        }
+        Protocol::ProtectedProperty(name) => {
+            let sentence = format!("The property “{name}” is set by the server alone.");
+            e(403, Bare(dav("cannot-modify-protected-property")), sentence)
+        }
+        Protocol::NoConflictingLock(root) => {
+            e(423, With(dav("no-conflicting-lock"), root.clone()), "It is locked already.")
+        }
+        Protocol::LockTokenMatches => {
+            let sentence = "The lock token locks something else, or nothing any more.";
+            e(409, Bare(dav("lock-token-matches-request-uri")), sentence)
+        }
+        Protocol::OtherServer => e(502, None, "The destination is on another server."),
+        Protocol::SameResource => e(403, None, "Source and destination are the same."),
+        Protocol::MediaType(sent) => {
+            e(415, None, format!("A body of the type “{sent}” is not understood here."))
+        }
+        Protocol::Range(length) => e(416, None, format!("The range lies outside of the {length} bytes.")),
+        Protocol::MatchesWithinLimits(limit) => {
+            let sentence = format!("More than {limit} members match; the rest comes with the next token.");
+            e(507, Bare(dav("number-of-matches-within-limits")), sentence)
+        }
+        Protocol::Failed => e(412, None, "A condition of the request does not hold."),
+    }
+}
