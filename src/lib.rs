@@ -7,8 +7,11 @@
 
 pub mod auth;
 pub mod calendar;
+pub mod cli;
+pub mod config;
 pub mod dav;
 pub mod http;
 pub mod ical;
+pub mod server;
 pub mod store;
 pub mod xml;

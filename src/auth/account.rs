@@ -1,0 +1,62 @@
+//! Accounts with their passwords: add, change, remove, and forget what was verified.
+//!
+//! Owns: that a changed or removed account is refused at once. Does not own: what an account begins with (`calendar`).
+
+use std::sync::Arc;
+
+use super::{Guard, password};
+use crate::calendar::{Error, House, NewPrincipal, Refusal};
+use crate::store::{Fault, Op, Principal};
+
+impl Guard {
+    /// Returns the house that this guard watches.
+    pub fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+
+    /// Makes an account. `new.password` is the password itself here; empty: none, so that only tokens sign in.
+    ///
+    /// # Errors
+    /// `Exists`, `BadName`; when the store fails.
+    pub async fn add_user(&self, mut new: NewPrincipal) -> Result<Arc<Principal>, Error> {
+        if !new.password.is_empty() {
+            new.password = self.hash(std::mem::take(&mut new.password)).await?;
+        }
+        let made = self.house.add_principal(new).await?;
+        self.forget(&made.name);
+        Ok(made)
+    }
+
+    /// Sets an account's password. Devices with app passwords stay signed in.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such account; when the store fails.
+    pub async fn set_password(&self, user: &str, password: String) -> Result<(), Error> {
+        if password.is_empty() {
+            return Err(Refusal::Bad("the password is empty".into()).into());
+        }
+        let phc = self.hash(password).await?;
+        self.house.update_principal(user, |principal| principal.password.clone_from(&phc)).await?;
+        self.forget(user);
+        Ok(())
+    }
+
+    /// Removes an account with everything that is its: calendars, files, app passwords, tokens.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such account; when the store fails.
+    pub async fn remove_user(&self, user: &str) -> Result<(), Error> {
+        let tokens = self.keyed_tokens(Some(user)).await?;
+        let ops = tokens.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect();
+        self.house.remove_principal(user, ops).await?;
+        self.forget(user);
+        Ok(())
+    }
+
+    async fn hash(&self, password: String) -> Result<String, Fault> {
+        tokio::task::spawn_blocking(move || password::hash(&password))
+            .await
+            .map_err(|error| Fault::Broken(format!("hashing failed: {error}")))?
+            .map_err(Fault::Broken)
+    }
+}

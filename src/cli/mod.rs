@@ -1,0 +1,100 @@
+//! The command line: what a person types, and what they read.
+//!
+//! Owns: arguments, prompts, tables and JSON on standard output, one clear line on standard error on failure.
+//! Does not own: what a command does (`server::admin`).
+
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks on the terminal")]
+
+mod account;
+mod serve;
+mod show;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde_json::Value;
+
+use crate::config::Config;
+use crate::server::admin::{Line, Op, begin};
+
+/// A CalDAV server.
+///
+/// Runs with no configuration at all: `kalends` serves http://127.0.0.1:8008 and keeps everything in ./kalends-data.
+#[derive(Debug, Parser)]
+#[command(name = "kalends", version, max_term_width = 100)]
+struct Arguments {
+    #[command(flatten)]
+    common: Common,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, clap::Args)]
+struct Common {
+    /// The configuration file [default: kalends.toml here, if there is one]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve calendars (what happens without a command, too)
+    Serve(serve::Serve),
+    /// Accounts
+    #[command(subcommand)]
+    User(account::User),
+    /// Passwords for single devices
+    #[command(subcommand)]
+    AppPassword(account::AppPassword),
+    /// Tokens for programs
+    #[command(subcommand)]
+    Token(account::Token),
+}
+
+/// Runs what the arguments say.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("kalends: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), String> {
+    // Clients of the bridge need one; a second call in one process is harmless.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (config, notes) = Config::load(arguments.common.config.as_deref(), std::env::vars())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the runtime cannot start: {error}"))?;
+    let command = arguments.command.unwrap_or_else(|| Command::Serve(serve::Serve::default()));
+    runtime.block_on(async {
+        match command {
+            Command::Serve(serve) => serve.run(config, notes).await,
+            Command::User(user) => user.run(&config).await,
+            Command::AppPassword(command) => command.run(&config).await,
+            Command::Token(command) => command.run(&config).await,
+        }
+    })
+}
+
+/// Carries an operation out and returns its items and its outcome.
+async fn ask(config: &Config, op: Op) -> Result<(Vec<Value>, Value), String> {
+    let mut wire = begin(config, op).await?;
+    let mut items = Vec::new();
+    while let Some(line) = wire.from.recv().await {
+        match line {
+            Line::Item { item } => items.push(item),
+            Line::Done { outcome } => return Ok((items, outcome)),
+            Line::Failed { why } => return Err(why),
+            Line::Op { .. } => return Err("the server answered with a question".into()),
+        }
+    }
+    Err("the server stopped before it was done".into())
+}

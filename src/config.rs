@@ -1,0 +1,463 @@
+//! What can be configured: every option once, with its type, its default and what it does.
+//!
+//! Owns: the table of options, reading the file and the environment, `config.example.toml` (generated from the table; a
+//! test compares). Order: defaults < file < environment < flags. Does not own: what an option does.
+
+use std::fmt::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use url::Url;
+
+use crate::calendar::Limits;
+use crate::server::Network;
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A secret; never shown.
+#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl From<String> for Secret {
+    fn from(text: String) -> Secret {
+        Secret(text)
+    }
+}
+
+impl Secret {
+    /// Returns the secret itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// A complete configuration. The default one needs nothing.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// `server.listen`.
+    pub listen: SocketAddr,
+    /// `server.base_url`.
+    pub base_url: Option<Url>,
+    /// `server.trusted_proxies`.
+    pub trusted_proxies: Vec<Network>,
+    /// `server.connections`.
+    pub connections: usize,
+    /// `store.url`: the directory of the sled store.
+    pub store: PathBuf,
+    /// `limits.*`.
+    pub limits: Limits,
+    /// `retention.changes`.
+    pub retention_changes: Duration,
+    /// `secrets.key_file`; nothing: `key` in the store's directory.
+    pub key_file: Option<PathBuf>,
+    /// `ENCRYPTION_KEY`: the key itself, 64 hexadecimal digits.
+    pub encryption_key: Option<Secret>,
+    /// `API_KEY`: a first token with the scope `admin`.
+    pub api_key: Option<Secret>,
+    /// `bridge.poll_interval`.
+    pub poll_interval: Duration,
+    /// `log.format`.
+    pub log_format: LogFormat,
+    /// `log.level`.
+    pub log_level: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8008),
+            base_url: None,
+            trusted_proxies: Vec::new(),
+            connections: 4096,
+            store: PathBuf::from("./kalends-data"),
+            limits: Limits::default(),
+            retention_changes: Duration::from_secs(400 * 86_400),
+            key_file: None,
+            encryption_key: None,
+            api_key: None,
+            poll_interval: Duration::from_secs(15 * 60),
+            log_format: LogFormat::Text,
+            log_level: "info".into(),
+        }
+    }
+}
+
+/// One option.
+pub struct Setting {
+    /// Its key, `section.name`.
+    pub key: &'static str,
+    /// Its default as it is written in the file; empty: none.
+    default: &'static str,
+    /// An example for an option that has no default.
+    example: &'static str,
+    /// What it does, for `config.example.toml`.
+    doc: &'static str,
+    set: fn(&mut Config, &str) -> Result<(), String>,
+}
+
+/// Every option, in the order of the example.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "server.listen",
+        default: "\"127.0.0.1:8008\"",
+        example: "",
+        doc: "Address and port to listen on. Put a reverse proxy with TLS in front before opening it to a network:\n\
+              passwords travel with every request.",
+        set: |config, text| parsed(text, "an address with a port like 127.0.0.1:8008", &mut config.listen),
+    },
+    Setting {
+        key: "server.base_url",
+        default: "",
+        example: "\"https://cal.example.org\"",
+        doc: "The URL that clients use, as they see it: behind a proxy its https address, with a path prefix if there\n\
+              is one. Default: http:// and the address listened on.",
+        set: |config, text| {
+            let url = Url::parse(text).map_err(|error| format!("{text:?} is no URL: {error}"))?;
+            let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
+            if !plain || !url.username().is_empty() {
+                return Err(format!("{text:?} is no URL like https://cal.example.org/prefix"));
+            }
+            config.base_url = Some(url);
+            Ok(())
+        },
+    },
+    Setting {
+        key: "server.trusted_proxies",
+        default: "[]",
+        example: "",
+        doc: "Addresses or ranges of reverse proxies whose X-Forwarded-For is believed.",
+        set: |config, text| {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            config.trusted_proxies = items.map(str::parse).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "server.connections",
+        default: "4096",
+        example: "",
+        doc: "Connections served at a time; further ones wait.",
+        set: |config, text| match text.parse() {
+            Ok(number) if (1..=1_000_000).contains(&number) => {
+                config.connections = number;
+                Ok(())
+            }
+            _ => Err(format!("{text:?} is no number from 1 to 1000000")),
+        },
+    },
+    Setting {
+        key: "store.url",
+        default: "\"sled:./kalends-data\"",
+        example: "",
+        doc: "Where everything is kept: sled: and a directory, which is made if it is missing.",
+        set: |config, text| match text.strip_prefix("sled:").map(|path| path.trim_start_matches("//")) {
+            Some(path) if !path.is_empty() && !text.starts_with("sled:///") => {
+                config.store = PathBuf::from(path);
+                Ok(())
+            }
+            Some(_) if text.starts_with("sled:///") => {
+                config.store = PathBuf::from(format!("/{}", text.trim_start_matches("sled:").trim_start_matches('/')));
+                Ok(())
+            }
+            _ => Err(format!("{text:?} is no store; write sled: and a directory, as in sled:./kalends-data")),
+        },
+    },
+    Setting {
+        key: "limits.object_size",
+        default: "\"10 MiB\"",
+        example: "",
+        doc: "The largest calendar object (an event with its changes and attachments within).",
+        set: |config, text| size(text, &mut config.limits.object_size),
+    },
+    Setting {
+        key: "limits.file_size",
+        default: "\"64 MiB\"",
+        example: "",
+        doc: "The largest file below /dav/files/.",
+        set: |config, text| size(text, &mut config.limits.file_size),
+    },
+    Setting {
+        key: "limits.objects",
+        default: "200000",
+        example: "",
+        doc: "The most objects in one calendar or folder.",
+        set: |config, text| parsed(text, "a number", &mut config.limits.objects),
+    },
+    Setting {
+        key: "limits.instances",
+        default: "100000",
+        example: "",
+        doc: "The most instances of repeating events that one answer may hold.",
+        set: |config, text| parsed(text, "a number", &mut config.limits.instances),
+    },
+    Setting {
+        key: "limits.quota",
+        default: "\"10 GiB\"",
+        example: "",
+        doc: "What one account may store.",
+        set: |config, text| size(text, &mut config.limits.quota),
+    },
+    Setting {
+        key: "log.format",
+        default: "\"text\"",
+        example: "",
+        doc: "How log lines look, on standard error: text or json.",
+        set: |config, text| {
+            config.log_format = match text {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => return Err(format!("{text:?} is neither text nor json")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        key: "log.level",
+        default: "\"info\"",
+        example: "",
+        doc: "What is logged: error, warn, info, debug (every request) or trace; also for single parts, as in\n\
+              \"info,kalends::auth=debug\".",
+        set: |config, text| {
+            tracing_subscriber::EnvFilter::try_new(text)
+                .map_err(|_| format!("{text:?} is no log level; try error, warn, info, debug or trace"))?;
+            config.log_level = text.to_owned();
+            Ok(())
+        },
+    },
+];
+
+/// Variables that other programs' documents use for an option of ours.
+const ALIASES: [&str; 3] = ["BASE_URL", "API_KEY", "ENCRYPTION_KEY"];
+
+/// What begins the name of a variable: `KALENDS_SERVER__LISTEN` is `server.listen`.
+const VARIABLE: &str = "KALENDS_";
+
+impl Config {
+    /// Reads the file, if one is named, or `kalends.toml` here, if there is one; then the environment.
+    /// Returns the configuration with lines for the log.
+    ///
+    /// # Errors
+    /// A sentence that names the file, the line and the nearest valid key.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<(Config, Vec<String>), String> {
+        let mut config = Config::default();
+        let mut notes = Vec::new();
+        let usual = Path::new("kalends.toml");
+        if let Some(path) = file.or_else(|| usual.is_file().then_some(usual)) {
+            let text = std::fs::read_to_string(path)
+                .map_err(|error| format!("{}: cannot be read: {error}", path.display()))?;
+            config.read(&text).map_err(|(line, why)| format!("{}:{line}: {why}", path.display()))?;
+            notes.push(format!("configuration from {}", path.display()));
+        }
+        config.environment(environment, &mut notes)?;
+        Ok((config, notes))
+    }
+
+    /// Sets one option by its key.
+    ///
+    /// # Errors
+    /// A sentence.
+    pub fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
+        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+            return (setting.set)(self, text).map_err(|why| format!("{key}: {why}"));
+        }
+        Err(unknown(key))
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), (usize, String)> {
+        let line = |at: usize| text.get(..at).unwrap_or(text).matches('\n').count() + 1;
+        let table = DeTable::parse(text)
+            .map_err(|error| (error.span().map_or(1, |span| line(span.start)), error.message().to_owned()))?;
+        self.table("", table.get_ref(), &line)
+    }
+
+    fn table(
+        &mut self,
+        section: &str,
+        table: &DeTable<'_>,
+        line: &dyn Fn(usize) -> usize,
+    ) -> Result<(), (usize, String)> {
+        for (name, value) in table {
+            let at = line(name.span().start);
+            let key = if section.is_empty() { name.get_ref().to_string() } else { format!("{section}.{}", name.get_ref()) };
+            match value.get_ref() {
+                DeValue::Table(inner) => {
+                    let known = SETTINGS.iter().any(|s| s.key.strip_prefix(&*key).is_some_and(|r| r.starts_with('.')));
+                    if !known {
+                        return Err((at, unknown(&key)));
+                    }
+                    self.table(&key, inner, line)?;
+                }
+                _ => {
+                    let text = plain(value).ok_or_else(|| (at, format!("{key}: this is no text, number or list")))?;
+                    self.set(&key, &text).map_err(|why| (at, why))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn environment(
+        &mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+        notes: &mut Vec<String>,
+    ) -> Result<(), String> {
+        // Ours after the aliases, so that they win.
+        let (ours, others): (Vec<_>, Vec<_>) =
+            variables.into_iter().partition(|(name, _)| name.starts_with(VARIABLE));
+        for (name, value) in others.into_iter().filter(|(name, value)| {
+            ALIASES.contains(&name.as_str()) && !value.is_empty()
+        }) {
+            match name.as_str() {
+                "BASE_URL" => self.set("server.base_url", &value).map_err(|why| format!("{name}: {why}"))?,
+                "API_KEY" if value.len() < 16 => {
+                    return Err("API_KEY: a key shorter than 16 characters could be guessed".into());
+                }
+                "API_KEY" => self.api_key = Some(Secret(value)),
+                _ => self.encryption_key = Some(key(value).map_err(|why| format!("{name}: {why}"))?),
+            }
+            notes.push(format!("{name} taken from the environment"));
+        }
+        for (name, value) in ours {
+            let key = name.trim_start_matches(VARIABLE).to_lowercase().replace("__", ".");
+            if key == "log" {
+                continue;
+            }
+            self.set(&key, &value).map_err(|why| format!("environment variable {name}: {why}"))?;
+        }
+        Ok(())
+    }
+
+    /// Returns the directory of everything that is kept.
+    pub fn data_dir(&self) -> &Path {
+        &self.store
+    }
+}
+
+/// Returns `config.example.toml`.
+pub fn example() -> String {
+    let mut text = String::from(
+        "# Every option of Kalends with its default. Nothing of this is needed: without a file Kalends runs on the defaults.\n\
+         # Read from the file named by --config, else from kalends.toml in the working directory. A variable of the\n\
+         # environment wins over the file: server.listen is KALENDS_SERVER__LISTEN (two underscores for the dot).\n\
+         # BASE_URL stands for server.base_url; API_KEY is a first token with the scope admin.\n",
+    );
+    let mut section = "";
+    for setting in SETTINGS {
+        let (group, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
+        if group != section {
+            let _ = write!(text, "\n[{group}]\n");
+            section = group;
+        }
+        text.push('\n');
+        for line in setting.doc.lines() {
+            let _ = writeln!(text, "# {line}");
+        }
+        let value = if setting.default.is_empty() { setting.example } else { setting.default };
+        let _ = writeln!(text, "#{name} = {value}");
+    }
+    text
+}
+
+fn unknown(key: &str) -> String {
+    let near = SETTINGS
+        .iter()
+        .map(|setting| (strsim::jaro_winkler(key, setting.key), setting.key))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(likeness, _)| *likeness > 0.7);
+    match near {
+        Some((_, near)) => format!("there is no option {key:?}; did you mean {near:?}?"),
+        None => format!("there is no option {key:?}; config.example.toml lists all"),
+    }
+}
+
+/// Returns a value as text; a list as its items with commas.
+fn plain(value: &Spanned<DeValue<'_>>) -> Option<String> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.to_string()),
+        DeValue::Float(number) => Some(number.to_string()),
+        DeValue::Boolean(yes) => Some(yes.to_string()),
+        DeValue::Array(items) => items.iter().map(plain).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
+        _ => None,
+    }
+}
+
+fn parsed<T: std::str::FromStr>(text: &str, what: &str, into: &mut T) -> Result<(), String> {
+    *into = text.trim().replace('_', "").parse().map_err(|_| format!("{text:?} is not {what}"))?;
+    Ok(())
+}
+
+fn key(text: String) -> Result<Secret, String> {
+    if text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit()) {
+        Ok(Secret(text))
+    } else {
+        Err("a key is 64 hexadecimal digits; `openssl rand -hex 32` makes one".into())
+    }
+}
+
+/// Reads `10 MiB`, `10MB`, `1048576`.
+fn size(text: &str, into: &mut u64) -> Result<(), String> {
+    let (number, unit) = number_and_unit(text);
+    let factor: u64 = match &*unit.to_lowercase() {
+        "" | "b" => 1,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        _ => 0,
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
+        Some(bytes) if bytes > 0 => {
+            *into = bytes;
+            Ok(())
+        }
+        _ => Err(format!("{text:?} is no size like 10 MiB")),
+    }
+}
+
+/// Reads `15 min`, `90s`, `400 d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = number_and_unit(text);
+    let factor: u64 = match &*unit.to_lowercase() {
+        "s" | "sec" | "seconds" => 1,
+        "m" | "min" | "minutes" => 60,
+        "h" | "hours" => 3_600,
+        "d" | "days" => 86_400,
+        _ => 0,
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("{text:?} is no time like 15 min or 400 d")),
+    }
+}
+
+fn number_and_unit(text: &str) -> (String, &str) {
+    let text = text.trim();
+    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    (number.replace('_', ""), unit.trim())
+}

@@ -1,0 +1,183 @@
+//! The admin socket: commands work while the server holds the store.
+//!
+//! Owns: the socket `admin.sock` in the data directory (mode 0600), the lines that are spoken on it, one wire for both
+//! ways of working: through the socket, or on the store directly when no server runs.
+//! Does not own: what an operation does (`work`), how its outcome is shown (`cli`).
+//!
+//! One JSON object a line. The command sends `Op`, then what the operation asks for; the server sends what it finds,
+//! and `Done` or `Failed` at the end. Files are read and written by the command, under its own rights.
+
+mod socket;
+mod work;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::mpsc;
+
+use crate::auth::{Guard, Scope};
+use crate::config::{Config, Secret};
+
+pub(super) use socket::serve;
+
+/// The socket's name in the data directory.
+pub const SOCKET: &str = "admin.sock";
+
+/// One thing to do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "do")]
+pub enum Op {
+    /// Makes an account.
+    UserAdd {
+        /// Login name.
+        name: String,
+        /// Name shown to people.
+        display_name: String,
+        /// Mail addresses.
+        emails: Vec<String>,
+        /// May administer the server.
+        admin: bool,
+        /// The password.
+        password: Secret,
+    },
+    /// Lists accounts.
+    UserList,
+    /// Sets a password.
+    UserPasswd {
+        /// Login name.
+        name: String,
+        /// The password.
+        password: Secret,
+    },
+    /// Removes an account with everything that is its.
+    UserRemove {
+        /// Login name.
+        name: String,
+    },
+    /// Makes an app password.
+    AppPasswordAdd {
+        /// Login name.
+        user: String,
+        /// What it is for.
+        label: String,
+    },
+    /// Lists app passwords.
+    AppPasswordList {
+        /// Login name.
+        user: String,
+    },
+    /// Revokes an app password.
+    AppPasswordRevoke {
+        /// Login name.
+        user: String,
+        /// Id or label.
+        which: String,
+    },
+    /// Makes a token.
+    TokenAdd {
+        /// Login name.
+        user: String,
+        /// What it is for.
+        label: String,
+        /// What it allows.
+        scopes: Vec<Scope>,
+    },
+    /// Lists tokens.
+    TokenList {
+        /// Login name; nothing: all.
+        user: Option<String>,
+    },
+    /// Revokes a token.
+    TokenRevoke {
+        /// Login name.
+        user: String,
+        /// Id or label.
+        which: String,
+    },
+}
+
+/// One line on the wire.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "is")]
+pub enum Line {
+    /// To the server: what to do. Sent once, first.
+    Op {
+        /// The version of the command.
+        version: String,
+        /// What to do.
+        op: Op,
+    },
+    /// From the server: one thing of a list.
+    Item {
+        /// The thing.
+        item: Value,
+    },
+    /// From the server: it is done.
+    Done {
+        /// What came of it.
+        outcome: Value,
+    },
+    /// From the server: it could not be done; nothing more comes.
+    Failed {
+        /// A sentence.
+        why: String,
+    },
+}
+
+/// Both directions of one conversation.
+pub struct Wire {
+    /// What goes to the other side.
+    pub to: mpsc::Sender<Line>,
+    /// What comes from it.
+    pub from: mpsc::Receiver<Line>,
+}
+
+impl Wire {
+    /// Returns the two ends of a conversation within this process.
+    pub fn pair() -> (Wire, Wire) {
+        let (to_there, from_here) = mpsc::channel(16);
+        let (to_here, from_there) = mpsc::channel(16);
+        (Wire { to: to_there, from: from_there }, Wire { to: to_here, from: from_here })
+    }
+
+    /// Sends a line.
+    ///
+    /// # Errors
+    /// A sentence, when the other side is gone.
+    pub async fn send(&self, line: Line) -> Result<(), String> {
+        self.to.send(line).await.map_err(|_| "the other side hung up".to_owned())
+    }
+}
+
+/// Serves one conversation: reads the operation, does it, says how it went.
+pub(super) async fn converse(guard: Arc<Guard>, mut wire: Wire) {
+    let outcome = match wire.from.recv().await {
+        Some(Line::Op { op, .. }) => work::carry_out(op, &guard, &mut wire).await,
+        Some(_) => Err("the conversation did not begin with an operation".into()),
+        None => return,
+    };
+    let last = match outcome {
+        Ok(outcome) => Line::Done { outcome },
+        Err(why) => Line::Failed { why },
+    };
+    let _ = wire.to.send(last).await;
+}
+
+/// Begins an operation: in the server that runs on this data directory, else on the store itself.
+///
+/// # Errors
+/// A sentence.
+pub async fn begin(config: &Config, op: Op) -> Result<Wire, String> {
+    let wire = match socket::connect(&config.data_dir().join(SOCKET)).await? {
+        Some(wire) => wire,
+        None => {
+            let guard = Guard::new(super::open(config).await?)?;
+            let (here, there) = Wire::pair();
+            tokio::spawn(converse(guard, there));
+            here
+        }
+    };
+    wire.send(Line::Op { version: env!("CARGO_PKG_VERSION").into(), op }).await?;
+    Ok(wire)
+}

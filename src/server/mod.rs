@@ -1,0 +1,320 @@
+//! Listens, accepts, answers, drains.
+//!
+//! Owns: the listener, connections and their limits, panics, the followers' lives, the real clock.
+//! Does not own: what a path means (`route`), who is asking (`auth`), protocols (`dav`).
+
+pub mod admin;
+pub mod log;
+mod proxy;
+mod route;
+mod stream;
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt as _;
+use http::StatusCode;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Guard;
+use crate::calendar::{Clock, House};
+use crate::config::Config;
+use crate::dav::Dav;
+use crate::http::Reply;
+use crate::store::{Sled, Store, Timestamp};
+
+pub use proxy::Network;
+
+/// The head of a request must be complete within this time; an idle connection is closed after it.
+const HEAD: Duration = Duration::from_secs(10);
+/// Bytes of a request's head.
+const HEAD_SIZE: usize = 64 << 10;
+/// Running requests have this long to end.
+const DRAIN: Duration = Duration::from_secs(10);
+/// After a failed `accept` (no more file descriptors), before the next.
+const PAUSE: Duration = Duration::from_millis(50);
+/// What a client speaks first that knows us to speak HTTP/2 (RFC 9113 §3.4).
+const HTTP2: &[u8] = b"PRI * HTTP/2.0";
+
+/// The wall clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+/// What every request needs.
+struct State {
+    house: Arc<House>,
+    guard: Arc<Guard>,
+    dav: Dav,
+    /// The path that a proxy puts in front of ours; empty or like `/calendars`.
+    prefix: String,
+    /// The base URL without a slash at its end.
+    base: String,
+    trusted: Vec<Network>,
+}
+
+/// Opens the store and starts to serve.
+#[derive(Debug)]
+pub struct Server;
+
+/// A server that is serving. Dropping it does not stop it: call [`Running::shutdown`].
+#[derive(Debug)]
+pub struct Running {
+    address: SocketAddr,
+    base: String,
+    house: Arc<House>,
+    guard: Arc<Guard>,
+    stop: CancellationToken,
+    done: JoinHandle<()>,
+}
+
+/// Opens the house that the configuration describes, without serving it.
+///
+/// # Errors
+/// A sentence.
+pub async fn open(config: &Config) -> Result<Arc<House>, String> {
+    let path = config.store.clone();
+    let opened = tokio::task::spawn_blocking(move || Sled::open(&path)).await;
+    let store = opened.map_err(|error| format!("opening the store failed: {error}"))?;
+    let store = store.map_err(|fault| format!("the store in {} cannot be opened: {fault}", config.store.display()))?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    Ok(House::new(store, Arc::new(SystemClock), config.limits.clone()))
+}
+
+impl Server {
+    /// Starts to serve. With port 0 the system chooses one: see [`Running::address`].
+    ///
+    /// # Errors
+    /// A sentence: the address is taken, the store cannot be opened.
+    pub async fn start(config: Config) -> Result<Running, String> {
+        // First the listener: clients that come while the store opens wait a moment instead of being refused.
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+        let address = listener.local_addr().map_err(|error| format!("cannot listen: {error}"))?;
+        let house = open(&config).await?;
+        let guard = Guard::new(Arc::clone(&house))?;
+        let (base, prefix) = base(&config, address);
+        let state = Arc::new(State {
+            dav: Dav::new(&base),
+            house: Arc::clone(&house),
+            guard: Arc::clone(&guard),
+            prefix,
+            base: base.clone(),
+            trusted: config.trusted_proxies,
+        });
+        let stop = CancellationToken::new();
+        let followers = TaskTracker::new();
+        let notices = house.store.watch();
+        followers.spawn(until(stop.clone(), Arc::clone(&guard).follow(notices)));
+        let socket = config.store.join(admin::SOCKET);
+        followers.spawn(admin::serve(socket, Arc::clone(&guard), stop.clone()));
+        let connections = Arc::new(Semaphore::new(config.connections));
+        let done = tokio::spawn(run(listener, state, connections, followers, stop.clone()));
+        Ok(Running { address, base, house, guard, stop, done })
+    }
+}
+
+impl Running {
+    /// Returns the address that is listened on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Returns the URL that clients use, without a slash at its end.
+    pub fn url(&self) -> &str {
+        &self.base
+    }
+
+    /// Returns the house that is served.
+    pub fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+
+    /// Returns the guard at its door.
+    pub fn guard(&self) -> &Arc<Guard> {
+        &self.guard
+    }
+
+    /// Stops to accept, lets running requests end, and closes the store.
+    pub async fn shutdown(self) {
+        self.stop.cancel();
+        let _ = self.done.await;
+        let house = Arc::downgrade(&self.house);
+        drop((self.house, self.guard));
+        // Whoever opens the same store next must find it closed.
+        for _ in 0..200 {
+            if house.strong_count() == 0 {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+/// Returns the URL that clients use and its path, both without a slash at the end.
+fn base(config: &Config, address: SocketAddr) -> (String, String) {
+    match &config.base_url {
+        Some(url) => (url.as_str().trim_end_matches('/').to_owned(), url.path().trim_end_matches('/').to_owned()),
+        None => (format!("http://{address}"), String::new()),
+    }
+}
+
+async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// Accepts until stopped, then drains.
+async fn run(
+    listener: TcpListener,
+    state: Arc<State>,
+    room: Arc<Semaphore>,
+    followers: TaskTracker,
+    stop: CancellationToken,
+) {
+    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
+    let deadline = CancellationToken::new();
+    loop {
+        let next = async {
+            let permit = Arc::clone(&room).acquire_owned().await;
+            (listener.accept().await, permit)
+        };
+        let (accepted, permit) = tokio::select! {
+            () = stop.cancelled() => break,
+            next = next => next,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let connection = connection(stream, peer.ip(), Arc::clone(&state), graceful.watcher());
+                let cut = deadline.clone();
+                connections.spawn(async move {
+                    tokio::select! {
+                        () = connection => {}
+                        () = cut.cancelled() => {}
+                    }
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!("a connection could not be accepted: {error}");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    followers.close();
+    let ended = tokio::time::timeout(DRAIN, async {
+        graceful.shutdown().await;
+        connections.wait().await;
+    });
+    if ended.await.is_err() {
+        tracing::warn!("{} connections did not end in time and were cut", connections.len());
+        deadline.cancel();
+        connections.wait().await;
+    }
+    followers.wait().await;
+}
+
+/// Serves one connection, HTTP/1.1 or HTTP/2, until either side ends it.
+async fn connection(
+    stream: TcpStream,
+    peer: IpAddr,
+    state: Arc<State>,
+    watcher: hyper_util::server::graceful::Watcher,
+) {
+    // An answer of two packets would otherwise wait 40 ms for the client's acknowledgement of the first.
+    let _ = stream.set_nodelay(true);
+    let Ok(http2) = tokio::time::timeout(HEAD, speaks_http2(&stream)).await else { return };
+    let io = TokioIo::new(stream::Socket::new(stream));
+    let service = service_fn(move |request| {
+        let state = Arc::clone(&state);
+        async move { Ok::<_, Infallible>(guarded(&state, request, peer).await) }
+    });
+    if http2 {
+        let connection = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(100)
+            .max_header_list_size(32 << 10)
+            .keep_alive_interval(Duration::from_secs(60))
+            .serve_connection(io, service);
+        serve(connection, watcher, peer).await;
+    } else {
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD)
+            .max_header_size(HEAD_SIZE)
+            .half_close(true)
+            .serve_connection(io, service);
+        serve(connection, watcher, peer).await;
+    }
+}
+
+async fn serve<C>(connection: C, watcher: hyper_util::server::graceful::Watcher, peer: IpAddr)
+where
+    C: GracefulConnection<Error = hyper::Error>,
+{
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%peer, "a connection ended early: {error}");
+    }
+}
+
+/// Looks at the first bytes without taking them.
+async fn speaks_http2(stream: &TcpStream) -> bool {
+    let mut first = [0u8; HTTP2.len()];
+    loop {
+        let Ok(seen) = stream.peek(&mut first).await else { return false };
+        let seen = first.get(..seen).unwrap_or_default();
+        if !HTTP2.starts_with(seen) || seen.is_empty() {
+            return false;
+        }
+        if seen.len() == HTTP2.len() {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Answers one request; a panic below is a 500 and a line in the log, not a lost server.
+async fn guarded(state: &Arc<State>, request: http::Request<Incoming>, peer: IpAddr) -> Reply {
+    if !tracing::enabled!(target: "kalends::request", tracing::Level::DEBUG) {
+        return caught(state, request, peer).await;
+    }
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let begun = std::time::Instant::now();
+    let reply = caught(state, request, peer).await;
+    let (status, took) = (reply.status().as_u16(), begun.elapsed());
+    tracing::debug!(target: "kalends::request", %peer, %method, path, status, ?took);
+    reply
+}
+
+async fn caught(state: &Arc<State>, request: http::Request<Incoming>, peer: IpAddr) -> Reply {
+    match AssertUnwindSafe(route::answer(state, request, peer)).catch_unwind().await {
+        Ok(reply) => reply,
+        Err(_) => {
+            tracing::error!("a request panicked; this is a fault of Kalends, please report the lines above");
+            route::text(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong in the server.\n")
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! From the first path segment to the door.
+//!
+//! Owns: which door a path leads to, signing in, the answers that need no door: health, discovery, the page at `/`.
+//! Does not own: what a door answers; how requests arrive (`server`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use http_body_util::{BodyExt as _, Empty, Full};
+use hyper::body::{Body as _, Incoming};
+
+use super::State;
+use super::proxy;
+use super::stream::Paced;
+use crate::auth::{Caller, Denied, Scope, Via};
+use crate::http::{Body, Reply, Request};
+use crate::store::Origin;
+
+/// How long a client should stay away when something below failed.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+/// Answers one request.
+pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>, peer: IpAddr) -> Reply {
+    let (head, incoming) = request.into_parts();
+    let body = if incoming.is_end_stream() {
+        empty()
+    } else {
+        let asks_first = head.headers.contains_key(header::EXPECT);
+        Body::new(Paced::new(incoming, asks_first))
+    };
+    let path = head.uri.path();
+    let path = path.strip_prefix(&*state.prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
+    let request = Request {
+        method: head.method,
+        path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
+        query: head.uri.query().map(str::to_owned),
+        peer: proxy::client(peer, &head.headers, &state.trusted),
+        headers: head.headers,
+        body,
+    };
+    // Clients double slashes (clients.md §0.1).
+    let first = request.path.trim_start_matches('/').split('/').next().unwrap_or_default();
+    match first {
+        "dav" | "principals" | "remote.php" => dav(state, request).await,
+        "" if !matches!(request.method, Method::GET | Method::HEAD) => dav(state, request).await,
+        "" => page(state, &request),
+        ".well-known" => well_known(state, &request),
+        "health" => text(StatusCode::OK, "alive\n"),
+        "ready" => ready(state).await,
+        _ => text(StatusCode::NOT_FOUND, "There is nothing here. Calendars are below /dav/.\n"),
+    }
+}
+
+/// The CalDAV and WebDAV door.
+async fn dav(state: &Arc<State>, request: Request) -> Reply {
+    let caller = match sign_in(state, &request).await {
+        Ok(caller) => caller,
+        Err(reply) => return *reply,
+    };
+    if let Via::Token(_) = caller.via {
+        let safe = matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND" | "REPORT");
+        if !caller.may(if safe { Scope::Read } else { Scope::Events }) {
+            return text(StatusCode::FORBIDDEN, "This token's scopes do not allow that.\n");
+        }
+    }
+    let agent = request.header("user-agent").unwrap_or_default();
+    let origin = Origin::Dav {
+        principal: caller.principal.name.clone(),
+        agent: agent.chars().take(80).collect(),
+    };
+    state.dav.serve(request, state.house.session(caller.principal, origin)).await
+}
+
+/// Finds out who is asking, or returns the refusal.
+async fn sign_in(state: &State, request: &Request) -> Result<Caller, Box<Reply>> {
+    let denied = match state.guard.authenticate(&request.headers, request.peer).await {
+        Ok(caller) => return Ok(caller),
+        Err(denied) => denied,
+    };
+    Err(Box::new(match denied {
+        Denied::Missing => unauthorised("Sign in with your login name and a password or an app password.\n"),
+        Denied::Wrong => unauthorised("The login name or the password is wrong.\n"),
+        Denied::Slow(after) => {
+            let words = "Too many wrong passwords came from your address; wait a little.\n";
+            later(text(StatusCode::TOO_MANY_REQUESTS, words), after)
+        }
+        Denied::Fault(fault) => {
+            tracing::error!("nobody can sign in: {fault}");
+            unavailable()
+        }
+    }))
+}
+
+/// RFC 7617. Basic alone: there are clients that fail on a scheme which they do not know.
+fn unauthorised(words: &'static str) -> Reply {
+    let mut reply = text(StatusCode::UNAUTHORIZED, words);
+    let challenge = HeaderValue::from_static("Basic realm=\"Kalends\", charset=\"UTF-8\"");
+    reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
+    reply
+}
+
+/// RFC 6764 §5: where CalDAV is, for every method and without signing in.
+fn well_known(state: &State, request: &Request) -> Reply {
+    if request.path.trim_matches('/') != ".well-known/caldav" {
+        return text(StatusCode::NOT_FOUND, "There is nothing here.\n");
+    }
+    let mut reply = text(StatusCode::MOVED_PERMANENTLY, "CalDAV is at /dav/.\n");
+    if let Ok(to) = HeaderValue::from_str(&format!("{}/dav/", state.prefix)) {
+        reply.headers_mut().insert(header::LOCATION, to);
+    }
+    reply
+}
+
+/// Tells whether the store can be read.
+async fn ready(state: &State) -> Reply {
+    match state.house.store.health().await {
+        Ok(()) => text(StatusCode::OK, "ready\n"),
+        Err(fault) => {
+            tracing::warn!("not ready: {fault}");
+            later(text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the store does not work\n"), RETRY_AFTER)
+        }
+    }
+}
+
+/// The page for people who open the address in a browser.
+fn page(state: &State, request: &Request) -> Reply {
+    let html = format!(
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Kalends</title>\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n\
+         <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:38rem;margin:3rem auto;padding:0 1rem}}\
+         code{{background:#8882;padding:.1em .3em;border-radius:.2em}}</style>\n\
+         <h1>Kalends</h1>\n<p>This is a calendar server. Calendar programs connect to it over CalDAV.</p>\n\
+         <p>In your calendar program, add a CalDAV account with this address, your login name and your password:</p>\n\
+         <p><code>{base}/</code></p>\n\
+         <p>A program that asks for the full path wants <code>{base}/dav/</code>.</p>\n</html>\n",
+        base = escaped(&state.base),
+    );
+    let bytes = Bytes::from(html);
+    let length = HeaderValue::from(bytes.len());
+    let head = request.method == Method::HEAD;
+    let mut reply = Reply::new(if head { empty() } else { full(bytes) });
+    let headers = reply.headers_mut();
+    headers.insert(header::CONTENT_LENGTH, length);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    reply
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+/// What a failure below is answered with.
+pub(super) fn unavailable() -> Reply {
+    let words = "The server cannot find out who you are just now. Nothing is wrong with your password.\n";
+    later(text(StatusCode::SERVICE_UNAVAILABLE, words), RETRY_AFTER)
+}
+
+fn later(mut reply: Reply, after: Duration) -> Reply {
+    reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+    reply
+}
+
+/// A plain sentence.
+pub(super) fn text(status: StatusCode, words: &'static str) -> Reply {
+    let mut reply = Reply::new(full(Bytes::from_static(words.as_bytes())));
+    *reply.status_mut() = status;
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    reply.headers_mut().insert(header::CONTENT_TYPE, plain);
+    reply
+}
+
+fn full(bytes: Bytes) -> Body {
+    Body::new(Full::new(bytes).map_err(|never| match never {}))
+}
+
+fn empty() -> Body {
+    Body::new(Empty::new().map_err(|never| match never {}))
+}
