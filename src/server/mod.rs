@@ -32,7 +32,7 @@ use crate::calendar::{Clock, House};
 use crate::config::Config;
 use crate::dav::Dav;
 use crate::http::Reply;
-use crate::store::{Sled, Store, Timestamp};
+use crate::store::{Options, Sled, Store, Timestamp};
 
 pub use proxy::Network;
 
@@ -91,7 +91,7 @@ pub struct Running {
 /// A sentence.
 pub async fn open(config: &Config) -> Result<Arc<House>, String> {
     let path = config.store.clone();
-    let opened = tokio::task::spawn_blocking(move || Sled::open(&path)).await;
+    let opened = tokio::task::spawn_blocking(move || Sled::open(&path, Options::default())).await;
     let store = opened.map_err(|error| format!("opening the store failed: {error}"))?;
     let store = store.map_err(|fault| format!("the store in {} cannot be opened: {fault}", config.store.display()))?;
     let store: Arc<dyn Store> = Arc::new(store);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body as _, Incoming};
 
@@ -56,7 +56,7 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
 
 /// The CalDAV and WebDAV door.
 async fn dav(state: &Arc<State>, request: Request) -> Reply {
-    let caller = match sign_in(state, &request).await {
+    let caller = match sign_in(state, &request.headers, request.peer).await {
         Ok(caller) => caller,
         Err(reply) => return *reply,
     };
@@ -75,8 +75,8 @@ async fn dav(state: &Arc<State>, request: Request) -> Reply {
 }
 
 /// Finds out who is asking, or returns the refusal.
-async fn sign_in(state: &State, request: &Request) -> Result<Caller, Box<Reply>> {
-    let denied = match state.guard.authenticate(&request.headers, request.peer).await {
+async fn sign_in(state: &State, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Box<Reply>> {
+    let denied = match state.guard.authenticate(headers, peer).await {
         Ok(caller) => return Ok(caller),
         Err(denied) => denied,
     };
