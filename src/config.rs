@@ -60,6 +60,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// `server.connections`.
     pub connections: usize,
+    /// `compat.gnome`: whether `OPTIONS /remote.php/dav` is answered (Q-21).
+    pub decoy: bool,
     /// `store.url`: the directory of the sled store.
     pub store: PathBuf,
     /// `limits.*`.
@@ -87,6 +89,7 @@ impl Default for Config {
             base_url: None,
             trusted_proxies: Vec::new(),
             connections: 4096,
+            decoy: true,
             store: PathBuf::from("./kalends-data"),
             limits: Limits::default(),
             retention_changes: Duration::from_secs(400 * 86_400),
@@ -131,7 +134,8 @@ pub const SETTINGS: &[Setting] = &[
               is one. Default: http:// and the address listened on.",
         set: |config, text| {
             let url = Url::parse(text).map_err(|error| format!("{text:?} is no URL: {error}"))?;
-            let plain = matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
+            let plain =
+                matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none();
             if !plain || !url.username().is_empty() {
                 return Err(format!("{text:?} is no URL like https://cal.example.org/prefix"));
             }
@@ -174,7 +178,8 @@ pub const SETTINGS: &[Setting] = &[
                 Ok(())
             }
             Some(_) if text.starts_with("sled:///") => {
-                config.store = PathBuf::from(format!("/{}", text.trim_start_matches("sled:").trim_start_matches('/')));
+                config.store =
+                    PathBuf::from(format!("/{}", text.trim_start_matches("sled:").trim_start_matches('/')));
                 Ok(())
             }
             _ => Err(format!("{text:?} is no store; write sled: and a directory, as in sled:./kalends-data")),
@@ -214,6 +219,14 @@ pub const SETTINGS: &[Setting] = &[
         example: "",
         doc: "What one account may store.",
         set: |config, text| size(text, &mut config.limits.quota),
+    },
+    Setting {
+        key: "compat.gnome",
+        default: "true",
+        example: "",
+        doc: "Answer OPTIONS on /remote.php/dav: GNOME Online Accounts wants to see files there before it looks for\n\
+              calendars.",
+        set: |config, text| parsed(text, "true or false", &mut config.decoy),
     },
     Setting {
         key: "log.format",
@@ -284,7 +297,11 @@ impl Config {
         Err(unknown(key))
     }
 
-    fn read(&mut self, text: &str) -> Result<(), (usize, String)> {
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// The line, and a sentence.
+    pub fn read(&mut self, text: &str) -> Result<(), (usize, String)> {
         let line = |at: usize| text.get(..at).unwrap_or(text).matches('\n').count() + 1;
         let table = DeTable::parse(text)
             .map_err(|error| (error.span().map_or(1, |span| line(span.start)), error.message().to_owned()))?;
@@ -299,17 +316,24 @@ impl Config {
     ) -> Result<(), (usize, String)> {
         for (name, value) in table {
             let at = line(name.span().start);
-            let key = if section.is_empty() { name.get_ref().to_string() } else { format!("{section}.{}", name.get_ref()) };
+            let key = if section.is_empty() {
+                name.get_ref().to_string()
+            } else {
+                format!("{section}.{}", name.get_ref())
+            };
             match value.get_ref() {
                 DeValue::Table(inner) => {
-                    let known = SETTINGS.iter().any(|s| s.key.strip_prefix(&*key).is_some_and(|r| r.starts_with('.')));
+                    let known = SETTINGS
+                        .iter()
+                        .any(|s| s.key.strip_prefix(&*key).is_some_and(|r| r.starts_with('.')));
                     if !known {
                         return Err((at, unknown(&key)));
                     }
                     self.table(&key, inner, line)?;
                 }
                 _ => {
-                    let text = plain(value).ok_or_else(|| (at, format!("{key}: this is no text, number or list")))?;
+                    let text = plain(value)
+                        .ok_or_else(|| (at, format!("{key}: this is no text, number or list")))?;
                     self.set(&key, &text).map_err(|why| (at, why))?;
                 }
             }
@@ -325,9 +349,9 @@ impl Config {
         // Ours after the aliases, so that they win.
         let (ours, others): (Vec<_>, Vec<_>) =
             variables.into_iter().partition(|(name, _)| name.starts_with(VARIABLE));
-        for (name, value) in others.into_iter().filter(|(name, value)| {
-            ALIASES.contains(&name.as_str()) && !value.is_empty()
-        }) {
+        for (name, value) in
+            others.into_iter().filter(|(name, value)| ALIASES.contains(&name.as_str()) && !value.is_empty())
+        {
             match name.as_str() {
                 "BASE_URL" => self.set("server.base_url", &value).map_err(|why| format!("{name}: {why}"))?,
                 "API_KEY" if value.len() < 16 => {
@@ -398,7 +422,9 @@ fn plain(value: &Spanned<DeValue<'_>>) -> Option<String> {
         DeValue::Integer(number) => Some(number.to_string()),
         DeValue::Float(number) => Some(number.to_string()),
         DeValue::Boolean(yes) => Some(yes.to_string()),
-        DeValue::Array(items) => items.iter().map(plain).collect::<Option<Vec<_>>>().map(|items| items.join(",")),
+        DeValue::Array(items) => {
+            items.iter().map(plain).collect::<Option<Vec<_>>>().map(|items| items.join(","))
+        }
         _ => None,
     }
 }

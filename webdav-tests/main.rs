@@ -9,4 +9,6 @@
 )]
 
 mod dialogue;
+#[allow(dead_code, reason = "tests take what they need")]
+mod host;
 mod house;

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
@@ -123,7 +123,12 @@ impl Guard {
         }
     }
 
-    async fn verify(&self, sent: &HeaderValue, digest: cache::Digest, address: IpAddr) -> Result<Caller, Denied> {
+    async fn verify(
+        &self,
+        sent: &HeaderValue,
+        digest: cache::Digest,
+        address: IpAddr,
+    ) -> Result<Caller, Denied> {
         match Credentials::parse(sent.as_bytes()) {
             None => Err(Denied::Missing),
             Some(Credentials::Basic { user, password }) => self.basic(user, password, digest, address).await,
@@ -246,12 +251,8 @@ fn refused(user: &str, address: IpAddr, reason: &'static str) {
 }
 
 /// What a logged login name shows as `%XX`.
-const NAME: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC
-    .remove(b'@')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'+')
-    .remove(b'-');
+const NAME: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'@').remove(b'.').remove(b'_').remove(b'+').remove(b'-');
 
 /// An `Authorization` header, read. Has no `Debug`: it holds secrets.
 enum Credentials {

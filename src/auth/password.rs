@@ -21,7 +21,8 @@ pub fn hash(password: &str) -> Result<String, String> {
 /// Verifies a password against a PHC string. An account that does not exist, or has no password, is verified against a
 /// fixed hash of equal cost and refused, so that the time tells nothing.
 pub(super) fn verify(password: &str, phc: Option<&str>) -> bool {
-    static STAND_IN: LazyLock<String> = LazyLock::new(|| hash("no account has this password").unwrap_or_default());
+    static STAND_IN: LazyLock<String> =
+        LazyLock::new(|| hash("no account has this password").unwrap_or_default());
     let known = phc.and_then(|text| PasswordHash::new(text).ok());
     match known {
         Some(known) => Argon2::default().verify_password(password.as_bytes(), &known).is_ok(),
@@ -37,12 +38,28 @@ pub(super) fn verify(password: &str, phc: Option<&str>) -> bool {
 /// Returns what is weak about a password, in words, or nothing.
 pub fn weakness(password: &str, name: &str) -> Option<&'static str> {
     const COMMON: [&str; 16] = [
-        "password", "passwort", "123456", "12345678", "123456789", "1234567890", "qwerty", "qwertz", "letmein",
-        "admin", "secret", "calendar", "kalends", "welcome", "iloveyou", "changeme",
+        "password",
+        "passwort",
+        "123456",
+        "12345678",
+        "123456789",
+        "1234567890",
+        "qwerty",
+        "qwertz",
+        "letmein",
+        "admin",
+        "secret",
+        "calendar",
+        "kalends",
+        "welcome",
+        "iloveyou",
+        "changeme",
     ];
     let lower = password.to_lowercase();
     let first = lower.chars().next();
-    if COMMON.contains(&lower.trim_end_matches(|c: char| c.is_ascii_digit() || c == '!')) || COMMON.contains(&&*lower) {
+    if COMMON.contains(&lower.trim_end_matches(|c: char| c.is_ascii_digit() || c == '!'))
+        || COMMON.contains(&&*lower)
+    {
         Some("it is one of the passwords that everybody tries first")
     } else if !name.is_empty() && lower.contains(&name.to_lowercase()) {
         Some("it contains the login name")

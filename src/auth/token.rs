@@ -52,10 +52,9 @@ impl std::str::FromStr for Scope {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Scope, String> {
-        Scope::ALL
-            .into_iter()
-            .find(|scope| scope.as_str() == text)
-            .ok_or_else(|| format!("{text:?} is no scope; there are read, events, bookings, bridges and admin"))
+        Scope::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or_else(|| {
+            format!("{text:?} is no scope; there are read, events, bookings, bridges and admin")
+        })
     }
 }
 
@@ -146,7 +145,8 @@ fn app_password_id(digest: &str) -> &str {
 }
 
 fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Fault> {
-    serde_json::from_slice(bytes).map_err(|error| Fault::Broken(format!("a credential cannot be read: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| Fault::Broken(format!("a credential cannot be read: {error}")))
 }
 
 fn written<T: Serialize>(record: &T) -> Result<bytes::Bytes, Fault> {
@@ -194,7 +194,12 @@ impl Guard {
         let secret = random()?;
         let digest = digest(&secret);
         let now = self.house.clock.now();
-        let made = AppPassword { id: app_password_id(&digest).to_owned(), label: label.to_owned(), created: now, digest };
+        let made = AppPassword {
+            id: app_password_id(&digest).to_owned(),
+            label: label.to_owned(),
+            created: now,
+            digest,
+        };
         let key = Key::new(Table::AppPassword, format!("{user}/{}", made.id));
         let commit = Commit::new(Origin::System, now)
             .expect(self.exists(user).await?)
@@ -227,7 +232,10 @@ impl Guard {
         let list = self.app_passwords(user).await?;
         let found = one(list, which, |password| (&password.id, &password.label))?;
         let key = Key::new(Table::AppPassword, format!("{user}/{}", found.id));
-        self.house.store.commit(Commit::new(Origin::System, self.house.clock.now()).op(Op::DeleteRecord(key))).await?;
+        self.house
+            .store
+            .commit(Commit::new(Origin::System, self.house.clock.now()).op(Op::DeleteRecord(key)))
+            .await?;
         self.forget(user);
         Ok(found)
     }
@@ -246,7 +254,13 @@ impl Guard {
     ///
     /// # Errors
     /// `Missing` if there is no such account; when the store fails.
-    pub async fn keep_token(&self, user: &str, label: &str, scopes: Scopes, secret: &str) -> Result<Token, Error> {
+    pub async fn keep_token(
+        &self,
+        user: &str,
+        label: &str,
+        scopes: Scopes,
+        secret: &str,
+    ) -> Result<Token, Error> {
         let digest = digest(secret);
         let now = self.house.clock.now();
         let made = Token {
@@ -286,7 +300,10 @@ impl Guard {
     pub async fn revoke_token(&self, user: &str, which: &str) -> Result<Token, Error> {
         let list = self.keyed_tokens(Some(user)).await?;
         let (key, found) = one(list, which, |(_, token)| (&token.id, &token.label))?;
-        self.house.store.commit(Commit::new(Origin::System, self.house.clock.now()).op(Op::DeleteRecord(key))).await?;
+        self.house
+            .store
+            .commit(Commit::new(Origin::System, self.house.clock.now()).op(Op::DeleteRecord(key)))
+            .await?;
         self.verified.forget(EVERY_TOKEN);
         self.forget(user);
         Ok(found)

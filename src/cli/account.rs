@@ -64,7 +64,8 @@ impl User {
         match self {
             User::Add { name, password_stdin, emails, display_name, admin } => {
                 let password = ask_password(&name, password_stdin)?;
-                let (_, made) = ask(config, Op::UserAdd { name, display_name, emails, admin, password }).await?;
+                let (_, made) =
+                    ask(config, Op::UserAdd { name, display_name, emails, admin, password }).await?;
                 println!("User {} added.", text(&made, "name"));
             }
             User::List { json } => {
@@ -215,11 +216,14 @@ fn shown_once(made: &Value, field: &str, json: bool) {
 fn ask_password(name: &str, stdin: bool) -> Result<Secret, String> {
     let password = if stdin {
         let mut line = String::new();
-        std::io::stdin().read_line(&mut line).map_err(|error| format!("no password on standard input: {error}"))?;
+        std::io::stdin()
+            .read_line(&mut line)
+            .map_err(|error| format!("no password on standard input: {error}"))?;
         line.trim_end_matches(['\r', '\n']).to_owned()
     } else if std::io::stdin().is_terminal() {
         let asked = |prompt: &str| {
-            rpassword::prompt_password(prompt).map_err(|error| format!("the password cannot be read: {error}"))
+            rpassword::prompt_password(prompt)
+                .map_err(|error| format!("the password cannot be read: {error}"))
         };
         let first = asked(&format!("Password for {name}: "))?;
         if first != asked("Once more: ")? {

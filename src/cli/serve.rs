@@ -27,9 +27,12 @@ impl Serve {
         for note in notes {
             tracing::info!("{note}");
         }
-        let open = !config.listen.ip().is_loopback() && config.base_url.as_ref().is_none_or(|url| url.scheme() != "https");
-        let mut terminate = signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| format!("no signals: {error}"))?;
+        let open = !config.listen.ip().is_loopback()
+            && config.base_url.as_ref().is_none_or(|url| url.scheme() != "https");
+        let mut terminate =
+            signal(SignalKind::terminate()).map_err(|error| format!("no signals: {error}"))?;
+        let mut interrupt =
+            signal(SignalKind::interrupt()).map_err(|error| format!("no signals: {error}"))?;
         let running = Server::start(config).await?;
         tracing::info!("serving {} (listening on {})", running.url(), running.address());
         if open {

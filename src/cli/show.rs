@@ -8,8 +8,10 @@ pub(super) fn list(items: &[Value], columns: &[&str], json: bool) {
         println!("{}", serde_json::to_string_pretty(items).unwrap_or_default());
         return;
     }
-    let rows: Vec<Vec<String>> =
-        items.iter().map(|item| columns.iter().map(|column| cell(column, item.get(*column))).collect()).collect();
+    let rows: Vec<Vec<String>> = items
+        .iter()
+        .map(|item| columns.iter().map(|column| cell(column, item.get(*column))).collect())
+        .collect();
     let width = |at: usize| {
         let longest = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count()).max();
         longest.unwrap_or(0).max(columns.get(at).map_or(0, |column| column.len()))

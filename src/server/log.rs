@@ -31,9 +31,11 @@ pub fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_new(level)
-        .map_err(|error| format!("{level:?} is no log level ({error}); try error, warn, info, debug or trace"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_timer(SystemTime);
+    let filter = EnvFilter::try_new(level).map_err(|error| {
+        format!("{level:?} is no log level ({error}); try error, warn, info, debug or trace")
+    })?;
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_timer(SystemTime);
     Ok(match format {
         LogFormat::Text => Box::new(builder.with_ansi(false).finish()),
         LogFormat::Json => Box::new(builder.json().flatten_event(true).finish()),

@@ -30,7 +30,7 @@ use tokio_util::task::TaskTracker;
 use crate::auth::Guard;
 use crate::calendar::{Clock, House};
 use crate::config::Config;
-use crate::dav::Dav;
+use crate::dav::{self, Dav};
 use crate::http::Reply;
 use crate::store::{Options, Sled, Store, Timestamp};
 
@@ -93,7 +93,8 @@ pub async fn open(config: &Config) -> Result<Arc<House>, String> {
     let path = config.store.clone();
     let opened = tokio::task::spawn_blocking(move || Sled::open(&path, Options::default())).await;
     let store = opened.map_err(|error| format!("opening the store failed: {error}"))?;
-    let store = store.map_err(|fault| format!("the store in {} cannot be opened: {fault}", config.store.display()))?;
+    let store = store
+        .map_err(|fault| format!("the store in {} cannot be opened: {fault}", config.store.display()))?;
     let store: Arc<dyn Store> = Arc::new(store);
     Ok(House::new(store, Arc::new(SystemClock), config.limits.clone()))
 }
@@ -113,7 +114,7 @@ impl Server {
         let guard = Guard::new(Arc::clone(&house))?;
         let (base, prefix) = base(&config, address);
         let state = Arc::new(State {
-            dav: Dav::new(&base),
+            dav: Dav::new(Arc::clone(&house), dav::Options { base_url: base.clone(), decoy: config.decoy })?,
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
             prefix,
@@ -172,7 +173,9 @@ impl Running {
 /// Returns the URL that clients use and its path, both without a slash at the end.
 fn base(config: &Config, address: SocketAddr) -> (String, String) {
     match &config.base_url {
-        Some(url) => (url.as_str().trim_end_matches('/').to_owned(), url.path().trim_end_matches('/').to_owned()),
+        Some(url) => {
+            (url.as_str().trim_end_matches('/').to_owned(), url.path().trim_end_matches('/').to_owned())
+        }
         None => (format!("http://{address}"), String::new()),
     }
 }

@@ -32,7 +32,10 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
         Body::new(Paced::new(incoming, asks_first))
     };
     let path = head.uri.path();
-    let path = path.strip_prefix(&*state.prefix).filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path);
+    let path = path
+        .strip_prefix(&*state.prefix)
+        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
+        .unwrap_or(path);
     let request = Request {
         method: head.method,
         path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
@@ -44,18 +47,22 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
     // Clients double slashes (clients.md §0.1).
     let first = request.path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
-        "dav" | "principals" | "remote.php" => dav(state, request).await,
-        "" if !matches!(request.method, Method::GET | Method::HEAD) => dav(state, request).await,
-        "" => page(state, &request),
-        ".well-known" => well_known(state, &request),
+        "" if matches!(request.method, Method::GET | Method::HEAD) => page(state, &request),
+        "" | "dav" | "principals" | ".well-known" | "remote.php" => dav(state, request).await,
         "health" => text(StatusCode::OK, "alive\n"),
         "ready" => ready(state).await,
-        _ => text(StatusCode::NOT_FOUND, "There is nothing here. Calendars are below /dav/.\n"),
+        _ => nothing(),
     }
 }
 
 /// The CalDAV and WebDAV door.
 async fn dav(state: &Arc<State>, request: Request) -> Reply {
+    if let Some(reply) = state.dav.unauthenticated(&request) {
+        return reply;
+    }
+    if !matches!(request.path.trim_start_matches('/').split('/').next(), Some("" | "dav" | "principals")) {
+        return nothing();
+    }
     let caller = match sign_in(state, &request.headers, request.peer).await {
         Ok(caller) => caller,
         Err(reply) => return *reply,
@@ -67,10 +74,8 @@ async fn dav(state: &Arc<State>, request: Request) -> Reply {
         }
     }
     let agent = request.header("user-agent").unwrap_or_default();
-    let origin = Origin::Dav {
-        principal: caller.principal.name.clone(),
-        agent: agent.chars().take(80).collect(),
-    };
+    let origin =
+        Origin::Dav { principal: caller.principal.name.clone(), agent: agent.chars().take(80).collect() };
     state.dav.serve(request, state.house.session(caller.principal, origin)).await
 }
 
@@ -99,18 +104,6 @@ fn unauthorised(words: &'static str) -> Reply {
     let mut reply = text(StatusCode::UNAUTHORIZED, words);
     let challenge = HeaderValue::from_static("Basic realm=\"Kalends\", charset=\"UTF-8\"");
     reply.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
-    reply
-}
-
-/// RFC 6764 §5: where CalDAV is, for every method and without signing in.
-fn well_known(state: &State, request: &Request) -> Reply {
-    if request.path.trim_matches('/') != ".well-known/caldav" {
-        return text(StatusCode::NOT_FOUND, "There is nothing here.\n");
-    }
-    let mut reply = text(StatusCode::MOVED_PERMANENTLY, "CalDAV is at /dav/.\n");
-    if let Ok(to) = HeaderValue::from_str(&format!("{}/dav/", state.prefix)) {
-        reply.headers_mut().insert(header::LOCATION, to);
-    }
     reply
 }
 
@@ -153,6 +146,10 @@ fn page(state: &State, request: &Request) -> Reply {
 
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
+}
+
+fn nothing() -> Reply {
+    text(StatusCode::NOT_FOUND, "There is nothing here. Calendars are below /dav/.\n")
 }
 
 /// What a failure below is answered with.

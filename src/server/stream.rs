@@ -52,7 +52,11 @@ impl Socket {
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -157,7 +161,10 @@ impl Drop for Paced {
         runtime.spawn(tokio::time::timeout(UNWANTED_FOR, async move {
             let mut left = UNWANTED;
             while let Some(Ok(frame)) = rest.frame().await {
-                let Some(less) = left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64)) else { return };
+                let Some(less) = left.checked_sub(frame.data_ref().map_or(0, |data| data.len() as u64))
+                else {
+                    return;
+                };
                 left = less;
             }
         }));

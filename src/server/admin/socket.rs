@@ -48,7 +48,9 @@ pub(super) async fn connect(path: &Path) -> Result<Option<Wire>, String> {
     };
     match stream {
         Ok(stream) => Ok(Some(pump(stream))),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Ok(None),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            Ok(None)
+        }
         Err(error) => Err(format!("a server's socket is at {} but cannot be used: {error}", path.display())),
     }
 }
@@ -58,7 +60,10 @@ pub(in crate::server) async fn serve(path: PathBuf, guard: Arc<Guard>, stop: Can
     let listener = match listen(&path) {
         Ok(listener) => listener,
         Err(error) => {
-            tracing::warn!("no admin socket at {}: {error}; commands need the server stopped", path.display());
+            tracing::warn!(
+                "no admin socket at {}: {error}; commands need the server stopped",
+                path.display()
+            );
             return;
         }
     };

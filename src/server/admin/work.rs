@@ -12,8 +12,15 @@ use crate::calendar::{Error, NewPrincipal, Refusal, login_name};
 pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<Value, String> {
     match op {
         Op::UserAdd { name, display_name, emails, admin, password } => {
-            let new = NewPrincipal { name: name.clone(), display_name, emails, admin, password: password.reveal().into() };
-            let made = guard.add_user(new).await.map_err(|error| said(error, &format!("the user {name:?}")))?;
+            let new = NewPrincipal {
+                name: name.clone(),
+                display_name,
+                emails,
+                admin,
+                password: password.reveal().into(),
+            };
+            let made =
+                guard.add_user(new).await.map_err(|error| said(error, &format!("the user {name:?}")))?;
             Ok(json!({ "name": made.name }))
         }
         Op::UserList => {
@@ -45,7 +52,10 @@ pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<
         }
         Op::AppPasswordList { user } => {
             let user = login_name(&user)?;
-            let list = guard.app_passwords(&user).await.map_err(|error| said(error, &format!("the user {user:?}")))?;
+            let list = guard
+                .app_passwords(&user)
+                .await
+                .map_err(|error| said(error, &format!("the user {user:?}")))?;
             for kept in list {
                 let item = json!({ "id": kept.id, "label": kept.label, "created": kept.created.0 });
                 wire.send(Line::Item { item }).await?;
@@ -55,7 +65,8 @@ pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<
         Op::AppPasswordRevoke { user, which } => {
             let user = login_name(&user)?;
             let revoked = guard.revoke_app_password(&user, &which).await;
-            let revoked = revoked.map_err(|error| said(error, &format!("the app password {which:?} of {user:?}")))?;
+            let revoked =
+                revoked.map_err(|error| said(error, &format!("the app password {which:?} of {user:?}")))?;
             Ok(json!({ "id": revoked.id, "label": revoked.label }))
         }
         Op::TokenAdd { user, label, scopes } => {
@@ -79,7 +90,8 @@ pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<
         Op::TokenRevoke { user, which } => {
             let user = login_name(&user)?;
             let revoked = guard.revoke_token(&user, &which).await;
-            let revoked = revoked.map_err(|error| said(error, &format!("the token {which:?} of {user:?}")))?;
+            let revoked =
+                revoked.map_err(|error| said(error, &format!("the token {which:?} of {user:?}")))?;
             Ok(json!({ "id": revoked.id, "label": revoked.label }))
         }
     }
@@ -93,7 +105,9 @@ pub(super) fn said(error: Error, thing: &str) -> String {
         Error::Refused(Refusal::Exists) => format!("{thing} exists already"),
         Error::Refused(Refusal::Bad(why) | Refusal::BadName(why)) => why,
         Error::Refused(Refusal::DiskFull) => "the disk is full; nothing was changed".into(),
-        Error::Refused(Refusal::Stale) => format!("{thing} was changed by somebody else meanwhile; try again"),
+        Error::Refused(Refusal::Stale) => {
+            format!("{thing} was changed by somebody else meanwhile; try again")
+        }
         Error::Refused(Refusal::NotCalendar(problem)) => format!("{thing}: {}", problem.reason),
         Error::Refused(Refusal::TooLarge(most)) => format!("{thing} is larger than {most} bytes"),
         Error::Refused(Refusal::WrongComponent { sent, accepted }) => {
