@@ -7,9 +7,9 @@ use bytes::Bytes;
 use super::access::Writable;
 use super::properties::{encode_properties, object_properties_key};
 use super::{Error, Refusal, Session};
-use crate::ical;
+use crate::ical::{self, check};
 use crate::store::{
-    Commit, CommitError, Etag, Expect, Index, Key, Kind, Meta, Name, Op, Properties, Rejected, Rev, Span,
+    Commit, CommitError, Etag, Expect, Index, Key, Kind, Meta, Name, Op, Properties, Rejected, Rev,
 };
 
 /// How often a write is tried again from fresh facts when a rival was faster.
@@ -272,8 +272,8 @@ impl Session {
 /// # Errors
 /// When the bytes are no calendar object resource.
 pub fn index_of(bytes: Bytes) -> Result<Index, ical::Problem> {
-    let reason = format!("{} bytes: no reader yet", bytes.len());
-    Err(ical::Problem { kind: ical::ProblemKind::Data, line: None, reason })
+    let checked = check::calendar_object(bytes)?;
+    Ok(Index { uid: Some(checked.uid), component: checked.component, span: None })
 }
 
 fn accept_calendar(components: &[String], bytes: Bytes) -> Result<Accepted, Error> {

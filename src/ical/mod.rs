@@ -1,4 +1,14 @@
 //! iCalendar text (RFC 5545): bytes in, bytes out; no I/O, no clock, no async.
+//!
+//! Raw bytes are the truth: what was stored is what is served, parsing yields spans into it, an edit splices lines.
+
+pub mod check;
+mod line;
+mod tree;
+pub mod value;
+
+pub use line::{fold, quote_parameter};
+pub use tree::{Component, Edit, Ical, Property};
 
 /// Why some bytes are not a calendar object resource.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
