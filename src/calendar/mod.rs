@@ -9,6 +9,7 @@ mod collection;
 mod principal;
 mod properties;
 mod put;
+mod query;
 mod refusal;
 mod transfer;
 
@@ -21,6 +22,7 @@ pub use collection::NewCollection;
 pub use principal::{NewPrincipal, login_name};
 pub use properties::{decode_properties, encode_properties};
 pub use put::{Put, Stored, When, index_of};
+pub use query::Found;
 pub use refusal::{Error, Refusal};
 pub use transfer::{Overwrite, Transferred};
 

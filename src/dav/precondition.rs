@@ -63,6 +63,10 @@ pub enum Protocol {
     MediaType(String),
     /// RFC 9110 §15.5.17: no such range; the length.
     Range(u64),
+    /// RFC 6578 §3.3: a collection below the synced one is to be synced by itself.
+    SyncTraversal,
+    /// RFC 7809 §7.1: no such time zone.
+    ValidTimezone(String),
     /// RFC 6578 §3.3, RFC 5323: more than is served at once; the number.
     MatchesWithinLimits(u64),
     /// RFC 4918 §9.6.1 and others: a condition of the `If` header or of RFC 9110 §13 does not hold.
@@ -323,6 +327,13 @@ fn explain_protocol(protocol: &Protocol) -> Explained {
             e(415, None, format!("A body of the type “{sent}” is not understood here."))
         }
         Protocol::Range(length) => e(416, None, format!("The range lies outside of the {length} bytes.")),
+        Protocol::SyncTraversal => {
+            let sentence = "This collection has a sync-token of its own; sync it by itself.";
+            e(403, Bare(dav("sync-traversal-supported")), sentence)
+        }
+        Protocol::ValidTimezone(name) => {
+            e(403, Bare(caldav("valid-timezone")), format!("There is no time zone “{name}” here."))
+        }
         Protocol::MatchesWithinLimits(limit) => {
             let sentence = format!("More than {limit} members match; the rest comes with the next token.");
             e(507, Bare(dav("number-of-matches-within-limits")), sentence)

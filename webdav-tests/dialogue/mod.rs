@@ -59,18 +59,20 @@ pub(crate) fn play(
     open: &dyn Fn(&Setup) -> Result<Box<dyn Host>, String>,
 ) -> Result<(), String> {
     let shown = path.to_string_lossy();
-    let text = std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))?;
-    let script = Script::parse(&text).map_err(|e| format!("{shown}: {e}"))?;
-    let setup = setup(&script).map_err(|e| format!("{shown}: {e}"))?;
+    let steps = load(path)?;
+    if !steps.iter().any(|(_, step)| matches!(step, Step::Exchange(_))) {
+        return Err(format!("{shown}: no request in the whole file"));
+    }
     let mut stage = Stage {
-        host: open(&setup).map_err(|e| format!("{shown}: the server does not start: {e}"))?,
+        host: open(&setup(&steps)).map_err(|e| format!("{shown}: the server does not start: {e}"))?,
         known: Captures::new(),
         put: Vec::new(),
         lines: Lines::Usual,
         times: 1..=1,
         folder: path.parent().unwrap_or(Path::new(".")),
     };
-    for step in &script.steps {
+    for (from, step) in &steps {
+        let shown = from.to_string_lossy();
         match step {
             Step::Directive { line, text } => {
                 stage.directive(text).map_err(|e| format!("{shown}:{line}: @{text}: {e}"))?;
@@ -81,9 +83,26 @@ pub(crate) fn play(
     Ok(())
 }
 
-fn setup(script: &Script) -> Result<Setup, String> {
+/// Reads a file and, in their places, those that it includes.
+fn load(path: &Path) -> Result<Vec<(PathBuf, Step)>, String> {
+    let shown = path.to_string_lossy();
+    let text = std::fs::read_to_string(path).map_err(|e| format!("{shown}: {e}"))?;
+    let mut steps = Vec::new();
+    for step in Script::parse(&text).map_err(|e| format!("{shown}: {e}"))?.steps {
+        match &step {
+            Step::Directive { text, .. } if text.starts_with("include ") => {
+                let other = text.trim_start_matches("include ").trim();
+                steps.extend(load(&path.parent().unwrap_or(Path::new(".")).join(other))?);
+            }
+            _ => steps.push((path.to_owned(), step)),
+        }
+    }
+    Ok(steps)
+}
+
+fn setup(steps: &[(PathBuf, Step)]) -> Setup {
     let mut setup = Setup::default();
-    for step in &script.steps {
+    for (_, step) in steps {
         let Step::Directive { text, .. } = step else { continue };
         if let Some(user) = text.strip_prefix("user ") {
             setup.users.push(user.trim().to_owned());
@@ -91,7 +110,7 @@ fn setup(script: &Script) -> Result<Setup, String> {
             setup.config.push(line.trim().to_owned());
         }
     }
-    Ok(setup)
+    setup
 }
 
 struct Stage<'a> {

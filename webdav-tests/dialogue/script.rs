@@ -91,16 +91,14 @@ impl Script {
             }
         }
         script.steps.extend(current.take().map(Step::Exchange));
-        let mut exchanges = 0;
         for step in &script.steps {
             if let Step::Exchange(exchange) = step {
-                exchanges += 1;
                 if exchange.expected.is_empty() {
                     return Err(format!("line {}: a request without an expectation", exchange.line));
                 }
             }
         }
-        if exchanges == 0 { Err("no request in the whole file".into()) } else { Ok(script) }
+        Ok(script)
     }
 }
 
@@ -145,12 +143,14 @@ impl Exchange {
             };
             request.headers.push(("Content-Type".into(), value.into()));
         }
+        // A file stands for itself, its line ends included.
+        let one_file = body.len() == 1 && body.iter().all(|l| l.starts_with("{file:") && l.ends_with('}'));
+        let ended = |end: &[u8]| filled.iter().flat_map(|l| [l.as_slice(), end]).flatten().copied().collect();
         request.body = match lines {
+            _ if one_file => filled.concat(),
             Lines::None => filled.concat(),
-            Lines::Lf => filled.iter().flat_map(|l| [l.as_slice(), b"\n"]).flatten().copied().collect(),
-            Lines::Usual if calendar => {
-                filled.iter().flat_map(|l| [l.as_slice(), b"\r\n"]).flatten().copied().collect()
-            }
+            Lines::Lf => ended(b"\n"),
+            Lines::Usual if calendar => ended(b"\r\n"),
             Lines::Usual => filled.join(&b'\n'),
         };
         if let Some(user) = &self.user {
@@ -258,7 +258,7 @@ mod tests {
 
     #[test]
     fn mistakes_in_a_file_are_errors() {
-        for text in ["", "> GET /", "< 200", "GET /", "> GET /\n< {xml} /a\n", "> GET /\n> Depth\n< 200\n"] {
+        for text in ["> GET /", "< 200", "GET /", "> GET /\n< {xml} /a\n", "> GET /\n> Depth\n< 200\n"] {
             assert!(Script::parse(text).is_err(), "{text:?}");
         }
     }

@@ -10,7 +10,7 @@ pub(super) const ALL: &[Property] = &[
     // RFC 6578 §4. On the home too: iCal syncs calendars this way only if the home can.
     Property {
         name: dav("sync-token"),
-        on: Kinds::HOME.or(Kinds::CALENDAR),
+        on: Kinds::STORED,
         allprop: false,
         needs: Facts::HEAD,
         get: Get::Inside(token),

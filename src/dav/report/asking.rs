@@ -1,0 +1,94 @@
+//! What a report asks of each object: properties and, perhaps, calendar data (RFC 4791 §9.6).
+//!
+//! Owns: reading that part of a body, writing an object's response. Does not own: which objects are in the answer.
+
+use bytes::Bytes;
+
+use super::data::Data;
+use crate::calendar::Found;
+use crate::dav::{CALENDAR_DATA, Denied, Facts, Multistatus, Resource, Want};
+use crate::xml::{Element, dav};
+
+/// Properties, and in which shape the calendar data.
+#[derive(Debug, Clone)]
+pub(super) struct Asking {
+    pub(super) want: Want,
+    facts: Facts,
+    data: Option<Data>,
+}
+
+impl Asking {
+    /// Reads `D:prop`, `D:allprop` or `D:propname`; without any, nothing is asked.
+    ///
+    /// # Errors
+    /// `SupportedCalendarData` and its kin.
+    pub(super) fn parse(body: &Element) -> Result<Asking, Denied> {
+        let mut data = None;
+        let want = if let Some(prop) = body.child(&dav("prop")) {
+            if let Some(element) = prop.child(&CALENDAR_DATA) {
+                data = Some(Data::parse(element)?);
+            }
+            Want::prop(prop)
+        } else if body.child(&dav("propname")).is_some() {
+            Want::Names
+        } else if body.child(&dav("allprop")).is_some() {
+            Want::All(Vec::new())
+        } else {
+            Want::These(Vec::new())
+        };
+        Ok(Asking { facts: want.facts(), want, data })
+    }
+
+    /// Tells whether the answer holds anything of an object's text.
+    pub(super) fn needs_bytes(&self) -> bool {
+        self.data.is_some()
+    }
+
+
+    /// Writes the response of an object that was found, in the collection with this path.
+    ///
+    /// # Errors
+    /// When the store fails; `TooMany` when expansion passes the limit.
+    pub(super) async fn object(
+        &self,
+        out: &mut Multistatus,
+        collection_path: &str,
+        found: Found,
+    ) -> Result<(), Denied> {
+        let Found { at, meta, bytes } = found;
+        let mut resource = Resource::member(collection_path, &at, meta);
+        resource.load(out.scope(), self.facts).await?;
+        let (Some(_), Some(bytes)) = (&self.data, &bytes) else {
+            out.resource(&resource, &self.want);
+            return Ok(());
+        };
+        out.resource_with(&resource, &self.want, |asked, w| {
+            if asked.name != CALENDAR_DATA {
+                return None;
+            }
+            w.leaf(&CALENDAR_DATA, &text_of(bytes));
+            Some(true)
+        });
+        Ok(())
+    }
+
+    /// Writes the response of anything else that has properties.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn resource(
+        &self,
+        out: &mut Multistatus,
+        mut resource: Resource,
+    ) -> Result<(), Denied> {
+        resource.load(out.scope(), self.facts).await?;
+        out.resource(&resource, &self.want);
+        Ok(())
+    }
+
+}
+
+/// Returns stored text; what is not UTF-8 was never accepted, and must not fail an answer all the same.
+fn text_of(bytes: &Bytes) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}
