@@ -44,7 +44,6 @@ impl Asking {
         self.data.is_some()
     }
 
-
     /// Writes the response of an object that was found, in the collection with this path.
     ///
     /// # Errors
@@ -76,16 +75,11 @@ impl Asking {
     ///
     /// # Errors
     /// When the store fails.
-    pub(super) async fn resource(
-        &self,
-        out: &mut Multistatus,
-        mut resource: Resource,
-    ) -> Result<(), Denied> {
+    pub(super) async fn resource(&self, out: &mut Multistatus, mut resource: Resource) -> Result<(), Denied> {
         resource.load(out.scope(), self.facts).await?;
         out.resource(&resource, &self.want);
         Ok(())
     }
-
 }
 
 /// Returns stored text; what is not UTF-8 was never accepted, and must not fail an answer all the same.

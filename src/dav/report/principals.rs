@@ -6,9 +6,7 @@ use super::asking::Asking;
 use super::{Report, bad};
 use crate::dav::{Asked, Denied, Facts, Kinds, Multistatus, Resource, Scope, Want};
 use crate::http::{Depth, Reply};
-use crate::xml::{
-    CALENDARSERVER, Element, Limits, Name, Node, Writer, caldav, calendarserver, dav, parse,
-};
+use crate::xml::{CALENDARSERVER, Element, Limits, Name, Node, Writer, caldav, calendarserver, dav, parse};
 
 /// Places and principals: where a client asks for principals.
 const PEOPLE: Kinds = Kinds::PLACE.or(Kinds::PRINCIPAL);
@@ -251,9 +249,7 @@ impl PrincipalMatch {
         let Some(asked) = &self.property else { return resource.kind().has(Kinds::PRINCIPAL) };
         let own = scope.principal_path();
         texts(resource, scope, asked).is_some_and(|texts| {
-            texts.iter().any(|text| {
-                scope.locate(text).is_ok_and(|href| scope.site.path(&href) == own)
-            })
+            texts.iter().any(|text| scope.locate(text).is_ok_and(|href| scope.site.path(&href) == own))
         })
     }
 }
