@@ -4,6 +4,7 @@
 
 pub mod check;
 mod line;
+pub mod merge;
 mod tree;
 pub mod value;
 

@@ -370,6 +370,16 @@ impl Edit<'_> {
         self.splice(at..at, text)
     }
 
+    /// Adds a whole component, BEGIN to END, before the first child of another.
+    #[must_use]
+    pub fn prepend_component(self, into: Component<'_>, text: &str) -> Self {
+        let node = into.parts();
+        let place = into.components().next().map_or(node.end, |child| child.parts().begin) as usize;
+        let at = self.ical.line(place).map_or(0, |line| line.start as usize);
+        let text = self.with_own_breaks(text);
+        self.splice(at..at, text)
+    }
+
     fn with_own_breaks(&self, text: &str) -> String {
         let line_break = self.ical.line_break();
         text.lines().filter(|line| !line.is_empty()).flat_map(|line| [line, line_break]).collect()
