@@ -12,3 +12,4 @@ mod dialogue;
 #[allow(dead_code, reason = "tests take what they need")]
 mod host;
 mod house;
+mod recurrence;

@@ -5,8 +5,10 @@
 pub mod check;
 mod line;
 pub mod merge;
+pub mod recur;
 mod tree;
 pub mod value;
+pub mod zone;
 
 pub use line::{fold, quote_parameter};
 pub use tree::{Component, Edit, Ical, Property};

@@ -1,0 +1,3 @@
+//! Recurrence compared with independent engines; `differences.md` explains where they part.
+
+mod rules;
