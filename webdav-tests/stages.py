@@ -1,0 +1,372 @@
+"""The stages of `webdav-tests/run`: what each runs, how it is counted, and the summary at the end."""
+import argparse
+import hashlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TESTS = ROOT / "webdav-tests"
+TOOLS = pathlib.Path(os.environ.get("KALENDS_TEST_TOOLS", ROOT / ".test-tools"))
+VENV = TOOLS / "venv"
+LOGS = TOOLS / "logs"
+CARGO_DENY = "0.20.2"
+USER, PASSWORD = "anna", "secret-of-anna-0123"
+
+# Stages that play a client against a freshly started server: name → script, seconds allowed.
+CLIENTS = {
+    "litmus": ("clients/litmus.py", 300),
+    "server-tester": ("clients/server_tester.py", 600),
+    "python-caldav": ("clients/python_caldav.py", 900),
+    "vdirsyncer": ("clients/vdirsyncer.py", 300),
+    "tsdav": ("clients/tsdav.sh", 300),
+    "thunderbird": ("clients/thunderbird.py", 420),
+}
+
+
+def say(text):
+    print(text, flush=True)
+
+
+def target():
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+
+
+def binary():
+    return pathlib.Path(os.environ.get("KALENDS_BIN", target() / "debug" / "kalends"))
+
+
+class Failed(Exception):
+    pass
+
+
+class Result:
+    def __init__(self, passed, failed, note=""):
+        self.passed, self.failed, self.note = passed, failed, note
+
+
+class Run:
+    """One command: its output goes to a log, a line is told now and then, it is ended when it takes too long."""
+
+    def __init__(self, name, command, seconds, **more):
+        self.log = LOGS / f"{name}.log"
+        self.name = name
+        begun = time.monotonic()
+        with open(self.log, "ab") as out:
+            out.write(("$ " + " ".join(str(part) for part in command) + "\n").encode())
+            out.flush()
+            process = subprocess.Popen(
+                [str(part) for part in command], cwd=ROOT, stdout=out, stderr=subprocess.STDOUT, start_new_session=True, **more
+            )
+        told = begun
+        self.late = False
+        while process.poll() is None:
+            time.sleep(0.2)
+            now = time.monotonic()
+            if now - told > 30:
+                told = now
+                say(f"    … {name}: {now - begun:.0f} s, {self.last_line()}")
+            if now - begun > seconds:
+                self.late = True
+                for sign in (signal.SIGTERM, signal.SIGKILL):
+                    try:
+                        os.killpg(process.pid, sign)
+                        process.wait(10)
+                    except (ProcessLookupError, subprocess.TimeoutExpired):
+                        continue
+                    break
+                break
+        self.status = process.wait()
+        self.text = self.log.read_text(errors="replace")
+        if self.late:
+            self.text += f"\nnot within {seconds} s\n"
+
+    def last_line(self):
+        lines = self.log.read_text(errors="replace").strip().splitlines()
+        return lines[-1][:100] if lines else ""
+
+    @property
+    def good(self):
+        return self.status == 0 and not self.late
+
+    def tail(self, lines=60):
+        return "\n".join(self.text.splitlines()[-lines:])
+
+    def one(self):
+        """Counts the whole command as one check."""
+        if self.good:
+            return Result(1, 0)
+        say(self.tail())
+        return Result(0, 1)
+
+
+class Server:
+    """`kalends serve` on a fresh folder and a free port, with one user."""
+
+    def __init__(self, name):
+        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kalends-data-"))
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = LOGS / f"{name}.server.log"
+        self.environment = {key: value for key, value in os.environ.items() if not key.startswith("KALENDS_")}
+        self.environment.update(
+            KALENDS_SERVER__LISTEN=f"127.0.0.1:{self.port}",
+            KALENDS_SERVER__BASE_URL=self.url,
+            KALENDS_STORE__URL=f"sled:{self.folder}/db",
+            RUST_BACKTRACE="1",
+        )
+
+    def __enter__(self):
+        added = subprocess.run(
+            [binary(), "user", "add", USER, "--password-stdin", "--email", f"{USER}@kalends.example"],
+            input=PASSWORD + "\n", text=True, env=self.environment, cwd=self.folder, capture_output=True, timeout=60,
+        )
+        if added.returncode:
+            raise Failed(f"kalends user add: {added.stdout}{added.stderr}")
+        out = open(self.log, "wb")
+        self.process = subprocess.Popen([binary(), "serve"], env=self.environment, cwd=self.folder, stdout=out, stderr=out)
+        out.close()
+        end = time.monotonic() + 30
+        while True:
+            try:
+                urllib.request.urlopen(self.url + "/ready", timeout=5).close()
+                return self
+            except urllib.error.HTTPError as error:
+                raise Failed(f"/ready answers {error.code}") from None
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > end:
+                    self.process.kill()
+                    raise Failed(f"kalends serve did not come up:\n{self.log.read_text(errors='replace')[-3000:]}") from None
+                time.sleep(0.05)
+
+    def __exit__(self, kind, value, trace):
+        ended = self.process.poll()
+        if ended is None:
+            self.process.terminate()
+            try:
+                self.process.wait(20)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        text = self.log.read_text(errors="replace")
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if kind is not None:
+            return False
+        if ended is not None:
+            raise Failed(f"the server ended by itself with status {ended}:\n{text[-3000:]}")
+        if self.process.returncode:
+            raise Failed(f"SIGTERM ended the server with status {self.process.returncode}:\n{text[-3000:]}")
+        if "panicked at" in text:
+            raise Failed(f"the server panicked:\n{text[text.index('panicked at'):][:3000]}")
+        return False
+
+
+# ---- the stages -------------------------------------------------------------------------------------------------
+
+
+def format_():
+    return Run("format", ["cargo", "fmt", "--check"], 120).one()
+
+
+def lint():
+    return Run("lint", ["cargo", "clippy", "--all-targets", "--locked", "--", "-D", "warnings"], 1200).one()
+
+
+def deny():
+    wait_for_deny()
+    fetched = Run("deny", ["cargo", "fetch", "--locked"], 600)
+    if not fetched.good:
+        return fetched.one()
+    return Run("deny", [TESTS / "supply" / "check"], 300).one()
+
+
+def tests():
+    run = Run("tests", ["cargo", "test", "--locked", "--no-fail-fast"], 1500)
+    passed = failed = 0
+    for good, bad in re.findall(r"^test result: \w+\. (\d+) passed; (\d+) failed", run.text, re.M):
+        passed += int(good)
+        failed += int(bad)
+    if not run.good:
+        failed = max(failed, 1)
+        broken = run.text.find("\nfailures:\n")
+        say(run.text[broken : broken + 15000] if broken >= 0 else run.tail(120))
+    if passed < 50:
+        say(f"only {passed} tests ran")
+        failed = max(failed, 1)
+    return Result(passed, failed)
+
+
+def build():
+    return Run("build", ["cargo", "build", "--locked"], 1200).one()
+
+
+def requirements():
+    return Run("requirements", [sys.executable, TESTS / "requirements", "--check"], 60).one()
+
+
+def counted(run, name):
+    """A script's own last line: `name: 12 passed, 0 failed`."""
+    found = re.findall(r"(\d+) passed, (\d+) failed", run.text)
+    passed, failed = (int(found[-1][0]), int(found[-1][1])) if found else (0, 1)
+    if not run.good:
+        failed = max(failed, 1)
+    if passed == 0:
+        failed = max(failed, 1)
+    if failed:
+        say(run.tail(80))
+    notes = re.findall(r"(\d+ failed as expected)", run.text)
+    return Result(passed, failed, notes[-1] if notes else "")
+
+
+def client(name):
+    script, seconds = CLIENTS[name]
+    with Server(name) as server:
+        environment = dict(os.environ, KALENDS_URL=server.url, KALENDS_USER=USER, KALENDS_PASSWORD=PASSWORD)
+        environment.update(KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"), KALENDS_TEST_TOOLS=str(TOOLS))
+        run = Run(name, [TESTS / script], seconds, env=environment)
+        return counted(run, name)
+
+
+def bench():
+    """The benchmark at a small size: every answer is compared with what is right; speed is not judged here."""
+    environment = dict(os.environ, KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"))
+    return counted(Run("bench", [sys.executable, TESTS / "bench" / "bench.py", "--check"], 600, env=environment), "bench")
+
+
+STAGES = {
+    "format": format_,
+    "lint": lint,
+    "tests": tests,
+    "requirements": requirements,
+    "build": build,
+    **{name: (lambda name=name: client(name)) for name in CLIENTS},
+    "bench": bench,
+    "deny": deny,
+}
+
+# ---- what must be installed first --------------------------------------------------------------------------------
+
+
+def make_venv():
+    wanted = (TESTS / "clients" / "requirements.txt").read_bytes()
+    stamp = VENV / "installed"
+    mark = hashlib.sha256(wanted).hexdigest()
+    if stamp.exists() and stamp.read_text() == mark:
+        return
+    say("installing Python packages into .test-tools/venv")
+    if not (VENV / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+    pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    done = Run("install", [*pip, "-r", TESTS / "clients" / "requirements.txt"], 900)
+    if not done.good:
+        say(done.tail())
+        raise SystemExit("the Python packages could not be installed")
+    stamp.write_text(mark)
+
+
+DENY_THREAD = None
+
+
+def start_deny():
+    """Builds cargo-deny beside the other stages; it is only needed for the last one."""
+    global DENY_THREAD
+    have = TOOLS / "bin" / "cargo-deny"
+    if os.environ.get("CARGO_DENY"):
+        return
+    if have.exists():
+        version = subprocess.run([have, "--version"], capture_output=True, text=True).stdout
+        if CARGO_DENY in version:
+            return
+    quick = {  # it runs for a second: building it quickly matters more
+        "CARGO_PROFILE_RELEASE_LTO": "off",
+        "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
+        "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0",
+        "CARGO_PROFILE_RELEASE_STRIP": "none",
+        "CARGO_TARGET_DIR": str(TOOLS / "deny-target"),
+    }
+    command = ["nice", "cargo", "install", "cargo-deny", "--version", CARGO_DENY, "--locked", "--root", TOOLS]
+
+    def work():
+        run = Run("deny-install", command, 1200, env=dict(os.environ, **quick))
+        shutil.rmtree(TOOLS / "deny-target", ignore_errors=True)
+        if not run.good:
+            say(f"cargo-deny could not be built:\n{run.tail(20)}")
+
+    DENY_THREAD = threading.Thread(target=work, daemon=True)
+    DENY_THREAD.start()
+
+
+def wait_for_deny():
+    if DENY_THREAD:
+        DENY_THREAD.join()
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="webdav-tests/run", description="Runs all tests of Kalends.")
+    parser.add_argument("--only", metavar="STAGES", help="names with commas")
+    parser.add_argument("--skip", metavar="STAGES", default="", help="names with commas")
+    parser.add_argument("--list", action="store_true", help="names the stages")
+    chosen = parser.parse_args()
+    if chosen.list:
+        print("\n".join(STAGES))
+        return 0
+    only = chosen.only.split(",") if chosen.only else list(STAGES)
+    skip = chosen.skip.split(",") if chosen.skip else []
+    for name in [*only, *skip]:
+        if name not in STAGES:
+            parser.error(f"no stage {name}; there are {', '.join(STAGES)}")
+    names = [name for name in STAGES if name in only and name not in skip]
+    if chosen.only and any(name in CLIENTS or name == "bench" for name in names) and "build" not in names:
+        names.insert(0, "build")
+
+    LOGS.mkdir(parents=True, exist_ok=True)
+    for old in LOGS.glob("*.log"):
+        if old.name.split(".")[0] in [*names, "install", "deny-install"]:
+            old.unlink()
+    begun = time.monotonic()
+    make_venv()
+    os.environ.setdefault("KALENDS_PYTHON", str(VENV / "bin" / "python"))
+    os.environ.setdefault("RUST_BACKTRACE", "1")
+    if "deny" in names:
+        start_deny()
+
+    results = []
+    for name in names:
+        say(f"== {name}")
+        start = time.monotonic()
+        try:
+            result = STAGES[name]()
+        except (Failed, OSError, subprocess.SubprocessError) as error:
+            say(str(error))
+            result = Result(0, 1)
+        seconds = time.monotonic() - start
+        results.append((name, result, seconds))
+        say(f"   {name}: {result.passed} passed, {result.failed} failed, {seconds:.0f} s")
+
+    say("")
+    say(f"{'stage':15} {'passed':>7} {'failed':>7} {'seconds':>8}")
+    for name, result, seconds in results:
+        say(f"{name:15} {result.passed:7} {result.failed:7} {seconds:8.0f}  {result.note}")
+    passed = sum(result.passed for _, result, _ in results)
+    failed = sum(result.failed for _, result, _ in results)
+    say(f"{'':15} {passed:7} {failed:7} {time.monotonic() - begun:8.0f}")
+    if failed:
+        say(f"logs are in {LOGS.relative_to(ROOT) if LOGS.is_relative_to(ROOT) else LOGS}")
+    say(f"{passed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
