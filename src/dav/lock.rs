@@ -5,9 +5,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::resource::{Node, Resource};
+use super::place::Spot;
+use super::resource::Resource;
 use super::{Denied, Scope};
-use crate::store::{CollectionId, Fault, Key, Table, Timestamp};
+use crate::store::{CollectionId, Commit, Fault, Key, Op, Table, Timestamp};
 use crate::xml::{Writer, dav};
 
 /// One lock. The record's path is `COLLECTION/MEMBER/TOKEN`; the member is empty for the collection itself.
@@ -38,6 +39,11 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Tells whether it was taken on exactly this resource.
+    pub(super) fn is_filed_under(&self, spot: &Spot) -> bool {
+        self.collection == spot.collection && self.member == spot.member
+    }
+
     /// Returns the record's address.
     pub fn key(&self) -> Key {
         Key::new(Table::Lock, format!("{}/{}/{}", self.collection.0, self.member, self.token))
@@ -73,32 +79,40 @@ pub(super) async fn any(scope: &Scope) -> Result<bool, Denied> {
 
 /// Returns the locks that cover a resource: its own, and those of infinite depth above it.
 pub(super) async fn covering(scope: &Scope, resource: &Resource) -> Result<Vec<Lock>, Denied> {
-    match &resource.node {
-        Node::Place(_) | Node::Principal => Ok(Vec::new()),
-        Node::Collection(at) => covering_place(scope, at.collection().id, "").await,
-        Node::Member(at, meta) => covering_place(scope, at.id(), meta.name.as_str()).await,
+    match Spot::at(resource) {
+        Some(spot) => covering_spot(scope, &spot).await,
+        None => Ok(Vec::new()),
     }
 }
 
-/// As `covering`, for a place that may be empty.
-pub(super) async fn covering_place(
-    scope: &Scope,
-    collection: CollectionId,
-    member: &str,
-) -> Result<Vec<Lock>, Denied> {
+/// As `covering`, for a spot that may be empty.
+pub(super) async fn covering_spot(scope: &Scope, spot: &Spot) -> Result<Vec<Lock>, Denied> {
     if !any(scope).await? {
         return Ok(Vec::new());
     }
-    let mut found = filed(scope, &format!("{}/{member}/", collection.0)).await?;
-    let mut next = match member.is_empty() {
-        true => scope.session.house.store.collection(collection).await?.map(|c| c.parent),
-        false => Some(collection),
+    let store = &scope.session.house.store;
+    let mut found = filed(scope, &format!("{}/{}/", spot.collection.0, spot.member)).await?;
+    let mut next = match spot.member.is_empty() {
+        true => store.collection(spot.collection).await?.map(|c| c.parent),
+        false => Some(spot.collection),
     };
     while let Some(id) = next.filter(|id| *id >= CollectionId::FIRST) {
         found.extend(filed(scope, &format!("{}//", id.0)).await?.into_iter().filter(|lock| lock.deep));
-        next = scope.session.house.store.collection(id).await?.map(|c| c.parent);
+        next = store.collection(id).await?.map(|c| c.parent);
     }
     Ok(found)
+}
+
+/// Removes the locks of resources that are gone (RFC 4918 §9.6.1, §7.6: a lock does not move).
+pub(super) async fn forget(scope: &Scope, locks: &[Lock]) -> Result<(), Denied> {
+    if locks.is_empty() {
+        return Ok(());
+    }
+    let now = scope.session.house.clock.now();
+    let mut commit = Commit::new(scope.session.origin.clone(), now);
+    commit.ops.extend(locks.iter().map(|lock| Op::DeleteRecord(lock.key())));
+    scope.session.house.store.commit(commit).await.map_err(crate::calendar::Error::from)?;
+    Ok(())
 }
 
 /// Writes the `D:activelock` elements (RFC 4918 §14.1).

@@ -3,10 +3,12 @@
 //! Owns: which methods exist on what, the `DAV` and `Allow` headers, in which order a request is looked at.
 //! Does not own: the rules of calendars (`calendar`), who is asking (`auth`).
 
+mod gate;
 mod live;
 mod lock;
 mod method;
 mod multistatus;
+mod place;
 mod precondition;
 mod property;
 mod report;
@@ -45,6 +47,7 @@ pub struct Dav {
     house: Arc<House>,
     site: Arc<Site>,
     decoy: bool,
+    locking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What every step of one request needs to know.
@@ -58,6 +61,8 @@ pub struct Scope {
     pub host: Option<Arc<str>>,
     /// `Prefer: return=minimal` (RFC 8144) or `Brief: t`.
     pub minimal: bool,
+    /// Held while a lock is taken.
+    locking: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Scope {
@@ -96,7 +101,7 @@ impl Dav {
     /// A sentence if the base URL cannot be used.
     pub fn new(house: Arc<House>, options: Options) -> Result<Dav, String> {
         let site = Arc::new(Site::new(&options.base_url)?);
-        Ok(Dav { house, site, decoy: options.decoy })
+        Ok(Dav { house, site, decoy: options.decoy, locking: Arc::default() })
     }
 
     /// Returns the house behind the door.
@@ -134,6 +139,7 @@ impl Dav {
             site: Arc::clone(&self.site),
             host: request.header("host").map(Arc::from),
             minimal: crate::http::minimal(&request.headers),
+            locking: Arc::clone(&self.locking),
         };
         let plain = matches!(request.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE");
         let path = request.path.clone();

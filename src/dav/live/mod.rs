@@ -8,5 +8,7 @@ mod webdav;
 
 use super::property::Property;
 
+pub(super) use webdav::http_date;
+
 /// Every live property.
 pub(super) const ALL: [&[Property]; 5] = [webdav::ALL, acl::ALL, caldav::ALL, sync::ALL, apple::ALL];

@@ -1,18 +1,45 @@
 //! The methods: what each one does with a resource. The table below says what exists where.
 
+mod delete;
+mod get;
+mod lock;
+mod mkcol;
 mod propfind;
+mod proppatch;
+mod put;
 mod report;
+mod transfer;
 
-use http::header::ALLOW;
+use http::header::{ALLOW, CONTENT_LENGTH};
 use http::{HeaderValue, StatusCode};
 
 use super::resource::{Facts, Kinds, Resource};
 use super::{Denied, Protocol, Scope, xml_body};
 use crate::http::{Href, Reply, Request, reply_empty};
+use crate::store::Fault;
+
+/// What has a home or a parent of its own and so can be removed, copied and moved.
+const OWNED: Kinds = Kinds::CALENDAR.or(Kinds::FILES).or(Kinds::MEMBER);
 
 /// Which methods exist on which kinds of resources: `Allow` and 405 read it.
-const METHODS: &[(&str, Kinds)] =
-    &[("OPTIONS", Kinds::ALL), ("PROPFIND", Kinds::ALL), ("REPORT", Kinds::ALL)];
+const METHODS: &[(&str, Kinds)] = &[
+    ("OPTIONS", Kinds::ALL),
+    ("GET", Kinds::ALL),
+    ("HEAD", Kinds::ALL),
+    ("PUT", Kinds::MEMBER),
+    ("POST", Kinds::CALENDAR),
+    ("DELETE", OWNED),
+    ("PROPFIND", Kinds::ALL),
+    ("PROPPATCH", Kinds::ALL),
+    ("COPY", OWNED),
+    ("MOVE", OWNED),
+    ("LOCK", Kinds::STORED.or(Kinds::MEMBER)),
+    ("UNLOCK", Kinds::STORED.or(Kinds::MEMBER)),
+    ("REPORT", Kinds::ALL),
+];
+
+/// What can be done where nothing is yet.
+const FREE: &str = "OPTIONS, PUT, MKCOL, MKCALENDAR, LOCK";
 
 /// Returns the `Allow` header for a kind of resource.
 fn allow(kind: Kinds) -> String {
@@ -20,25 +47,61 @@ fn allow(kind: Kinds) -> String {
     names.join(", ")
 }
 
+/// Refuses a method on a kind of resource, naming those that it has.
+fn not_here(kind: Kinds) -> Denied {
+    Protocol::Method(allow(kind)).into()
+}
+
 /// Answers a request.
 pub(super) async fn serve(scope: Scope, request: Request) -> Result<Reply, Denied> {
     let href = Href::parse(&request.path);
     match request.method.as_str() {
         "OPTIONS" => options(scope, href).await,
+        "GET" | "HEAD" => get::serve(scope, request, href).await,
+        "PUT" => put::serve(scope, request, href).await,
+        "POST" => put::post(scope, request, href).await,
+        "DELETE" => delete::serve(scope, request, href).await,
         "PROPFIND" => propfind::serve(scope, request, href).await,
+        "PROPPATCH" => proppatch::serve(scope, request, href).await,
+        "MKCOL" => mkcol::serve(scope, request, href, mkcol::Form::Mkcol).await,
+        "MKCALENDAR" => mkcol::serve(scope, request, href, mkcol::Form::Mkcalendar).await,
+        "COPY" => transfer::serve(scope, request, href, transfer::Form::Copy).await,
+        "MOVE" => transfer::serve(scope, request, href, transfer::Form::Move).await,
+        "LOCK" => lock::lock(scope, request, href).await,
+        "UNLOCK" => lock::unlock(scope, request, href).await,
         "REPORT" => report::serve(scope, request, href).await,
-        _ => Err(Protocol::Method(allow(Kinds::ALL)).into()),
+        _ => {
+            let kind = kind_at(&scope, href.as_ref()).await?;
+            Err(Protocol::Method(kind.map_or_else(|| FREE.to_owned(), allow)).into())
+        }
     }
 }
 
+async fn kind_at(scope: &Scope, href: Option<&Href>) -> Result<Option<Kinds>, Denied> {
+    let Some(href) = href else { return Ok(None) };
+    Ok(Resource::find(scope, href, Facts::NONE).await?.map(|found| found.kind()))
+}
+
+/// RFC 9110 §9.3.7. Thunderbird asks the parent of a calendar and wants a 200 with every class.
 async fn options(scope: Scope, href: Option<Href>) -> Result<Reply, Denied> {
-    let kind = match &href {
-        Some(href) => Resource::find(&scope, href, Facts::NONE).await?.map(|found| found.kind()),
-        None => None,
-    };
+    let kind = kind_at(&scope, href.as_ref()).await?;
     let mut reply = reply_empty(StatusCode::OK);
-    if let Ok(value) = HeaderValue::from_str(&allow(kind.unwrap_or(Kinds::ALL))) {
+    let methods = kind.map_or_else(|| FREE.to_owned(), allow);
+    if let Ok(value) = HeaderValue::from_str(&methods) {
         reply.headers_mut().insert(ALLOW, value);
     }
+    reply.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     Ok(reply)
+}
+
+/// Returns a random UUID (RFC 9562 version 4).
+fn uuid() -> Result<String, Denied> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
+    let number = u128::from_be_bytes(bytes);
+    let number = number & !(0xF << 76) | (0x4 << 76);
+    let number = number & !(0x3 << 62) | (0x2 << 62);
+    let hex = format!("{number:032x}");
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default();
+    Ok(format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)))
 }
