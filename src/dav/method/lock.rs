@@ -1,7 +1,7 @@
 //! LOCK and UNLOCK (RFC 4918 §9.10, §9.11).
 
 use bytes::Bytes;
-use http::{HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::{not_here, xml_body};
 use crate::calendar::{Error, Put, Readable, Refusal};
@@ -32,8 +32,10 @@ pub(super) async fn lock(scope: Scope, mut request: Request, href: Option<Href>)
     let _turn = guard.lock().await;
     let (spot, now) = find(&scope, href.as_ref()).await?;
     match body {
-        None => refresh(&scope, &request, &spot).await,
-        Some(body) => create(&scope, &request, href, Taking { spot, now, deep, info: info(&body)? }).await,
+        None => refresh(&scope, &request.headers, &spot).await,
+        Some(body) => {
+            create(&scope, &request.headers, href, Taking { spot, now, deep, info: info(&body)? }).await
+        }
     }
 }
 
@@ -94,7 +96,7 @@ async fn find(scope: &Scope, href: Option<&Href>) -> Result<(Spot, Now), Denied>
 
 async fn create(
     scope: &Scope,
-    request: &Request,
+    headers: &HeaderMap,
     href: Option<Href>,
     taking: Taking,
 ) -> Result<Reply, Denied> {
@@ -102,7 +104,7 @@ async fn create(
     let free = matches!(taking.now, Now::Free);
     let parent = Change::Resource(Spot::of(taking.spot.collection));
     let changes: &[Change] = if free { std::slice::from_ref(&parent) } else { &[] };
-    let gate = Gate::read(scope, &request.headers, Some(&href), changes).await?;
+    let gate = Gate::read(scope, headers, Some(&href), changes).await?;
     gate.allow_now(&taking.now)?;
     conflict(scope, &taking).await?;
     if free {
@@ -115,7 +117,7 @@ async fn create(
         let put = Put { when: gate.when(), ..Put::new(&place.name, Bytes::new()) };
         scope.session.put(&place.at, put).await?;
     }
-    let seconds = timeout(&request.headers).unwrap_or(USUAL).clamp(1, LONGEST);
+    let seconds = timeout(headers).unwrap_or(USUAL).clamp(1, LONGEST);
     let mut root = scope.site.path(&href);
     if matches!(taking.now, Now::Collection(_)) {
         root = collection_path(root);
@@ -170,8 +172,8 @@ async fn below(scope: &Scope, at: &Readable) -> Result<Vec<Lock>, Denied> {
 }
 
 /// RFC 4918 §9.10.2: no body and the token in the `If` header.
-async fn refresh(scope: &Scope, request: &Request, spot: &Spot) -> Result<Reply, Denied> {
-    let header = If::read(&request.headers)?.ok_or_else(|| {
+async fn refresh(scope: &Scope, headers: &HeaderMap, spot: &Spot) -> Result<Reply, Denied> {
+    let header = If::read(headers)?.ok_or_else(|| {
         Refusal::Bad("A LOCK without a body refreshes a lock and needs its token in the If header.".into())
     })?;
     let me = scope.session.principal.name.as_str();
@@ -179,7 +181,7 @@ async fn refresh(scope: &Scope, request: &Request, spot: &Spot) -> Result<Reply,
     let found =
         covering.into_iter().find(|lock| lock.principal == me && header.tokens().any(|t| t == lock.token));
     let Some(mut lock) = found else { return Err(Protocol::Failed.into()) };
-    lock.timeout = timeout(&request.headers).unwrap_or(lock.timeout).clamp(1, LONGEST);
+    lock.timeout = timeout(headers).unwrap_or(lock.timeout).clamp(1, LONGEST);
     lock.expires = after(scope, lock.timeout);
     save(scope, &lock).await?;
     Ok(describe(scope, StatusCode::OK, std::slice::from_ref(&lock)))
