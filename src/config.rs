@@ -12,6 +12,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
+use crate::auth::grant::Secret;
 use crate::calendar::Limits;
 use crate::server::Network;
 
@@ -23,30 +24,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// A secret; never shown.
-#[derive(Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl From<String> for Secret {
-    fn from(text: String) -> Secret {
-        Secret(text)
-    }
-}
-
-impl Secret {
-    /// Returns the secret itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("…")
-    }
 }
 
 /// A complete configuration. The default one needs nothing.
@@ -357,7 +334,7 @@ impl Config {
                 "API_KEY" if value.len() < 16 => {
                     return Err("API_KEY: a key shorter than 16 characters could be guessed".into());
                 }
-                "API_KEY" => self.api_key = Some(Secret(value)),
+                "API_KEY" => self.api_key = Some(Secret::new(value)),
                 _ => self.encryption_key = Some(key(value).map_err(|why| format!("{name}: {why}"))?),
             }
             notes.push(format!("{name} taken from the environment"));
@@ -436,7 +413,7 @@ fn parsed<T: std::str::FromStr>(text: &str, what: &str, into: &mut T) -> Result<
 
 fn key(text: String) -> Result<Secret, String> {
     if text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit()) {
-        Ok(Secret(text))
+        Ok(Secret::new(text))
     } else {
         Err("a key is 64 hexadecimal digits; `openssl rand -hex 32` makes one".into())
     }

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::{ask, show};
 use crate::auth::{Scope, password};
-use crate::config::{Config, Secret};
-use crate::server::admin::Op;
+use crate::config::Config;
+use crate::server::admin::{Hushed, Op};
 
 /// Accounts
 #[derive(Debug, Subcommand)]
@@ -213,7 +213,7 @@ fn shown_once(made: &Value, field: &str, json: bool) {
 }
 
 /// Asks for a new password and says if it is weak; that is a warning, not a refusal.
-fn ask_password(name: &str, stdin: bool) -> Result<Secret, String> {
+fn ask_password(name: &str, stdin: bool) -> Result<Hushed, String> {
     let password = if stdin {
         let mut line = String::new();
         std::io::stdin()
@@ -239,7 +239,7 @@ fn ask_password(name: &str, stdin: bool) -> Result<Secret, String> {
     if let Some(weakness) = password::weakness(&password, name) {
         eprintln!("Warning: this password is weak: {weakness}.");
     }
-    Ok(Secret::from(password))
+    Ok(Hushed(password))
 }
 
 /// Asks a question that is answered with yes.

@@ -6,6 +6,9 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks on the terminal")]
 
 mod account;
+mod calendar;
+mod check;
+mod import;
 mod serve;
 mod show;
 
@@ -51,6 +54,13 @@ enum Command {
     /// Tokens for programs
     #[command(subcommand)]
     Token(account::Token),
+    /// Calendars
+    #[command(subcommand)]
+    Calendar(calendar::Calendar),
+    /// Verify the configuration and the store
+    Check(check::Check),
+    /// Print the DNS records that let clients find the server by a mail address
+    Dns(check::Dns),
 }
 
 /// Runs what the arguments say.
@@ -80,6 +90,9 @@ fn run(arguments: Arguments) -> Result<(), String> {
             Command::User(user) => user.run(&config).await,
             Command::AppPassword(command) => command.run(&config).await,
             Command::Token(command) => command.run(&config).await,
+            Command::Calendar(command) => command.run(&config).await,
+            Command::Check(check) => check.run(&config).await,
+            Command::Dns(dns) => dns.run(&config),
         }
     })
 }
@@ -93,7 +106,7 @@ async fn ask(config: &Config, op: Op) -> Result<(Vec<Value>, Value), String> {
             Line::Item { item } => items.push(item),
             Line::Done { outcome } => return Ok((items, outcome)),
             Line::Failed { why } => return Err(why),
-            Line::Op { .. } => return Err("the server answered with a question".into()),
+            _ => return Err("the server answered with a question".into()),
         }
     }
     Err("the server stopped before it was done".into())

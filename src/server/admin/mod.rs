@@ -7,22 +7,55 @@
 //! One JSON object a line. The command sends `Op`, then what the operation asks for; the server sends what it finds,
 //! and `Done` or `Failed` at the end. Files are read and written by the command, under its own rights.
 
+mod calendars;
+mod check;
 mod socket;
 mod work;
 
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use crate::auth::{Guard, Scope};
-use crate::config::{Config, Secret};
+use crate::config::Config;
 
 pub(super) use socket::serve;
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "admin.sock";
+
+/// A password on its way to the server; never shown.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Hushed(pub String);
+
+impl std::fmt::Debug for Hushed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Bytes within a line, as Base64.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Octets(pub Bytes);
+
+impl Serialize for Octets {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Octets {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Octets, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        STANDARD.decode(&*text).map(|bytes| Octets(bytes.into())).map_err(serde::de::Error::custom)
+    }
+}
 
 /// One thing to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -39,7 +72,7 @@ pub enum Op {
         /// May administer the server.
         admin: bool,
         /// The password.
-        password: Secret,
+        password: Hushed,
     },
     /// Lists accounts.
     UserList,
@@ -48,7 +81,7 @@ pub enum Op {
         /// Login name.
         name: String,
         /// The password.
-        password: Secret,
+        password: Hushed,
     },
     /// Removes an account with everything that is its.
     UserRemove {
@@ -95,6 +128,56 @@ pub enum Op {
         /// Id or label.
         which: String,
     },
+    /// Lists calendars.
+    CalendarList {
+        /// Login name; nothing: of all accounts.
+        user: Option<String>,
+    },
+    /// Makes a calendar.
+    CalendarAdd {
+        /// Login name.
+        user: String,
+        /// What it begins with.
+        calendar: NewCalendar,
+    },
+    /// Removes a calendar with everything in it.
+    CalendarRemove {
+        /// Login name.
+        user: String,
+        /// Its name in the URL.
+        name: String,
+    },
+    /// Reads all objects of a calendar: one `Object` each.
+    CalendarExport {
+        /// Login name.
+        user: String,
+        /// Its name in the URL.
+        name: String,
+    },
+    /// Stores objects: `Calendar` and `Object` lines come until `End`; `Item` lines go back for what was refused.
+    CalendarImport {
+        /// Login name.
+        user: String,
+        /// Only tell what would happen.
+        dry_run: bool,
+    },
+    /// Verifies the store: index against bytes, log against objects. `Item` lines for what is wrong.
+    Check,
+}
+
+/// A calendar that is to be made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewCalendar {
+    /// Its name in the URL.
+    pub name: String,
+    /// Its name shown to people; nothing: the name.
+    pub title: Option<String>,
+    /// `#RRGGBB` or `#RRGGBBAA`.
+    pub color: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// What it may hold: `VEVENT`, `VTODO`, `VJOURNAL`; empty: anything.
+    pub components: Vec<String>,
 }
 
 /// One line on the wire.
@@ -108,6 +191,25 @@ pub enum Line {
         /// What to do.
         op: Op,
     },
+    /// To the server: make this calendar if it is not there.
+    Calendar {
+        /// What it begins with.
+        calendar: NewCalendar,
+    },
+    /// A calendar object, either way.
+    Object {
+        /// The calendar's name.
+        calendar: String,
+        /// The object's name.
+        name: String,
+        /// Where it came from, for messages.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        source: String,
+        /// Its bytes.
+        data: Octets,
+    },
+    /// To the server: nothing more comes.
+    End,
     /// From the server: one thing of a list.
     Item {
         /// The thing.

@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Line, Op, Wire};
+use super::{Line, Op, Wire, calendars, check};
 use crate::auth::{Guard, Scopes};
 use crate::calendar::{Error, NewPrincipal, Refusal, login_name};
 
@@ -12,13 +12,7 @@ use crate::calendar::{Error, NewPrincipal, Refusal, login_name};
 pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<Value, String> {
     match op {
         Op::UserAdd { name, display_name, emails, admin, password } => {
-            let new = NewPrincipal {
-                name: name.clone(),
-                display_name,
-                emails,
-                admin,
-                password: password.reveal().into(),
-            };
+            let new = NewPrincipal { name: name.clone(), display_name, emails, admin, password: password.0 };
             let made =
                 guard.add_user(new).await.map_err(|error| said(error, &format!("the user {name:?}")))?;
             Ok(json!({ "name": made.name }))
@@ -35,7 +29,7 @@ pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<
         }
         Op::UserPasswd { name, password } => {
             let name = login_name(&name)?;
-            let set = guard.set_password(&name, password.reveal().into()).await;
+            let set = guard.set_password(&name, password.0).await;
             set.map_err(|error| said(error, &format!("the user {name:?}")))?;
             Ok(json!({ "name": name }))
         }
@@ -94,6 +88,12 @@ pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<
                 revoked.map_err(|error| said(error, &format!("the token {which:?} of {user:?}")))?;
             Ok(json!({ "id": revoked.id, "label": revoked.label }))
         }
+        Op::CalendarList { user } => calendars::list(guard.house(), user, wire).await,
+        Op::CalendarAdd { user, calendar } => calendars::add(guard.house(), &user, &calendar).await,
+        Op::CalendarRemove { user, name } => calendars::remove(guard.house(), &user, &name).await,
+        Op::CalendarExport { user, name } => calendars::export(guard.house(), &user, &name, wire).await,
+        Op::CalendarImport { user, dry_run } => calendars::import(guard.house(), &user, dry_run, wire).await,
+        Op::Check => check::check(guard.house(), wire).await,
     }
 }
 
