@@ -12,4 +12,5 @@ mod dialogue;
 #[allow(dead_code, reason = "tests take what they need")]
 mod host;
 mod house;
+mod ical;
 mod recurrence;
