@@ -9,6 +9,7 @@ mod commit;
 mod contract;
 mod model;
 mod sled;
+mod verify;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,6 +23,7 @@ pub use model::{
     Properties, PropertyName, Rev, Span, Table, Timestamp, What,
 };
 pub use sled::{Options, Sled};
+pub use verify::{Recompute, Verified};
 
 /// A boxed future, so that a store can be held as `Arc<dyn Store>`.
 pub type Fut<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -149,6 +151,18 @@ pub trait Store: Send + Sync + 'static {
 
     /// Listens for durable commits. A listener that lags is told so by the channel and must read the logs.
     fn watch(&self) -> tokio::sync::broadcast::Receiver<Arc<Notice>>;
+
+    /// Looks at everything and compares what is said twice, as it stood at one moment. With `index`, each object's
+    /// index is compared with what follows from its bytes.
+    fn verify(&self, index: Option<Recompute>) -> Fut<'_, Result<Verified, Fault>>;
+
+    /// Makes every index anew from the bytes, and the counts; removes index rows that lead nowhere. Returns how many
+    /// objects were wrong.
+    fn rebuild(&self, index: Recompute) -> Fut<'_, Result<u64, Fault>>;
+
+    /// Drops log rows older than the given time that newer rows of the same member make superfluous, and rows of
+    /// deletions, whose positions then can no longer be continued from. Returns how many.
+    fn trim(&self, older_than: Timestamp) -> Fut<'_, Result<u64, Fault>>;
 
     /// Tells whether the store can read and write.
     fn health(&self) -> Fut<'_, Result<(), Fault>>;

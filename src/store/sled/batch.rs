@@ -10,8 +10,10 @@ use std::ops::Bound;
 use ::sled::IVec;
 use ::sled::transaction::{ConflictableTransactionError, TransactionError, Transactional, TransactionalTree};
 
-use super::rows::{Rows, Space, Trees, fault};
+use super::read;
+use super::rows::{self, NEXT_SERIAL, Rows, Space, Trees, fault};
 use crate::store::Fault;
+use crate::store::codec::Writer;
 
 type Writes = BTreeMap<Vec<u8>, Option<IVec>>;
 
@@ -21,24 +23,21 @@ pub(super) struct Batch<'a> {
     writes: BTreeMap<Space, Writes>,
     /// What stood in `writes` before each step of the commit at hand.
     undo: Vec<(Space, Vec<u8>, Option<Option<IVec>>)>,
-    size: usize,
 }
 
 impl<'a> Batch<'a> {
     /// Begins an empty batch.
     pub(super) fn over(trees: &'a Trees) -> Batch<'a> {
-        Batch { trees, writes: BTreeMap::new(), undo: Vec::new(), size: 0 }
+        Batch { trees, writes: BTreeMap::new(), undo: Vec::new() }
     }
 
     /// Writes a row.
     pub(super) fn put(&mut self, space: Space, key: Vec<u8>, row: Vec<u8>) {
-        self.size += key.len() + row.len();
         self.set(space, key, Some(IVec::from(row)));
     }
 
     /// Removes a row.
     pub(super) fn remove(&mut self, space: Space, key: Vec<u8>) {
-        self.size += key.len();
         self.set(space, key, None);
     }
 
@@ -51,6 +50,47 @@ impl<'a> Batch<'a> {
             }
         };
         self.undo.push((space, key, before));
+    }
+
+    /// Takes the next number of a counter; the first is 1.
+    pub(super) fn next(&mut self, counter: &[u8]) -> Result<u64, Fault> {
+        let number = read::counter(self, counter)?.max(1);
+        self.set_counter(counter, number + 1);
+        Ok(number)
+    }
+
+    pub(super) fn set_counter(&mut self, counter: &[u8], next: u64) {
+        let mut row = Writer::row();
+        row.number(next);
+        self.put(Space::Core, counter.to_vec(), row.0);
+    }
+
+    /// Writes a value that may be long.
+    pub(super) fn put_value(&mut self, space: Space, key: Vec<u8>, value: &[u8]) -> Result<(), Fault> {
+        self.remove_pieces(space, &key)?;
+        let folded = rows::fold(value, || self.next(NEXT_SERIAL))?;
+        for (key, row) in folded.pieces {
+            self.put(Space::Body, key, row);
+        }
+        self.put(space, key, folded.row);
+        Ok(())
+    }
+
+    /// Removes a value that may be long; tells whether it was there.
+    pub(super) fn remove_value(&mut self, space: Space, key: Vec<u8>) -> Result<bool, Fault> {
+        let there = self.remove_pieces(space, &key)?;
+        if there {
+            self.remove(space, key);
+        }
+        Ok(there)
+    }
+
+    fn remove_pieces(&mut self, space: Space, key: &[u8]) -> Result<bool, Fault> {
+        let Some(row) = self.get(space, key)? else { return Ok(false) };
+        for key in rows::keys_of_pieces(&row)? {
+            self.remove(Space::Body, key);
+        }
+        Ok(true)
     }
 
     /// Keeps the commit at hand.
@@ -69,11 +109,6 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Returns the bytes gathered so far.
-    pub(super) fn size(&self) -> usize {
-        self.size
-    }
-
     /// Tells whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.writes.values().all(BTreeMap::is_empty)
@@ -88,6 +123,9 @@ impl<'a> Batch<'a> {
     pub(super) fn apply(&self) -> Result<(), Fault> {
         let spaces: Vec<(&::sled::Tree, &Writes)> =
             self.writes.iter().map(|(space, writes)| (self.trees.tree(*space), writes)).collect();
+        if self.is_empty() {
+            return Ok(());
+        }
         let trees: Vec<&::sled::Tree> = spaces.iter().map(|(tree, _)| *tree).collect();
         let done = trees.as_slice().transaction(|views: &Vec<TransactionalTree>| {
             for (view, (_, writes)) in views.iter().zip(&spaces) {

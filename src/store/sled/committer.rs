@@ -16,6 +16,7 @@ use super::batch::Batch;
 use super::purge;
 use super::read::{self, HeadRow};
 use super::rows::{Space, Trees, fault, number_at};
+use super::snapshot::{Snapshot, Snapshots};
 use super::stage::{Prepared, Staged, stage};
 use crate::store::{CollectionId, CommitError, Committed, Fault, Notice, Origin};
 
@@ -27,11 +28,16 @@ const GROUP_BYTES: usize = 8 << 20;
 pub(super) enum Job {
     /// Carry a commit out.
     Commit(Box<Prepared>, oneshot::Sender<Result<Committed, CommitError>>),
-    /// Run something while nothing is written.
-    Quiet(Box<dyn FnOnce(&Arc<Trees>) + Send>),
+    /// Begin a snapshot.
+    Snapshot(oneshot::Sender<Result<Snapshot, Fault>>),
+    /// Write rows that are worked out while nothing else is written.
+    Write(Work, oneshot::Sender<Result<(), Fault>>),
     /// Finish: everything before it is durable.
     Stop,
 }
+
+/// Adds rows to a batch.
+pub(super) type Work = Box<dyn FnOnce(&mut Batch<'_>) -> Result<(), Fault> + Send>;
 
 type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 
@@ -42,6 +48,7 @@ pub(super) struct Committer {
     /// Our own handle to sled's file, only ever synced.
     pub(super) file: File,
     pub(super) purging: bool,
+    pub(super) snapshots: Snapshots,
 }
 
 impl Committer {
@@ -71,10 +78,12 @@ impl Committer {
                 self.commit(group);
             }
             match last {
-                Some(Job::Quiet(run)) => {
-                    if let Ok(trees) = self.shared.trees() {
-                        run(&trees);
-                    }
+                // Whoever asked may have gone away.
+                Some(Job::Snapshot(answer)) => {
+                    let _ = answer.send(self.shared.trees().map(|trees| self.snapshots.begin(&trees)));
+                }
+                Some(Job::Write(work, answer)) => {
+                    let _ = answer.send(self.work(work));
                 }
                 Some(Job::Stop) => break,
                 _ => {}
@@ -91,7 +100,7 @@ impl Committer {
             match self.jobs.try_recv() {
                 Ok(job) => return Some(job),
                 Err(TryRecvError::Disconnected) => return None,
-                Err(TryRecvError::Empty) => match self.shared.trees().and_then(|trees| purge::step(&trees)) {
+                Err(TryRecvError::Empty) => match self.purge() {
                     Ok(more) => self.purging = more,
                     Err(error) => {
                         tracing::warn!(%error, "deleted collections could not be purged; trying again");
@@ -105,6 +114,27 @@ impl Committer {
             }
         }
         self.jobs.recv().ok()
+    }
+
+    /// Removes some of what deleted collections left behind. Not synced: a lost step is done again.
+    fn purge(&mut self) -> Result<bool, Fault> {
+        let trees = self.shared.trees()?;
+        let mut batch = Batch::over(&trees);
+        let more = purge::step(&mut batch)?;
+        self.apply(&trees, &batch)?;
+        Ok(more)
+    }
+
+    fn work(&mut self, work: Work) -> Result<(), Fault> {
+        let trees = self.shared.trees()?;
+        let mut batch = Batch::over(&trees);
+        work(&mut batch)?;
+        self.write(&trees, &batch, &[])
+    }
+
+    fn apply(&mut self, trees: &Trees, batch: &Batch<'_>) -> Result<(), Fault> {
+        self.snapshots.note(trees, batch)?;
+        batch.apply()
     }
 
     fn commit(&mut self, group: Vec<(Box<Prepared>, Answer)>) {
@@ -125,7 +155,9 @@ impl Committer {
         if batch.is_empty() {
             return self.answer(results);
         }
-        match self.write(&trees, &batch, &results) {
+        let staged = results.iter().filter_map(|(_, result, _)| result.as_ref().ok());
+        let changed: Vec<CollectionId> = staged.flat_map(|staged| staged.changed.clone()).collect();
+        match self.write(&trees, &batch, &changed) {
             Ok(()) => {
                 drop(batch);
                 self.answer(results);
@@ -138,12 +170,7 @@ impl Committer {
     }
 
     /// Makes a batch durable and known.
-    fn write(
-        &self,
-        trees: &Trees,
-        batch: &Batch<'_>,
-        results: &[(Origin, Result<Staged, CommitError>, Answer)],
-    ) -> Result<(), Fault> {
+    fn write(&mut self, trees: &Trees, batch: &Batch<'_>, changed: &[CollectionId]) -> Result<(), Fault> {
         let (mut before, mut after) = (Vec::new(), Vec::new());
         for (space, key, row) in batch.rows() {
             if space == Space::Head {
@@ -154,14 +181,9 @@ impl Committer {
             }
         }
         self.shared.cache.before(before.into_iter());
-        batch.apply()?;
+        self.apply(trees, batch)?;
         self.sync(trees)?;
-        let changed: Vec<CollectionId> = results
-            .iter()
-            .filter_map(|(_, result, _)| result.as_ref().ok())
-            .flat_map(|s| s.changed.clone())
-            .collect();
-        self.shared.cache.after(after.into_iter(), &changed);
+        self.shared.cache.after(after.into_iter(), changed);
         Ok(())
     }
 

@@ -10,9 +10,12 @@ mod open;
 mod purge;
 mod read;
 mod rows;
+mod snapshot;
 mod stage;
+mod tidy;
 mod time;
 mod upgrade;
+mod verify;
 
 use std::fs::File;
 use std::ops::ControlFlow;
@@ -27,13 +30,16 @@ use tokio::sync::{broadcast, oneshot};
 
 use super::{
     Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, Fault, Fut, Head, Key,
-    Meta, Name, Notice, Object, Rev, Store, Table,
+    Meta, Name, Notice, Object, Recompute, Rev, Store, Table, Timestamp, Verified,
 };
 use cache::Cache;
-use committer::{Committer, Job};
+use committer::{Committer, Job, Work};
 pub use open::Options;
 use rows::{NEXT_ID, Trees, fault};
+use snapshot::{Snapshot, Snapshots};
 use stage::Prepared;
+#[cfg(test)]
+pub(super) use time::touches;
 
 /// Rows up to which a read is done where it is asked for.
 const FEW: usize = 32;
@@ -78,7 +84,8 @@ impl Sled {
             notices: broadcast::channel(1024).0,
         });
         let (jobs, queue) = mpsc::channel();
-        let committer = Committer { shared: shared.clone(), jobs: queue, file, purging };
+        let committer =
+            Committer { shared: shared.clone(), jobs: queue, file, purging, snapshots: Snapshots::default() };
         let committer = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run())
@@ -117,6 +124,22 @@ impl Sled {
             work.await.unwrap_or_else(|error| Err(Fault::Broken(error.to_string())))
         })
     }
+}
+
+/// Begins a snapshot. Blocks until the committer has time.
+fn snapshot(jobs: &Sender<Job>) -> Result<Snapshot, Fault> {
+    let closing = || Fault::Broken("the store is closing".into());
+    let (answer, wait) = oneshot::channel();
+    jobs.send(Job::Snapshot(answer)).map_err(|_| closing())?;
+    wait.blocking_recv().map_err(|_| closing())?
+}
+
+/// Has rows written by the committer. Blocks until they are durable.
+fn write(jobs: &Sender<Job>, work: Work) -> Result<(), Fault> {
+    let closing = || Fault::Broken("the store is closing".into());
+    let (answer, wait) = oneshot::channel();
+    jobs.send(Job::Write(work, answer)).map_err(|_| closing())?;
+    wait.blocking_recv().map_err(|_| closing())?
 }
 
 impl Drop for Sled {
@@ -229,23 +252,20 @@ impl Store for Sled {
         from: Option<i64>,
         to: Option<i64>,
     ) -> Fut<'_, Result<Vec<Meta>, Fault>> {
+        let jobs = self.jobs.clone();
         self.elsewhere(move |shared, trees| {
             if !shared.cache.live(trees, collection)? {
                 return Ok(Vec::new());
             }
             // An object that moves between levels while they are read could be missed: then read again.
-            let mut found = Vec::new();
-            for _ in 0..16 {
+            for _ in 0..4 {
                 let before = read::head(trees, collection)?.head.rev;
-                found.clear();
-                for name in time::names(trees, collection, from, to)? {
-                    found.extend(read::meta(trees, collection, name.as_str())?);
-                }
+                let found = time::objects(trees, collection, from, to)?;
                 if read::head(trees, collection)?.head.rev == before {
-                    break;
+                    return Ok(found);
                 }
             }
-            Ok(found)
+            time::objects(&snapshot(&jobs)?, collection, from, to)
         })
     }
 
@@ -288,6 +308,21 @@ impl Store for Sled {
 
     fn watch(&self) -> broadcast::Receiver<Arc<Notice>> {
         self.shared.notices.subscribe()
+    }
+
+    fn verify(&self, index: Option<Recompute>) -> Fut<'_, Result<Verified, Fault>> {
+        let jobs = self.jobs.clone();
+        self.elsewhere(move |_, _| verify::verify(&snapshot(&jobs)?, index.as_ref()))
+    }
+
+    fn rebuild(&self, index: Recompute) -> Fut<'_, Result<u64, Fault>> {
+        let jobs = self.jobs.clone();
+        self.elsewhere(move |_, _| tidy::rebuild(&snapshot(&jobs)?, &index, &mut |work| write(&jobs, work)))
+    }
+
+    fn trim(&self, older_than: Timestamp) -> Fut<'_, Result<u64, Fault>> {
+        let jobs = self.jobs.clone();
+        self.elsewhere(move |_, _| tidy::trim(&snapshot(&jobs)?, older_than, &mut |work| write(&jobs, work)))
     }
 
     fn health(&self) -> Fut<'_, Result<(), Fault>> {

@@ -4,7 +4,7 @@
 //! reachable: a lost step is done again.
 
 use super::batch::Batch;
-use super::rows::{self, PURGE, Rows, Space, Trees, core_key, id_key, number_at};
+use super::rows::{self, PURGE, Rows, Space, core_key, id_key, number_at};
 use super::stage::properties_prefix;
 use crate::store::{CollectionId, Fault, Key, Table};
 
@@ -26,9 +26,8 @@ fn next(rows: &impl Rows) -> Result<Option<CollectionId>, Fault> {
 }
 
 /// Removes some rows; tells whether there are more.
-pub(super) fn step(trees: &Trees) -> Result<bool, Fault> {
-    let Some(id) = next(trees)? else { return Ok(false) };
-    let mut batch = Batch::over(trees);
+pub(super) fn step(batch: &mut Batch<'_>) -> Result<bool, Fault> {
+    let Some(id) = next(batch)? else { return Ok(false) };
     let mut found = Vec::new();
     let own = id_key(id).to_vec();
     let lock = rows::record_key(&Key::new(Table::Lock, id.0.to_string()));
@@ -41,7 +40,7 @@ pub(super) fn step(trees: &Trees) -> Result<bool, Fault> {
         (Space::Record, properties_prefix(id)),
     ];
     for (space, prefix) in places {
-        trees.prefixed(space, &prefix, &mut |key, row| {
+        batch.prefixed(space, &prefix, &mut |key, row| {
             for piece in rows::keys_of_pieces(row)?.into_iter().filter(|_| space != Space::Body) {
                 found.push((Space::Body, piece));
             }
@@ -54,7 +53,7 @@ pub(super) fn step(trees: &Trees) -> Result<bool, Fault> {
     }
     let done = found.len() < STEP;
     if done {
-        if let Some(row) = trees.get(Space::Record, &lock)? {
+        if let Some(row) = batch.get(Space::Record, &lock)? {
             found.extend(rows::keys_of_pieces(&row)?.into_iter().map(|key| (Space::Body, key)));
             found.push((Space::Record, lock));
         }
@@ -63,6 +62,5 @@ pub(super) fn step(trees: &Trees) -> Result<bool, Fault> {
     for (space, key) in found {
         batch.remove(space, key);
     }
-    batch.apply()?;
-    Ok(!done || pending(trees)?)
+    Ok(!done || pending(batch)?)
 }

@@ -48,17 +48,6 @@ pub(super) enum Space {
 }
 
 impl Space {
-    pub(super) const ALL: [Space; 8] = [
-        Space::Core,
-        Space::Head,
-        Space::Meta,
-        Space::Body,
-        Space::Uid,
-        Space::Time,
-        Space::Log,
-        Space::Record,
-    ];
-
     fn tree(self) -> &'static str {
         match self {
             Space::Core => "core",

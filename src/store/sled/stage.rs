@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::batch::Batch;
 use super::read::{self, HeadRow};
 use super::rows::{
-    self, CHILD, COLLECTION, NEXT_ID, NEXT_SERIAL, NEXT_WRITER, PURGE, Rows, Space, WRITER, child_key,
-    core_key, id_key, log_key, meta_key, record_key, uid_key, writer_key,
+    self, CHILD, COLLECTION, NEXT_ID, NEXT_WRITER, PURGE, Rows, Space, WRITER, child_key, core_key, id_key,
+    log_key, meta_key, record_key, uid_key, writer_key,
 };
 use super::time;
 use crate::store::codec::{self, Damaged, LogRow, Reader, Writer};
@@ -224,8 +224,8 @@ impl Stage<'_, '_> {
         let number = match self.batch.get(Space::Core, &key)? {
             Some(row) => Reader::row(&row)?.number()?,
             None => {
-                let number = self.next(NEXT_WRITER)?;
-                self.put_value(Space::Core, core_key(WRITER, number), &origin.0)?;
+                let number = self.batch.next(NEXT_WRITER)?;
+                self.batch.put_value(Space::Core, core_key(WRITER, number), &origin.0)?;
                 let mut row = Writer::row();
                 row.number(number);
                 self.batch.put(Space::Core, key, row.0);
@@ -234,47 +234,6 @@ impl Stage<'_, '_> {
         };
         self.writer = Some(number);
         Ok(number)
-    }
-
-    /// Takes the next number of a counter; the first is 1.
-    fn next(&mut self, counter: &[u8]) -> Result<u64, Fault> {
-        let number = read::counter(self.batch, counter)?.max(1);
-        self.set_counter(counter, number + 1);
-        Ok(number)
-    }
-
-    fn set_counter(&mut self, counter: &[u8], next: u64) {
-        let mut row = Writer::row();
-        row.number(next);
-        self.batch.put(Space::Core, counter.to_vec(), row.0);
-    }
-
-    /// Writes a value that may be long.
-    fn put_value(&mut self, space: Space, key: Vec<u8>, value: &[u8]) -> Result<(), Fault> {
-        self.remove_pieces(space, &key)?;
-        let folded = rows::fold(value, || self.next(NEXT_SERIAL))?;
-        for (key, row) in folded.pieces {
-            self.batch.put(Space::Body, key, row);
-        }
-        self.batch.put(space, key, folded.row);
-        Ok(())
-    }
-
-    /// Removes a value that may be long; tells whether it was there.
-    fn remove_value(&mut self, space: Space, key: Vec<u8>) -> Result<bool, Fault> {
-        let there = self.remove_pieces(space, &key)?;
-        if there {
-            self.batch.remove(space, key);
-        }
-        Ok(there)
-    }
-
-    fn remove_pieces(&mut self, space: Space, key: &[u8]) -> Result<bool, Fault> {
-        let Some(row) = self.batch.get(space, key)? else { return Ok(false) };
-        for key in rows::keys_of_pieces(&row)? {
-            self.batch.remove(Space::Body, key);
-        }
-        Ok(true)
     }
 
     fn put(
@@ -305,7 +264,7 @@ impl Stage<'_, '_> {
         };
         let mut row = Writer::default();
         codec::write_meta(&meta, &mut row);
-        self.put_value(Space::Meta, meta_key(id, name.as_str()), &row.0)?;
+        self.batch.put_value(Space::Meta, meta_key(id, name.as_str()), &row.0)?;
         for (key, row) in rows::in_pieces(id, rev, bytes) {
             self.batch.put(Space::Body, key, row);
         }
@@ -344,7 +303,7 @@ impl Stage<'_, '_> {
         self.live(id)?;
         let Some(old) = read::meta(self.batch, id, name.as_str())? else { return Ok(()) };
         self.remove_derived(id, &old)?;
-        self.remove_value(Space::Meta, meta_key(id, name.as_str()))?;
+        self.batch.remove_value(Space::Meta, meta_key(id, name.as_str()))?;
         self.delete_record(&read::properties_key(id, name))?;
         let head = &mut self.head(id)?.head;
         head.objects = head.objects.saturating_sub(1);
@@ -386,10 +345,10 @@ impl Stage<'_, '_> {
         }
         let mut row = Writer::default();
         codec::write_collection(new, &mut row);
-        self.put_value(Space::Core, core_key(COLLECTION, new.id.0), &row.0)?;
+        self.batch.put_value(Space::Core, core_key(COLLECTION, new.id.0), &row.0)?;
         self.changed.push(new.id);
         if read::counter(self.batch, NEXT_ID)? <= new.id.0 {
-            self.set_counter(NEXT_ID, new.id.0 + 1);
+            self.batch.set_counter(NEXT_ID, new.id.0 + 1);
         }
         if let Some(old) = &old {
             let same = Collection { parent: new.parent, name: new.name.clone(), ..old.clone() };
@@ -450,7 +409,7 @@ impl Stage<'_, '_> {
             for key in names {
                 self.batch.remove(Space::Core, key);
             }
-            self.remove_value(Space::Core, core_key(COLLECTION, id.0))?;
+            self.batch.remove_value(Space::Core, core_key(COLLECTION, id.0))?;
             self.heads.remove(&id);
             self.batch.remove(Space::Head, id_key(id).to_vec());
             self.batch.put(Space::Core, core_key(PURGE, id.0), Writer::row().0);
@@ -461,13 +420,13 @@ impl Stage<'_, '_> {
     }
 
     fn put_record(&mut self, key: &Key, bytes: &Bytes) -> Result<(), CommitError> {
-        self.put_value(Space::Record, record_key(key), bytes)?;
+        self.batch.put_value(Space::Record, record_key(key), bytes)?;
         self.keys.push(key.clone());
         Ok(())
     }
 
     fn delete_record(&mut self, key: &Key) -> Result<(), Fault> {
-        if self.remove_value(Space::Record, record_key(key))? {
+        if self.batch.remove_value(Space::Record, record_key(key))? {
             self.keys.push(key.clone());
         }
         Ok(())

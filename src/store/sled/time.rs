@@ -8,8 +8,9 @@
 //! objects without a span lie apart.
 
 use crate::store::codec::{Damaged, Reader, Writer, name};
-use crate::store::{CollectionId, Fault, Name, Span};
+use crate::store::{CollectionId, Fault, Meta, Name, Span};
 
+use super::read;
 use super::rows::{Rows, Space, after_prefix};
 
 /// Bucket widths as powers of two, in seconds: 3 days, 24 days, half a year, 4, 34, 272 years.
@@ -42,7 +43,7 @@ pub(super) fn rows(id: CollectionId, name: &Name, span: Option<Span>) -> Vec<(Ve
 }
 
 /// Tells whether an object with this span can touch the range. The one definition, see `Store::in_range`.
-pub(crate) fn touches(span: Option<Span>, from: Option<i64>, to: Option<i64>) -> bool {
+pub(in crate::store) fn touches(span: Option<Span>, from: Option<i64>, to: Option<i64>) -> bool {
     let Some(span) = span else { return true };
     let (from, to) = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
     let end = span.end.map_or(i64::MAX, |end| end.max(span.start));
@@ -55,13 +56,21 @@ pub(crate) fn touches(span: Option<Span>, from: Option<i64>, to: Option<i64>) ->
     }
 }
 
-/// Returns the names of all objects that can touch the range, in order.
-pub(super) fn names(
+/// Returns all objects that can touch the range, by name, without bytes.
+pub(super) fn objects(
     rows: &impl Rows,
     id: CollectionId,
     from: Option<i64>,
     to: Option<i64>,
-) -> Result<Vec<Name>, Fault> {
+) -> Result<Vec<Meta>, Fault> {
+    let mut found = Vec::new();
+    for name in names(rows, id, from, to)? {
+        found.extend(read::meta(rows, id, name.as_str())?);
+    }
+    Ok(found)
+}
+
+fn names(rows: &impl Rows, id: CollectionId, from: Option<i64>, to: Option<i64>) -> Result<Vec<Name>, Fault> {
     let (low, high) = (from.unwrap_or(i64::MIN), to.unwrap_or(i64::MAX));
     let mut names = Vec::new();
     for (level, width) in WIDTHS.iter().enumerate() {
