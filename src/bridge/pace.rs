@@ -1,0 +1,182 @@
+//! When a mapping is looked at next: poll interval, retry, back-off. A state machine driven by the clock passed in.
+//!
+//! Owns: the retry schedule, jitter, the floor under a far side's Retry-After. Does not own: sleeping, timers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::Timestamp;
+
+/// The settings that decide on the pace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Between two looks at the far side.
+    pub poll: Duration,
+    /// After the first, second … failure in a row; E24.
+    pub retry: Vec<Duration>,
+    /// After more failures than `retry` has entries.
+    pub slow: Duration,
+}
+
+impl Default for Schedule {
+    fn default() -> Schedule {
+        Schedule {
+            poll: Duration::from_secs(10 * 60),
+            retry: [60, 300, 900].map(Duration::from_secs).to_vec(),
+            slow: Duration::from_secs(24 * 3600),
+        }
+    }
+}
+
+/// How a pass ended, as far as the pace is concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// All went well.
+    Well,
+    /// All went well and the pass asks to be repeated soon.
+    Soon(Duration),
+    /// Something failed that may heal by itself.
+    Failed,
+    /// The far side asked to wait.
+    Slow(Option<Duration>),
+    /// Nothing helps but a person: a wrong password, a calendar that is gone.
+    Stuck,
+}
+
+/// Where a mapping's pace stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Pace {
+    /// Failures in a row.
+    pub failures: u32,
+    /// Requests to wait in a row.
+    #[serde(default)]
+    pub throttled: u32,
+    /// The next look; nothing: only when a person asks or something changes.
+    pub next: Option<Timestamp>,
+    /// No call before this moment, whoever asks (Retry-After).
+    #[serde(default)]
+    pub not_before: Option<Timestamp>,
+}
+
+impl Pace {
+    /// Returns the pace after a pass. `dice` is any number that differs between mappings and passes.
+    #[must_use]
+    pub fn after(self, outcome: Outcome, now: Timestamp, schedule: &Schedule, dice: u64) -> Pace {
+        let at = |wait: Duration| Some(later(now, wait));
+        match outcome {
+            Outcome::Well => Pace { next: at(jitter(schedule.poll, dice)), ..Pace::default() },
+            Outcome::Soon(wait) => Pace { next: at(wait.min(schedule.poll)), ..Pace::default() },
+            Outcome::Failed => {
+                let failures = self.failures.saturating_add(1);
+                let index = usize::try_from(failures).unwrap_or(usize::MAX).saturating_sub(1);
+                // The steps of the retry schedule are promised as they are; only the slow end is spread.
+                let wait = schedule.retry.get(index).copied().unwrap_or_else(|| jitter(schedule.slow, dice));
+                Pace { failures, throttled: 0, next: at(wait), not_before: None }
+            }
+            Outcome::Slow(asked) => {
+                // Servers ask for less than they mean: the floor doubles while they go on asking.
+                let throttled = self.throttled.saturating_add(1);
+                let floor = Duration::from_secs(2u64.saturating_pow(throttled.min(12)));
+                let wait = asked.unwrap_or_default().max(floor).min(schedule.slow);
+                Pace { failures: self.failures, throttled, next: at(wait), not_before: at(wait) }
+            }
+            Outcome::Stuck => Pace { failures: self.failures.saturating_add(1), ..Pace::default() },
+        }
+    }
+
+    /// Tells whether the mapping is to be looked at now.
+    pub fn due(&self, now: Timestamp) -> bool {
+        self.next.is_some_and(|next| next <= now)
+    }
+
+    /// Returns how long even a person has to wait.
+    pub fn barred(&self, now: Timestamp) -> Option<Duration> {
+        let left = self.not_before?.0.saturating_sub(now.0);
+        u64::try_from(left).ok().filter(|left| *left > 0).map(Duration::from_millis)
+    }
+
+    /// Tells whether the retry schedule has been used up.
+    pub fn given_up(&self, schedule: &Schedule) -> bool {
+        usize::try_from(self.failures).unwrap_or(usize::MAX) > schedule.retry.len()
+    }
+}
+
+/// Returns the moment that much later.
+pub fn later(now: Timestamp, wait: Duration) -> Timestamp {
+    Timestamp(now.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// Spreads a wait by ± 25 %, so that mappings made together do not call together for ever (E2).
+fn jitter(wait: Duration, dice: u64) -> Duration {
+    // splitmix64: neighbouring numbers land far apart.
+    let mut x = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    let permille = 750 + (x ^ (x >> 31)) % 501;
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(millis.saturating_mul(permille) / 1000)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+
+    fn wait(pace: Pace) -> u64 {
+        u64::try_from(pace.next.unwrap().0 - NOW.0).unwrap() / 1000
+    }
+
+    // E24: 1, 5, 15 minutes, then failed and daily
+    #[test]
+    fn failures_wait_longer_and_longer_and_success_forgets_them() {
+        let schedule = Schedule::default();
+        let mut pace = Pace::default();
+        for (expected, given_up) in [(60, false), (300, false), (900, false)] {
+            pace = pace.after(Outcome::Failed, NOW, &schedule, 7);
+            assert_eq!((wait(pace), pace.given_up(&schedule)), (expected, given_up));
+        }
+        pace = pace.after(Outcome::Failed, NOW, &schedule, 7);
+        assert!(pace.given_up(&schedule));
+        assert!((18 * 3600..=30 * 3600).contains(&wait(pace)), "{}", wait(pace));
+        pace = pace.after(Outcome::Well, NOW, &schedule, 7);
+        assert_eq!(pace.failures, 0);
+        assert!((450..=750).contains(&wait(pace)), "{}", wait(pace));
+    }
+
+    // E2: ± 25 %
+    #[test]
+    fn jitter_uses_the_whole_width() {
+        let schedule = Schedule { poll: Duration::from_secs(1000), ..Schedule::default() };
+        let waits: Vec<u64> =
+            (0..2000).map(|dice| wait(Pace::default().after(Outcome::Well, NOW, &schedule, dice))).collect();
+        assert!(*waits.iter().min().unwrap() >= 750 && *waits.iter().min().unwrap() < 760);
+        assert!(*waits.iter().max().unwrap() <= 1250 && *waits.iter().max().unwrap() > 1240);
+    }
+
+    #[test]
+    fn a_request_to_wait_is_obeyed_with_a_growing_floor() {
+        let schedule = Schedule::default();
+        let first = Pace::default().after(Outcome::Slow(Some(Duration::from_secs(30))), NOW, &schedule, 1);
+        assert_eq!((wait(first), first.failures), (30, 0));
+        assert_eq!(first.barred(NOW), Some(Duration::from_secs(30)));
+        assert_eq!(first.barred(later(NOW, Duration::from_secs(30))), None);
+        let mut pace = Pace::default();
+        let mut waits = Vec::new();
+        for _ in 0..5 {
+            pace = pace.after(Outcome::Slow(Some(Duration::from_secs(1))), NOW, &schedule, 1);
+            waits.push(wait(pace));
+        }
+        assert_eq!(waits, [2, 4, 8, 16, 32]);
+        assert_eq!(pace.after(Outcome::Well, NOW, &schedule, 1).throttled, 0);
+    }
+
+    #[test]
+    fn what_only_a_person_can_mend_is_not_tried_again() {
+        let pace = Pace::default().after(Outcome::Stuck, NOW, &Schedule::default(), 1);
+        assert_eq!(pace.next, None);
+        assert!(!pace.due(Timestamp(i64::MAX)));
+    }
+}

@@ -1,0 +1,262 @@
+//! Turns two sides and their last agreed state into a step. Pure: no clock, no I/O, cannot fail.
+//!
+//! Owns: what is carried where, which side wins, what is a conflict.
+//! Does not own: fetching either side (`run`), carrying steps out (`apply`), retrying (`pace`).
+
+use bytes::Bytes;
+
+use super::print;
+use super::record::{Direction, Policy};
+use crate::ical::{Ical, Merged, Property, merge};
+
+/// Changes closer together than this are simultaneous (E31).
+const TOLERANCE: i64 = 5;
+
+/// One side's object.
+#[derive(Debug, Clone, Copy)]
+pub struct Version<'a> {
+    /// Its content.
+    pub ical: &'a Ical,
+    /// When that side last stored it, in seconds since 1970, if known.
+    pub stored: Option<i64>,
+}
+
+/// One side, compared with what was last agreed.
+#[derive(Debug, Clone, Copy)]
+pub enum Side<'a> {
+    /// There is no such object.
+    Absent,
+    /// It is as agreed.
+    Same,
+    /// It is new, or differs from what was agreed.
+    Changed(Version<'a>),
+}
+
+/// Everything that the decision about one object depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct Case<'a> {
+    /// Here.
+    pub local: Side<'a>,
+    /// There.
+    pub remote: Side<'a>,
+    /// The far side's content when both last agreed; nothing: they never did.
+    pub base: Option<&'a Ical>,
+    /// Our own content, also where it is `Same`; the text that a pull edits.
+    pub ours: Option<&'a Ical>,
+    /// Which way changes are carried.
+    pub direction: Direction,
+    /// Who wins a clash.
+    pub policy: Policy,
+}
+
+/// What is to be done about one object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Nothing.
+    Nothing,
+    /// Remember that both sides, as they are, agree.
+    Agree,
+    /// Store this on the far side.
+    Push(Bytes),
+    /// Store this here.
+    Pull(Bytes),
+    /// Store this on both sides.
+    Both(Bytes),
+    /// Remove it on the far side.
+    DeleteRemote,
+    /// Remove it here.
+    DeleteLocal,
+    /// Forget what was agreed: it is gone on both sides.
+    Forget,
+    /// Leave both as they are until a person decides.
+    Park,
+}
+
+/// A clash between the two sides, whether a person or the policy decides it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Clash {
+    /// What clashes, in words.
+    pub what: Vec<String>,
+    /// Who won.
+    pub winner: Winner,
+}
+
+/// Who won a clash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Winner {
+    /// This side.
+    Local,
+    /// The far side.
+    External,
+    /// Nobody yet.
+    Open,
+}
+
+/// A step, and the clash that it decides if there was one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// What to do.
+    pub step: Step,
+    /// What clashed.
+    pub clash: Option<Clash>,
+}
+
+impl From<Step> for Decision {
+    fn from(step: Step) -> Decision {
+        Decision { step, clash: None }
+    }
+}
+
+/// Returns what is to be done.
+pub fn plan(case: &Case<'_>) -> Decision {
+    let pulls = case.direction != Direction::Push;
+    let pushes = case.direction != Direction::Pull;
+    let decision = match (case.base, case.local, case.remote) {
+        // Nobody agreed on anything yet.
+        (None, Side::Changed(local), Side::Changed(remote)) => both(case, local, remote),
+        (None, Side::Changed(local), Side::Absent) => Step::Push(local.ical.bytes().clone()).into(),
+        (None, Side::Absent, Side::Changed(remote)) => Step::Pull(remote.ical.bytes().clone()).into(),
+        (None, _, _) => Step::Nothing.into(),
+        (Some(_), Side::Same, Side::Same) => Step::Nothing.into(),
+        (Some(_), Side::Changed(local), Side::Same) => Step::Push(local.ical.bytes().clone()).into(),
+        (Some(base), Side::Same, Side::Changed(remote)) => Step::Pull(carry(base, case.ours, remote.ical)).into(),
+        (Some(_), Side::Changed(local), Side::Changed(remote)) => both(case, local, remote),
+        (Some(_), Side::Absent, Side::Absent) => Step::Forget.into(),
+        // An edit beats a deletion: what somebody still works on is brought back.
+        (Some(_), Side::Absent, Side::Changed(remote)) => Step::Pull(remote.ical.bytes().clone()).into(),
+        (Some(_), Side::Changed(local), Side::Absent) => Step::Push(local.ical.bytes().clone()).into(),
+        (Some(_), Side::Absent, Side::Same) => Step::DeleteRemote.into(),
+        (Some(_), Side::Same, Side::Absent) => Step::DeleteLocal.into(),
+    };
+    let Decision { step, clash } = decision;
+    let step = match step {
+        Step::Push(_) | Step::DeleteRemote if !pushes => Step::Nothing,
+        Step::Pull(_) | Step::DeleteLocal if !pulls => Step::Nothing,
+        Step::Both(bytes) if !pushes => Step::Pull(bytes),
+        Step::Both(bytes) if !pulls => Step::Push(bytes),
+        step => step,
+    };
+    Decision { step, clash }
+}
+
+/// Both sides have something new.
+fn both(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> Decision {
+    if print::print(local.ical) == print::print(remote.ical) {
+        return Step::Agree.into();
+    }
+    let merged = match case.base {
+        Some(base) => match merge(base, local.ical, remote.ical) {
+            Merged::Clean(bytes) => return spread(bytes, local, remote).into(),
+            conflict @ Merged::Conflict { .. } => conflict,
+        },
+        // Without a common past every difference is a clash, but nothing that only one side has gets lost.
+        None => merge(&skeleton(local.ical, remote.ical), local.ical, remote.ical),
+    };
+    let (ours, what) = match merged {
+        Merged::Clean(bytes) => return spread(bytes, local, remote).into(),
+        Merged::Conflict { merged, clashes } => (merged, clashes),
+    };
+    let winner = match winner(case, local, remote) {
+        Some(winner) => winner,
+        None => return Decision { step: Step::Park, clash: Some(Clash { what, winner: Winner::Open }) },
+    };
+    let bytes = match winner {
+        Winner::External => theirs(case.base, local.ical, remote.ical),
+        Winner::Local | Winner::Open => ours,
+    };
+    Decision { step: spread(bytes, local, remote), clash: Some(Clash { what, winner }) }
+}
+
+/// Who wins a clash; nothing: a person has to say.
+fn winner(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> Option<Winner> {
+    match (case.direction, case.policy) {
+        // What is carried one way only has its truth at the source.
+        (Direction::Pull, _) | (Direction::Both, Policy::External) => Some(Winner::External),
+        (Direction::Push, _) | (Direction::Both, Policy::Local) => Some(Winner::Local),
+        (Direction::Both, Policy::Ask) => None,
+        (Direction::Both, Policy::Newest) => {
+            let ours = changed_at(local, case.base);
+            let theirs = changed_at(remote, case.base);
+            let later = matches!((ours, theirs), (Some(ours), Some(theirs)) if ours > theirs.saturating_add(TOLERANCE));
+            Some(if later { Winner::Local } else { Winner::External })
+        }
+    }
+}
+
+/// When the version was made: what it says of itself, unless the client that changed it does not keep `LAST-MODIFIED`;
+/// else when its side stored it; else when it was written.
+fn changed_at(version: Version<'_>, base: Option<&Ical>) -> Option<i64> {
+    let said = print::last_modified(version.ical);
+    let kept = said.filter(|_| base.is_none_or(|base| print::last_modified(base) != said));
+    kept.or(version.stored).or(said).or_else(|| print::written(version.ical))
+}
+
+/// Stores the merged text where it says something new.
+fn spread(bytes: Bytes, local: Version<'_>, remote: Version<'_>) -> Step {
+    let merged = Ical::parse(bytes.clone()).ok().map(|ical| print::print(&ical));
+    let here = merged.as_ref() == Some(&print::print(local.ical));
+    let there = merged.as_ref() == Some(&print::print(remote.ical));
+    match (here, there) {
+        (true, true) => Step::Agree,
+        (true, false) => Step::Push(local.ical.bytes().clone()),
+        (false, true) => Step::Pull(bytes),
+        (false, false) => Step::Both(bytes),
+    }
+}
+
+/// Returns our text with what changed on the far side since the base; what the far side cannot hold stays in it.
+fn carry(base: &Ical, ours: Option<&Ical>, remote: &Ical) -> Bytes {
+    match ours {
+        Some(ours) => match merge(base, ours, remote) {
+            Merged::Clean(bytes) => bytes,
+            // We did not change anything: a clash here is a place that the far side had rewritten before.
+            Merged::Conflict { .. } => theirs(Some(base), ours, remote),
+        },
+        None => remote.bytes().clone(),
+    }
+}
+
+/// Merges in favour of the far side.
+fn theirs(base: Option<&Ical>, ours: &Ical, remote: &Ical) -> Bytes {
+    let merged = match base {
+        Some(base) => merge(base, remote, ours),
+        None => merge(&skeleton(ours, remote), remote, ours),
+    };
+    match merged {
+        Merged::Clean(bytes) | Merged::Conflict { merged: bytes, .. } => bytes,
+    }
+}
+
+/// A common past for sides that have none: the components that both have, with nothing in them but what names them.
+/// So what only one side has is kept, and what both have differently clashes.
+fn skeleton(local: &Ical, remote: &Ical) -> Ical {
+    let names = |ical: &Ical| -> Vec<(String, Vec<String>)> {
+        let components = ical.calendar().into_iter().flat_map(|c| c.components()).filter(|c| c.name() != "VTIMEZONE");
+        components
+            .map(|c| {
+                let keys = c.properties().filter(|p| matches!(p.name(), "UID" | "RECURRENCE-ID"));
+                (c.name().to_owned(), keys.map(|p| line(&p)).collect())
+            })
+            .collect()
+    };
+    let theirs = names(remote);
+    let mut text = String::from("BEGIN:VCALENDAR\r\n");
+    for (name, keys) in names(local).into_iter().filter(|c| theirs.contains(c)) {
+        text.push_str(&format!("BEGIN:{name}\r\n{}END:{name}\r\n", keys.concat()));
+    }
+    text.push_str("END:VCALENDAR\r\n");
+    // It is built from parsed parts; should it not parse, one side's text is as good a past as any.
+    Ical::parse(text).unwrap_or_else(|_| local.clone())
+}
+
+/// A property as one unfolded line.
+fn line(property: &Property<'_>) -> String {
+    let parameters: String = property
+        .parameters()
+        .map(|(name, values)| {
+            let values: Vec<String> = values.iter().map(|v| format!("\"{v}\"")).collect();
+            format!(";{name}={}", values.join(","))
+        })
+        .collect();
+    format!("{}{parameters}:{}\r\n", property.name(), property.raw())
+}
