@@ -118,6 +118,10 @@ pub fn plan(case: &Case<'_>) -> Decision {
         (None, Side::Absent, Side::Changed(remote)) => Step::Pull(remote.ical.bytes().clone()).into(),
         (None, _, _) => Step::Nothing.into(),
         (Some(_), Side::Same, Side::Same) => Step::Nothing.into(),
+        // Written again, but nothing in it changed.
+        (Some(base), Side::Changed(local), Side::Same) if print::print(local.ical) == print::print(base) => {
+            Step::Agree.into()
+        }
         (Some(_), Side::Changed(local), Side::Same) => Step::Push(local.ical.bytes().clone()).into(),
         (Some(base), Side::Same, Side::Changed(remote)) => Step::Pull(carry(base, case.ours, remote.ical)).into(),
         (Some(_), Side::Changed(local), Side::Changed(remote)) => both(case, local, remote),

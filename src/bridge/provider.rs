@@ -106,8 +106,8 @@ pub enum Slot<'a> {
         /// The UID, from which the place is derived, so that a repeated attempt meets the first one.
         uid: &'a str,
     },
-    /// In place of this one, if it is still in this state.
-    At(&'a RemoteId, &'a Version),
+    /// In place of this one, if it is still in this state (nothing: the far side tells no states).
+    At(&'a RemoteId, Option<&'a Version>),
 }
 
 /// What a write left behind.

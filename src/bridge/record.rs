@@ -142,6 +142,8 @@ pub struct Failure {
     pub remote: Option<RemoteId>,
     /// Why, in plain words.
     pub reason: String,
+    /// True: it is tried again in the next pass, else when it changes and in the daily comparison.
+    pub retry: bool,
 }
 
 /// How far a mapping has come.
@@ -153,6 +155,9 @@ pub struct MappingState {
     pub cursor: Option<Cursor>,
     /// Whether a first pass has gone through.
     pub settled: bool,
+    /// When everything was last compared.
+    #[serde(default)]
+    pub full_at: Option<Timestamp>,
     /// When to look again.
     pub pace: Pace,
     /// Deletions that wait for a word.
@@ -185,7 +190,7 @@ pub struct Base {
     pub remote: RemoteId,
     /// Their state of it; nothing: unknown, compare content.
     pub version: Option<Version>,
-    /// Digest of their content.
+    /// Digest of their content; empty: the sides never agreed, the object only waits for a decision.
     pub print: String,
     /// When it was found missing in a complete listing; the next one decides.
     #[serde(default)]
@@ -261,6 +266,9 @@ pub struct Run {
     pub failures: Vec<Failed>,
     /// Calls to the far side.
     pub calls: u64,
+    /// A person or program asked for it.
+    #[serde(default)]
+    pub asked: bool,
 }
 
 /// Where a conflict stands.

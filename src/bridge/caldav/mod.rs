@@ -252,11 +252,13 @@ impl Provider for Caldav {
             let (url, headers, new) = match slot {
                 Slot::New { uid } => {
                     let url = calendar.join(&object_name(uid)).map_err(|_| bad_address(uid))?;
-                    (url, put_headers(header::IF_NONE_MATCH, HeaderValue::from_static("*")), true)
+                    (url, put_headers(Some((header::IF_NONE_MATCH, HeaderValue::from_static("*")))), true)
                 }
-                // Never `If-Match: *`: some servers read it backwards.
                 Slot::At(id, version) => {
-                    (object_url(&calendar, id)?, put_headers(header::IF_MATCH, header_value(&version.0)?), false)
+                    // Never `If-Match: *`: some servers read it backwards.
+                    let condition = version.map(|v| header_value(&v.0)).transpose()?;
+                    let condition = condition.map(|value| (header::IF_MATCH, value));
+                    (object_url(&calendar, id)?, put_headers(condition), false)
                 }
             };
             let id = match slot {

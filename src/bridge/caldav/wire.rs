@@ -308,10 +308,10 @@ pub(super) fn header_value(text: &str) -> Result<HeaderValue, Trouble> {
 }
 
 /// Returns headers for a PUT.
-pub(super) fn put_headers(condition: HeaderName, value: HeaderValue) -> HeaderMap {
+pub(super) fn put_headers(condition: Option<(HeaderName, HeaderValue)>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/calendar; charset=utf-8"));
-    headers.insert(condition, value);
+    headers.extend(condition);
     headers
 }
 
