@@ -13,16 +13,17 @@ use std::time::Duration;
 use super::ledger::{Ledger, spelling};
 use super::pace::{Outcome, later};
 use super::provider::{Cursor, Delta, Provider, RemoteId, Seen, Trouble};
-use super::record::{Counts, Failed, Failure, Hold, Mapping, MappingState, Run, RunStatus};
+use super::record::{Base, Counts, Failed, Failure, Hold, Mapping, MappingState, Run, RunStatus};
 use crate::calendar::{Error, Session, Writable};
+use crate::follow::{Touched, touched};
 use crate::ical::Ical;
-use crate::store::{Fault, Name, Origin, Rev, Timestamp, What};
+use crate::store::{Fault, Name, Origin, Rev, Timestamp};
 
 /// An object missing from a complete listing is believed gone when another one, this much later, misses it too.
 pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(60);
 /// Everything is compared anew once in this time, whatever the cursors say.
 const FULL_EVERY: Duration = Duration::from_secs(24 * 3600);
-/// Rows of the log a page.
+/// Members a page.
 const PAGE: usize = 1000;
 
 /// When deletions in bulk wait for a person's word.
@@ -105,6 +106,8 @@ struct Observed {
     here: BTreeMap<String, Here>,
     /// UIDs that are missing from a complete listing for the first time.
     missing: Vec<String>,
+    /// How many objects a complete listing did not name, without having told that they were removed.
+    absent: usize,
     /// UIDs that had been missing and are back.
     back: Vec<String>,
     /// Where our log stood.
@@ -156,23 +159,10 @@ impl Pass {
             _ => return Ok((self.every_name().await?, head)),
         };
         let ours = Origin::Mapping(self.mapping.id.clone());
-        let mut names = BTreeSet::new();
-        let mut since = since;
-        while since < head {
-            let page = match self.session.house.store.changes(self.at.id(), since, PAGE).await {
-                Ok(page) => page,
-                Err(crate::store::ChangesError::Expired) => return Ok((self.every_name().await?, head)),
-                Err(crate::store::ChangesError::Fault(fault)) => return Err(fault.into()),
-            };
-            let Some(last) = page.items.last() else { break };
-            since = last.rev;
-            let rows = page.items.into_iter().filter(|c| c.origin != ours && c.what != What::Touched);
-            names.extend(rows.filter_map(|c| c.name));
-            if !page.more {
-                break;
-            }
+        match touched(&*self.session.house.store, self.at.id(), since, head, &ours).await? {
+            Touched::Names(names) => Ok((names, head)),
+            Touched::Anything => Ok((self.every_name().await?, head)),
         }
-        Ok((names, head))
     }
 
     async fn every_name(&self) -> Result<BTreeSet<Name>, Halt> {
@@ -186,14 +176,23 @@ impl Pass {
         }
     }
 
+    /// Reads what changed there. A full comparison asks for tombstones first: a removal that is told is believed at
+    /// once, one that only shows as an absence is not.
     async fn changes_there(&self, full: bool) -> Result<Delta, Halt> {
-        let since = self.state.cursor.as_ref().filter(|_| !full);
-        match self.provider.changes(&self.mapping.remote, since).await {
-            Err(Trouble::CursorExpired) if since.is_some() => {
-                Ok(self.provider.changes(&self.mapping.remote, None).await?)
+        let remote = &self.mapping.remote;
+        let mut told = Vec::new();
+        if let Some(since) = &self.state.cursor {
+            match self.provider.changes(remote, Some(since)).await {
+                Ok(delta) if !full => return Ok(delta),
+                Ok(delta) => told = delta.gone,
+                Err(Trouble::CursorExpired) => {}
+                Err(trouble) => return Err(trouble.into()),
             }
-            other => Ok(other?),
         }
+        let mut delta = self.provider.changes(remote, None).await?;
+        let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
+        delta.gone.extend(told.into_iter().filter(|id| !listed.contains(&spelling(id))));
+        Ok(delta)
     }
 
     /// Compares names and versions with what was agreed. Reads no content.
@@ -218,7 +217,11 @@ impl Pass {
         }
         seen.far_gone.extend(delta.gone.iter().filter_map(|id| self.ledger.by_remote(id)).map(|b| b.uid.clone()));
         if delta.complete {
-            for base in self.ledger.all().filter(|b| !listed.contains(&spelling(&b.remote))) {
+            let told = &seen.far_gone;
+            let absent = |b: &&Base| !listed.contains(&spelling(&b.remote)) && !told.contains(&b.uid);
+            let absent: Vec<Base> = self.ledger.all().filter(absent).cloned().collect();
+            for base in absent {
+                seen.absent = seen.absent.saturating_add(1);
                 let confirmed = base.missing.is_some_and(|since| later(since, CONFIRM_AFTER) <= self.now);
                 if confirmed || self.confirmed {
                     seen.far_gone.insert(base.uid.clone());
@@ -292,9 +295,7 @@ impl Pass {
             .filter(|uid| self.ledger.by_uid(uid).is_some())
             .filter(|uid| !seen.far_gone.contains(*uid) && !there_changed(uid))
             .count();
-        // `total` counts what was agreed, so a calendar that was always empty trips nothing.
-        let absent = seen.missing.len().saturating_add(seen.far_gone.len());
-        let sentence = if seen.complete && total > 0 && absent >= total {
+        let sentence = if seen.complete && total > 0 && seen.absent >= total {
             "The far side's calendar is suddenly empty. Nothing is removed here until you confirm it.".to_owned()
         } else if self.is_mass(here, total) || self.is_mass(there, total) {
             format!(

@@ -1,0 +1,24 @@
+//! The bridge: carries changes between collections here and calendars on far sides, both ways.
+//!
+//! Owns: connections, mappings, runs, conflicts; the neutral engine observe → plan → apply → remember; the providers.
+//! Does not own: how anybody asks for it (`api`), what may be written here (`calendar`), outbound calls (`http::fetch`).
+//!
+//! Loops end by content, not by time: what both sides agreed on is remembered for each object, an echo equals it, and
+//! what equals it is left alone.
+
+mod apply;
+mod caldav;
+mod front;
+mod ledger;
+pub mod pace;
+pub mod plan;
+pub mod print;
+pub mod provider;
+pub mod record;
+mod run;
+mod work;
+
+pub use caldav::Caldav;
+pub use front::{Bridge, BridgeError, NewMapping, Settings};
+pub use run::MassDelete;
+pub use work::Wakeful;

@@ -1,0 +1,365 @@
+//! Passes as tasks: which is due, who joins one that runs, what is remembered when one ends.
+//!
+//! Owns: the in-memory schedule. Does not own: what a pass does (`run`), how long to wait (`pace`).
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::front::{Bridge, BridgeError, Line};
+use super::ledger::Ledger;
+use super::pace::{Outcome, Pace, Schedule};
+use super::provider::Trouble;
+use super::record::{
+    self, Connection, ConnectionState, Failed, Mapping, MappingState, Run, RunStatus, connection_key,
+    connection_state_key, mapping_key, mapping_state_key, run_key,
+};
+use super::run::{Halt, Pass};
+use crate::calendar::Refusal;
+use crate::follow::Follower;
+use crate::store::{Fault, Notice, Op, Origin, Table, Timestamp};
+
+/// The longest sleep of the follower: a clock that was set is noticed.
+const NAP: Duration = Duration::from_secs(60);
+
+/// A pass that runs.
+#[derive(Debug)]
+pub(super) struct Job {
+    pub(super) run: Run,
+    done: watch::Receiver<bool>,
+}
+
+/// What a pass needs of the store before it begins.
+struct Start {
+    connection: Connection,
+    connection_state: ConnectionState,
+    pass: Pass,
+}
+
+impl Bridge {
+    /// Begins a pass of the mapping, or joins the one that runs. Returns the run's id.
+    ///
+    /// # Errors
+    /// `Missing`; `Wait` while the far side asked to be left alone; `Conflict` if the mapping rests.
+    pub async fn sync(self: &Arc<Self>, owner: &str, mapping: &str, confirm: bool) -> Result<String, BridgeError> {
+        let (settings, state) = self.mapping(owner, mapping).await?;
+        if !settings.enabled {
+            return Err(BridgeError::Conflict("The mapping is switched off.".into()));
+        }
+        if let Some(wait) = state.pace.barred(self.house.clock.now()) {
+            return Err(BridgeError::Wait(wait));
+        }
+        self.begin(mapping, true, confirm)?.ok_or(BridgeError::Missing)
+    }
+
+    /// Waits until the mapping's pass has ended, if one runs.
+    pub async fn settled(&self, mapping: &str) {
+        let job = self.lines().get(mapping).and_then(|line| line.running.clone());
+        if let Some(job) = job {
+            let mut done = job.done.clone();
+            // An error means that the task is gone, which is an end too.
+            let _ = done.wait_for(|done| *done).await;
+        }
+    }
+
+    /// Begins a pass unless one runs. Nothing: there is no such mapping.
+    fn begin(self: &Arc<Self>, mapping: &str, asked: bool, confirm: bool) -> Result<Option<String>, BridgeError> {
+        let random = getrandom::u32().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
+        let now = self.house.clock.now();
+        let mut lines = self.lines();
+        let Some(line) = lines.get_mut(mapping) else { return Ok(None) };
+        if let Some(job) = line.running.as_ref().filter(|_| !confirm) {
+            return Ok(Some(job.run.id.clone()));
+        }
+        let id = record::falling_id(mapping, now, random);
+        let run = Run::begin(id.clone(), mapping, now, asked);
+        let (tell, done) = watch::channel(false);
+        line.running = Some(Arc::new(Job { run: run.clone(), done }));
+        line.dirty = false;
+        let lock = Arc::clone(&line.lock);
+        drop(lines);
+        let bridge = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let permit = bridge.passes.acquire().await;
+            let held = lock.lock().await;
+            let mapping = run.mapping.clone();
+            let id = run.id.clone();
+            let pace = bridge.pass(run, confirm).await;
+            drop(held);
+            drop(permit);
+            bridge.ended(&mapping, &id, pace);
+            let _ = tell.send(true);
+        });
+        Ok(Some(id))
+    }
+
+    fn ended(&self, mapping: &str, run: &str, pace: Option<Pace>) {
+        if let Some(line) = self.lines().get_mut(mapping) {
+            if line.running.as_ref().is_some_and(|job| job.run.id == run) {
+                line.running = None;
+            }
+            // Without a new pace the store failed: a minute later it may work again.
+            let soon = super::pace::later(self.house.clock.now(), NAP);
+            line.pace = pace.unwrap_or(Pace { next: Some(soon), failures: 1, ..line.pace });
+        }
+        self.wake.notify_one();
+    }
+
+    /// Carries one pass out and remembers how it ended. Returns the mapping's pace; nothing: it could not be kept.
+    async fn pass(&self, mut run: Run, confirm: bool) -> Option<Pace> {
+        let id = run.mapping.clone();
+        let state = self.mapping_state(&id).await.ok()?;
+        let fetch = self.fetch.counted();
+        let started = self.start(&run, state.clone(), confirm, fetch.clone()).await;
+        let (ended, state, connection) = match started {
+            Ok(Some(mut start)) => {
+                let ended = start.pass.carry_out().await;
+                let trouble = match &ended {
+                    Err(Halt::Far(trouble)) => Some(trouble),
+                    _ => None,
+                };
+                let health = self.health(&start.connection, &start.connection_state, trouble);
+                let keep = health.health != start.connection_state.health
+                    || health.sentence != start.connection_state.sentence
+                    || start.pass.run.asked;
+                run = start.pass.run;
+                // A pass that was cut off has moved no cursor.
+                let state = if ended.is_ok() { start.pass.state } else { state };
+                (ended, state, keep.then_some((start.connection.id, health)))
+            }
+            Ok(None) => return None,
+            Err(halt) => (Err(halt), state, None),
+        };
+        run.calls = fetch.calls();
+        self.remember(run, state, ended, connection).await
+    }
+
+    /// Gathers what the pass needs. Nothing: the mapping is gone or rests.
+    async fn start(
+        &self,
+        run: &Run,
+        state: MappingState,
+        confirm: bool,
+        fetch: crate::http::fetch::Fetch,
+    ) -> Result<Option<Start>, Halt> {
+        let store = &*self.house.store;
+        let Some(mapping) = record::load::<Mapping>(store, &mapping_key(&run.mapping)).await? else {
+            return Ok(None);
+        };
+        if !mapping.enabled {
+            return Ok(None);
+        }
+        let Some(connection) = record::load::<Connection>(store, &connection_key(&mapping.connection)).await? else {
+            return Err(Trouble::Refused("The connection was removed.".into()).into());
+        };
+        let connection_state = self.connection_state(&connection.id).await?;
+        let provider = match self.provider(&connection, fetch).await {
+            Ok(provider) => provider,
+            Err(BridgeError::Failed(fault)) => return Err(fault.into()),
+            Err(BridgeError::Conflict(why)) => return Err(Trouble::Unauthorised(why).into()),
+            Err(_) => return Err(Trouble::Refused("The connection's address is not one.".into()).into()),
+        };
+        let Some(principal) = self.house.principal(&mapping.owner).await? else { return Err(Halt::NoCollection) };
+        let session = self.house.session(principal, Origin::Mapping(mapping.id.clone()));
+        let Some(collection) = store.collection(mapping.collection).await? else { return Err(Halt::NoCollection) };
+        let at = match session.writable(collection) {
+            Ok(at) => at,
+            Err(Refusal::Missing) => return Err(Halt::NoCollection),
+            Err(refusal) => return Err(crate::calendar::Error::Refused(refusal).into()),
+        };
+        let pass = Pass {
+            session,
+            at,
+            mapping: Arc::new(mapping),
+            provider,
+            state,
+            ledger: Ledger::default(),
+            run: run.clone(),
+            now: run.started,
+            confirmed: confirm,
+            mass_delete: self.settings.mass_delete,
+            failed: Vec::new(),
+            unread: Vec::new(),
+        };
+        Ok(Some(Start { connection, connection_state, pass }))
+    }
+
+    async fn remember(
+        &self,
+        mut run: Run,
+        mut state: MappingState,
+        ended: Result<Outcome, Halt>,
+        connection: Option<(String, ConnectionState)>,
+    ) -> Option<Pace> {
+        let now = self.house.clock.now();
+        let outcome = match ended {
+            Ok(outcome) => {
+                state.hold = None;
+                state.sentence = String::new();
+                if run.status == RunStatus::Running {
+                    run.status = RunStatus::Success;
+                }
+                state.last_good = Some(now);
+                outcome
+            }
+            Err(halt) => halted(halt, &mut run, &mut state),
+        };
+        run.ended = Some(now);
+        let schedule = self.schedule(&run.mapping).await;
+        let dice = u64::try_from(now.0).unwrap_or(0) ^ u64::from_str_radix(&run.mapping, 16).unwrap_or(0);
+        state.pace = state.pace.after(outcome, now, &schedule, dice);
+        if state.pace.given_up(&schedule) {
+            tracing::warn!(mapping = %run.mapping, sentence = %state.sentence, "a mapping has failed several times");
+        }
+        tracing::debug!(mapping = %run.mapping, status = ?run.status, calls = run.calls, "a pass has ended");
+        let pace = state.pace;
+        match self.keep(run, state, connection, now).await {
+            Ok(()) => Some(pace),
+            Err(error) => {
+                tracing::error!("a pass could not be remembered: {error:?}");
+                None
+            }
+        }
+    }
+
+    async fn keep(
+        &self,
+        run: Run,
+        mut state: MappingState,
+        connection: Option<(String, ConnectionState)>,
+        now: Timestamp,
+    ) -> Result<(), BridgeError> {
+        let mut ops = Vec::new();
+        // Of idle passes only the last is kept: they say nothing but when.
+        let last = match state.last_run.as_deref().and_then(run_key) {
+            Some(key) => record::load::<Run>(&*self.house.store, &key).await?.map(|run| (key, run)),
+            None => None,
+        };
+        if let Some((key, _)) = last.filter(|(_, last)| last.is_idle() && run.is_idle()) {
+            ops.push(Op::DeleteRecord(key));
+        }
+        ops.extend(self.outlived(&run.mapping, now).await?);
+        state.last_run = Some(run.id.clone());
+        if let Some(key) = run_key(&run.id) {
+            ops.push(record::put(key, &run)?);
+        }
+        ops.push(record::put(mapping_state_key(&run.mapping), &state)?);
+        if let Some((id, health)) = connection {
+            ops.push(record::put(connection_state_key(&id), &health)?);
+        }
+        self.commit(ops).await
+    }
+
+    /// Returns the steps that remove runs which have been kept long enough.
+    async fn outlived(&self, mapping: &str, now: Timestamp) -> Result<Vec<Op>, BridgeError> {
+        let keep = i64::try_from(self.settings.keep_runs.as_millis()).unwrap_or(i64::MAX);
+        let horizon = record::falling_id(mapping, Timestamp(now.0.saturating_sub(keep)), 0);
+        let Some(key) = run_key(&horizon) else { return Ok(Vec::new()) };
+        let prefix = format!("{mapping}/");
+        let old = self.house.store.records(Table::Run, &prefix, Some(&key.path), 50).await?;
+        Ok(old.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect())
+    }
+
+    async fn schedule(&self, mapping: &str) -> Schedule {
+        let own: Option<Mapping> = record::load(&*self.house.store, &mapping_key(mapping)).await.ok().flatten();
+        let mut schedule = self.settings.schedule.clone();
+        if let Some(seconds) = own.and_then(|m| m.poll_seconds) {
+            schedule.poll = Duration::from_secs(seconds);
+        }
+        schedule
+    }
+
+    /// Returns the mappings that are due and how long none else will be.
+    fn due(&self, now: Timestamp) -> (Vec<String>, Duration) {
+        let mut due = Vec::new();
+        let mut wait = NAP;
+        for (id, line) in self.lines().iter().filter(|(_, line)| line.enabled && line.running.is_none()) {
+            if is_due(line, now) {
+                due.push(id.clone());
+            } else if let Some(next) = line.pace.next {
+                let left = u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0);
+                wait = wait.min(Duration::from_millis(left));
+            }
+        }
+        (due, wait)
+    }
+}
+
+/// A change here is carried over at once, unless the far side is in trouble: then its pace decides.
+fn is_due(line: &Line, now: Timestamp) -> bool {
+    if line.pace.barred(now).is_some() {
+        return false;
+    }
+    let healthy = line.pace.failures == 0 && line.pace.throttled == 0;
+    line.pace.due(now) || (line.dirty && healthy)
+}
+
+/// Notes why a pass stopped. Returns what it means for the pace.
+fn halted(halt: Halt, run: &mut Run, state: &mut MappingState) -> Outcome {
+    run.status = RunStatus::Failed;
+    let (sentence, outcome) = match halt {
+        Halt::Far(Trouble::Slow(wait)) => {
+            run.status = RunStatus::Deferred;
+            ("The far side asks to wait; it is waited for.".to_owned(), Outcome::Slow(wait))
+        }
+        Halt::Far(trouble @ Trouble::Unauthorised(_)) => (trouble.to_string(), Outcome::Stuck),
+        Halt::Far(trouble) => (trouble.to_string(), Outcome::Failed),
+        Halt::Store(fault) => {
+            tracing::error!(mapping = %run.mapping, "a pass stopped: {fault}");
+            ("The server could not store or read something; it is tried again.".to_owned(), Outcome::Failed)
+        }
+        Halt::NoCollection => {
+            ("The calendar here was deleted. Nothing is removed on the far side.".to_owned(), Outcome::Stuck)
+        }
+        Halt::Held(hold) => {
+            run.status = RunStatus::Deferred;
+            let sentence = hold.sentence.clone();
+            state.hold = Some(hold);
+            (sentence, Outcome::Well)
+        }
+    };
+    run.failures.push(Failed { uid: String::new(), reason: sentence.clone() });
+    state.sentence = sentence;
+    outcome
+}
+
+/// The follower's side of the bridge, as `follow::follow` wants it.
+#[derive(Debug, Clone)]
+pub struct Wakeful(pub Arc<Bridge>);
+
+impl Follower for Wakeful {
+    fn notice(&self, notice: &Notice) {
+        let mut lines = self.0.lines();
+        for (id, line) in lines.iter_mut() {
+            let ours = matches!(&notice.origin, Origin::Mapping(by) if by == id);
+            if !ours && notice.revs.iter().any(|(collection, _)| *collection == line.collection) {
+                line.dirty = true;
+            }
+        }
+    }
+
+    fn lagged(&self) {
+        for line in self.0.lines().values_mut() {
+            line.dirty = true;
+        }
+    }
+
+    fn tick(&self) -> Pin<Box<dyn Future<Output = Duration> + Send + '_>> {
+        Box::pin(async move {
+            let (due, wait) = self.0.due(self.0.house.clock.now());
+            for mapping in due {
+                if let Err(error) = self.0.begin(&mapping, false, false) {
+                    tracing::error!("a pass could not begin: {error:?}");
+                }
+            }
+            wait
+        })
+    }
+
+    fn woken(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(self.0.wake.notified())
+    }
+}
