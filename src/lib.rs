@@ -6,10 +6,12 @@
 //! rules (`calendar`) → memory (`store`) → text (`ical`, `xml`). The map is `docs/architecture.md`.
 
 pub mod auth;
+pub mod bridge;
 pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod dav;
+pub mod follow;
 pub mod http;
 pub mod ical;
 pub mod server;

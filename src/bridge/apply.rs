@@ -115,7 +115,8 @@ impl Pass {
             Far::Absent => Side::Absent,
             Far::Same => Side::Same,
             Far::Seen(seen, ical) => {
-                let same = facts.base.as_ref().is_some_and(|b| agreed_before && b.print == print::print(ical));
+                let same =
+                    facts.base.as_ref().is_some_and(|b| agreed_before && b.print == print::print(ical));
                 if same {
                     refresh = Some(seen);
                     Side::Same
@@ -231,9 +232,16 @@ impl Pass {
         let (Some(name), Some(etag)) = (facts.name(), facts.etag()) else { return Ok(Settled::Done) };
         let base = match (&facts.far, &facts.base) {
             (Far::Seen(seen, ical), _) => (new_base(uid, name, etag, seen, ical), Some(seen.bytes.clone())),
-            (_, Some(base)) => {
-                (Base { name: name.clone(), etag: etag.clone(), missing: None, conflict: None, ..base.clone() }, None)
-            }
+            (_, Some(base)) => (
+                Base {
+                    name: name.clone(),
+                    etag: etag.clone(),
+                    missing: None,
+                    conflict: None,
+                    ..base.clone()
+                },
+                None,
+            ),
             _ => return Ok(Settled::Done),
         };
         self.keep(base.0, base.1, with).await
@@ -313,7 +321,8 @@ impl Pass {
             Err(Trouble::Missing(_)) if place.is_some() => Ok(Err(Settled::Again)),
             Err(Trouble::Taken(Some(id))) if self.is_in_calendar(&id) => Ok(Err(Settled::Found(id))),
             Err(Trouble::Taken(_)) => {
-                let reason = "The far side already has an event with this UID in another calendar.".to_owned();
+                let reason =
+                    "The far side already has an event with this UID in another calendar.".to_owned();
                 self.fail(uid, name.cloned(), remote, reason, Retry::OnChange);
                 Ok(Err(Settled::Done))
             }
@@ -360,7 +369,10 @@ impl Pass {
         self.store_here(uid, facts, name, bytes, base, seen.bytes.clone(), with).await
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one write: what, where, on which condition, remembered how")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one write: what, where, on which condition, remembered how"
+    )]
     async fn store_here(
         &mut self,
         uid: &str,
@@ -392,7 +404,9 @@ impl Pass {
 
     /// Writes the merged text there, then here: if only the first happens, the next pass finds the far side ahead.
     async fn both(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Result<Settled, Halt> {
-        let (Some(name), Some(place)) = (facts.name().cloned(), facts.place()) else { return Ok(Settled::Again) };
+        let (Some(name), Some(place)) = (facts.name().cloned(), facts.place()) else {
+            return Ok(Settled::Again);
+        };
         let written = match self.put_there(uid, Some(&place), bytes.clone(), Some(&name)).await? {
             Ok(written) => written,
             Err(settled) => return Ok(settled),
@@ -432,7 +446,9 @@ impl Pass {
     }
 
     async fn delete_local(&mut self, uid: &str, facts: &Facts, mut with: Vec<Op>) -> Result<Settled, Halt> {
-        let (Some(name), Some(etag)) = (facts.name(), facts.etag().cloned()) else { return Ok(Settled::Again) };
+        let (Some(name), Some(etag)) = (facts.name(), facts.etag().cloned()) else {
+            return Ok(Settled::Again);
+        };
         with.extend(self.ledger.delete(uid));
         let when = When::holds(move |meta| match meta {
             Some(meta) if meta.etag == etag => Ok(()),
@@ -616,7 +632,8 @@ fn read_back_base(
     found: Option<Seen>,
 ) -> (Base, Bytes) {
     let plain = |v: &provider::Version| v.0.trim_start_matches("W/").trim_matches('"').to_owned();
-    let print_of = |bytes: &Bytes| Ical::parse(bytes.clone()).map(|ical| print::print(&ical)).unwrap_or_default();
+    let print_of =
+        |bytes: &Bytes| Ical::parse(bytes.clone()).map(|ical| print::print(&ical)).unwrap_or_default();
     let sent_print = print_of(sent);
     if let Some(seen) = found.filter(|seen| !seen.bytes.is_empty()) {
         let print = print_of(&seen.bytes);

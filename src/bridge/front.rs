@@ -24,7 +24,8 @@ use crate::auth::grant::{Keyring, SealError, Secret};
 use crate::calendar::House;
 use crate::http::fetch::Fetch;
 use crate::store::{
-    Collection, CollectionId, Commit, CommitError, Expect, Fault, Key, Kind as CollectionKind, Op, Origin, Table,
+    Collection, CollectionId, Commit, CommitError, Expect, Fault, Key, Kind as CollectionKind, Op, Origin,
+    Table,
 };
 
 /// Passes at a time.
@@ -90,7 +91,9 @@ impl From<CommitError> for BridgeError {
     fn from(error: CommitError) -> BridgeError {
         match error {
             CommitError::Fault(fault) => BridgeError::Failed(fault),
-            CommitError::Rejected(_) => BridgeError::Conflict("It was changed by somebody else meanwhile.".into()),
+            CommitError::Rejected(_) => {
+                BridgeError::Conflict("It was changed by somebody else meanwhile.".into())
+            }
         }
     }
 }
@@ -158,7 +161,8 @@ impl Bridge {
     ) -> Result<Arc<Bridge>, Fault> {
         let mut lines = HashMap::new();
         for mapping in record::load_all::<Mapping>(&*house.store, Table::Mapping, "").await? {
-            let state: Option<MappingState> = record::load(&*house.store, &mapping_state_key(&mapping.id)).await?;
+            let state: Option<MappingState> =
+                record::load(&*house.store, &mapping_state_key(&mapping.id)).await?;
             let line = line(&mapping, &state.unwrap_or_default());
             lines.insert(mapping.id, line);
         }
@@ -251,7 +255,11 @@ impl Bridge {
     ///
     /// # Errors
     /// `Missing`, also if it is somebody else's.
-    pub async fn connection(&self, owner: &str, id: &str) -> Result<(Connection, ConnectionState), BridgeError> {
+    pub async fn connection(
+        &self,
+        owner: &str,
+        id: &str,
+    ) -> Result<(Connection, ConnectionState), BridgeError> {
         let found: Option<Connection> = self.owned(connection_key(id), id).await?;
         let connection = found.filter(|c| c.owner == owner).ok_or(BridgeError::Missing)?;
         let state = self.connection_state(id).await?;
@@ -285,8 +293,7 @@ impl Bridge {
         let found =
             Caldav::discover(self.fetch.counted(), url, &connection.username, password.clone()).await?;
         connection.homes = found.homes().iter().map(Url::to_string).collect();
-        let state =
-            ConnectionState { last_good: Some(self.house.clock.now()), ..ConnectionState::default() };
+        let state = ConnectionState { last_good: Some(self.house.clock.now()), ..ConnectionState::default() };
         let sealed = self.keys.seal(&secret_key(id), &password)?;
         self.commit(vec![
             record::put(connection_key(id), &connection)?,
@@ -294,7 +301,8 @@ impl Bridge {
             Op::PutRecord(secret_key(id), sealed),
         ])
         .await?;
-        for mapping in self.mappings(owner).await?.into_iter().map(|(m, _)| m).filter(|m| m.connection == id) {
+        for mapping in self.mappings(owner).await?.into_iter().map(|(m, _)| m).filter(|m| m.connection == id)
+        {
             self.run_soon(&mapping.id);
         }
         Ok((connection, state))
@@ -364,8 +372,9 @@ impl Bridge {
     async fn secret(&self, connection: &str) -> Result<Secret, BridgeError> {
         let key = secret_key(connection);
         let sealed = self.house.store.record(&key).await?;
-        let sealed =
-            sealed.ok_or_else(|| BridgeError::Conflict("The connection's password is gone; connect anew.".into()))?;
+        let sealed = sealed.ok_or_else(|| {
+            BridgeError::Conflict("The connection's password is gone; connect anew.".into())
+        })?;
         Ok(self.keys.unseal(&key, &sealed)?)
     }
 
@@ -430,7 +439,9 @@ impl Bridge {
         if others.iter().any(|(m, _)| {
             m.collection == new.collection && m.connection == new.connection && m.remote == new.remote
         }) {
-            return Err(BridgeError::Conflict("These two calendars are mapped to each other already.".into()));
+            return Err(BridgeError::Conflict(
+                "These two calendars are mapped to each other already.".into(),
+            ));
         }
         let mapping = Mapping {
             id: record::random_id()?,
@@ -511,7 +522,11 @@ impl Bridge {
             state.full_at = None;
         }
         if mapping.enabled {
-            state.pace = Pace { next: Some(self.house.clock.now()), not_before: state.pace.not_before, ..Pace::default() };
+            state.pace = Pace {
+                next: Some(self.house.clock.now()),
+                not_before: state.pace.not_before,
+                ..Pace::default()
+            };
         }
         self.commit(vec![
             record::put(mapping_key(id), &mapping)?,
@@ -566,7 +581,12 @@ impl Bridge {
     ///
     /// # Errors
     /// `Missing`; when the store fails.
-    pub async fn runs(&self, owner: &str, mapping: Option<&str>, limit: usize) -> Result<Vec<Run>, BridgeError> {
+    pub async fn runs(
+        &self,
+        owner: &str,
+        mapping: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Run>, BridgeError> {
         let mut all = Vec::new();
         for id in self.mapping_ids(owner, mapping).await? {
             if let Some(job) = self.lines().get(&id).and_then(|line| line.running.clone()) {
@@ -682,7 +702,11 @@ impl Bridge {
     // ---- common
 
     /// Reads a record of a person; an id that cannot be one names nothing.
-    async fn owned<T: serde::de::DeserializeOwned>(&self, key: Key, id: &str) -> Result<Option<T>, BridgeError> {
+    async fn owned<T: serde::de::DeserializeOwned>(
+        &self,
+        key: Key,
+        id: &str,
+    ) -> Result<Option<T>, BridgeError> {
         if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Ok(None);
         }
@@ -738,7 +762,8 @@ fn line(mapping: &Mapping, state: &MappingState) -> Line {
 fn address(text: &str) -> Result<Url, BridgeError> {
     let text = text.trim();
     let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
-    let bad = || BridgeError::Invalid("url", format!("`{text}` is not an address like https://cal.example.org/."));
+    let bad =
+        || BridgeError::Invalid("url", format!("`{text}` is not an address like https://cal.example.org/."));
     let mut url = Url::parse(&full).map_err(|_| bad())?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none_or(str::is_empty) {
         return Err(bad());

@@ -7,7 +7,8 @@ use bytes::Bytes;
 
 use super::print;
 use super::record::{Direction, Policy};
-use crate::ical::{Ical, Merged, Property, merge};
+use crate::ical::Ical;
+use crate::ical::merge::{Merged, merge};
 
 /// Changes closer together than this are simultaneous (E31).
 const TOLERANCE: i64 = 5;
@@ -123,7 +124,9 @@ pub fn plan(case: &Case<'_>) -> Decision {
             Step::Agree.into()
         }
         (Some(_), Side::Changed(local), Side::Same) => Step::Push(local.ical.bytes().clone()).into(),
-        (Some(base), Side::Same, Side::Changed(remote)) => Step::Pull(carry(base, case.ours, remote.ical)).into(),
+        (Some(base), Side::Same, Side::Changed(remote)) => {
+            Step::Pull(carry(base, case.ours, remote.ical)).into()
+        }
         (Some(_), Side::Changed(local), Side::Changed(remote)) => both(case, local, remote),
         (Some(_), Side::Absent, Side::Absent) => Step::Forget.into(),
         // An edit beats a deletion: what somebody still works on is brought back.
@@ -148,15 +151,8 @@ fn both(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> Decision {
     if print::print(local.ical) == print::print(remote.ical) {
         return Step::Agree.into();
     }
-    let merged = match case.base {
-        Some(base) => match merge(base, local.ical, remote.ical) {
-            Merged::Clean(bytes) => return spread(bytes, local, remote).into(),
-            conflict @ Merged::Conflict { .. } => conflict,
-        },
-        // Without a common past every difference is a clash, but nothing that only one side has gets lost.
-        None => merge(&skeleton(local.ical, remote.ical), local.ical, remote.ical),
-    };
-    let (ours, what) = match merged {
+    // Without a common past every difference is a clash, but what only one side has is kept.
+    let (ours, what) = match against(case.base, local.ical, remote.ical) {
         Merged::Clean(bytes) => return spread(bytes, local, remote).into(),
         Merged::Conflict { merged, clashes } => (merged, clashes),
     };
@@ -222,45 +218,16 @@ fn carry(base: &Ical, ours: Option<&Ical>, remote: &Ical) -> Bytes {
 
 /// Merges in favour of the far side.
 fn theirs(base: Option<&Ical>, ours: &Ical, remote: &Ical) -> Bytes {
-    let merged = match base {
-        Some(base) => merge(base, remote, ours),
-        None => merge(&skeleton(ours, remote), remote, ours),
-    };
-    match merged {
-        Merged::Clean(bytes) | Merged::Conflict { merged: bytes, .. } => bytes,
-    }
+    against(base, remote, ours).bytes().clone()
 }
 
-/// A common past for sides that have none: the components that both have, with nothing in them but what names them.
-/// So what only one side has is kept, and what both have differently clashes.
-fn skeleton(local: &Ical, remote: &Ical) -> Ical {
-    let names = |ical: &Ical| -> Vec<(String, Vec<String>)> {
-        let components = ical.calendar().into_iter().flat_map(|c| c.components()).filter(|c| c.name() != "VTIMEZONE");
-        components
-            .map(|c| {
-                let keys = c.properties().filter(|p| matches!(p.name(), "UID" | "RECURRENCE-ID"));
-                (c.name().to_owned(), keys.map(|p| line(&p)).collect())
-            })
-            .collect()
-    };
-    let theirs = names(remote);
-    let mut text = String::from("BEGIN:VCALENDAR\r\n");
-    for (name, keys) in names(local).into_iter().filter(|c| theirs.contains(c)) {
-        text.push_str(&format!("BEGIN:{name}\r\n{}END:{name}\r\n", keys.concat()));
+/// Merges in favour of the first, since the base or, without one, since nothing.
+fn against(base: Option<&Ical>, first: &Ical, second: &Ical) -> Merged {
+    match base {
+        Some(base) => merge(base, first, second),
+        None => match Ical::parse("BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n") {
+            Ok(nothing) => merge(&nothing, first, second),
+            Err(_) => merge(second, first, second),
+        },
     }
-    text.push_str("END:VCALENDAR\r\n");
-    // It is built from parsed parts; should it not parse, one side's text is as good a past as any.
-    Ical::parse(text).unwrap_or_else(|_| local.clone())
-}
-
-/// A property as one unfolded line.
-fn line(property: &Property<'_>) -> String {
-    let parameters: String = property
-        .parameters()
-        .map(|(name, values)| {
-            let values: Vec<String> = values.iter().map(|v| format!("\"{v}\"")).collect();
-            format!(";{name}={}", values.join(","))
-        })
-        .collect();
-    format!("{}{parameters}:{}\r\n", property.name(), property.raw())
 }

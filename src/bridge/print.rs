@@ -63,9 +63,13 @@ fn component(component: Component<'_>) -> String {
 fn property(property: Property<'_>) -> String {
     let mut parameters: Vec<String> = property
         .parameters()
+        .into_iter()
+        .filter(|(name, _)| !name.starts_with("X-VOBJ"))
         .map(|(name, values)| format!(";{}={}", name.to_ascii_uppercase(), values.join("\u{1}")))
         // RFC 5545 §3.2.20: the default type of a value need not be told.
-        .filter(|p| !matches!((property.name(), p.as_str()), ("DTSTART" | "DTEND" | "DUE", ";VALUE=DATE-TIME")))
+        .filter(|p| {
+            !matches!((property.name(), p.as_str()), ("DTSTART" | "DTEND" | "DUE", ";VALUE=DATE-TIME"))
+        })
         .collect();
     parameters.sort();
     format!("{}{}:{}", property.name(), parameters.concat(), value(&property))

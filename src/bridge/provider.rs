@@ -175,5 +175,10 @@ pub trait Provider: Send + Sync {
     fn put<'a>(&'a self, calendar: &'a RemoteId, slot: Slot<'a>, bytes: Bytes) -> Fut<'a, Written>;
 
     /// Removes an object, if it is still in that state. One that is gone already is removed.
-    fn delete<'a>(&'a self, calendar: &'a RemoteId, id: &'a RemoteId, version: Option<&'a Version>) -> Fut<'a, ()>;
+    fn delete<'a>(
+        &'a self,
+        calendar: &'a RemoteId,
+        id: &'a RemoteId,
+        version: Option<&'a Version>,
+    ) -> Fut<'a, ()>;
 }

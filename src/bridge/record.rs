@@ -389,7 +389,9 @@ pub fn random_id() -> Result<String, Fault> {
 /// # Errors
 /// Only if the type cannot be JSON, which none of these is.
 pub fn encode<T: Serialize>(value: &T) -> Result<Bytes, Fault> {
-    serde_json::to_vec(value).map(Bytes::from).map_err(|e| Fault::Broken(format!("a record cannot be written: {e}")))
+    serde_json::to_vec(value)
+        .map(Bytes::from)
+        .map_err(|e| Fault::Broken(format!("a record cannot be written: {e}")))
 }
 
 /// Returns the step that stores a record.
@@ -424,7 +426,11 @@ pub async fn load<T: DeserializeOwned>(store: &dyn Store, key: &Key) -> Result<O
 ///
 /// # Errors
 /// As `load`.
-pub async fn load_all<T: DeserializeOwned>(store: &dyn Store, table: Table, prefix: &str) -> Result<Vec<T>, Fault> {
+pub async fn load_all<T: DeserializeOwned>(
+    store: &dyn Store,
+    table: Table,
+    prefix: &str,
+) -> Result<Vec<T>, Fault> {
     let mut all = Vec::new();
     let mut after: Option<String> = None;
     loop {

@@ -210,12 +210,15 @@ impl Pass {
             if base.is_some_and(|b| b.missing.is_some()) {
                 seen.back.extend(base.map(|b| b.uid.clone()));
             }
-            let same = base.is_some_and(|b| b.conflict.is_none() && b.version.is_some() && b.version == sighting.version);
+            let same = base.is_some_and(|b| {
+                b.conflict.is_none() && b.version.is_some() && b.version == sighting.version
+            });
             if !same {
                 seen.read.push(sighting.id);
             }
         }
-        seen.far_gone.extend(delta.gone.iter().filter_map(|id| self.ledger.by_remote(id)).map(|b| b.uid.clone()));
+        seen.far_gone
+            .extend(delta.gone.iter().filter_map(|id| self.ledger.by_remote(id)).map(|b| b.uid.clone()));
         if delta.complete {
             let told = &seen.far_gone;
             let absent = |b: &&Base| !listed.contains(&spelling(&b.remote)) && !told.contains(&b.uid);
@@ -286,9 +289,8 @@ impl Pass {
         }
         let total = self.ledger.len();
         let read: HashSet<String> = seen.read.iter().map(spelling).collect();
-        let there_changed = |uid: &str| {
-            self.ledger.by_uid(uid).is_some_and(|b| read.contains(&spelling(&b.remote)))
-        };
+        let there_changed =
+            |uid: &str| self.ledger.by_uid(uid).is_some_and(|b| read.contains(&spelling(&b.remote)));
         let here = seen.far_gone.iter().filter(|uid| !seen.here.contains_key(*uid)).count();
         let removed = seen.here.iter().filter(|(_, h)| **h == Here::Removed).map(|(uid, _)| uid);
         let there = removed
@@ -296,7 +298,8 @@ impl Pass {
             .filter(|uid| !seen.far_gone.contains(*uid) && !there_changed(uid))
             .count();
         let sentence = if seen.complete && total > 0 && seen.absent >= total {
-            "The far side's calendar is suddenly empty. Nothing is removed here until you confirm it.".to_owned()
+            "The far side's calendar is suddenly empty. Nothing is removed here until you confirm it."
+                .to_owned()
         } else if self.is_mass(here, total) || self.is_mass(there, total) {
             format!(
                 "{here} of {total} events would be removed here and {there} on the far side. \
@@ -330,7 +333,10 @@ impl Pass {
                         self.settle(&uid, Far::Seen(object, ical)).await?;
                     }
                     Err(reason) => {
-                        let uid = self.ledger.by_remote(&object.id).map_or_else(|| object.id.0.clone(), |b| b.uid.clone());
+                        let uid = self
+                            .ledger
+                            .by_remote(&object.id)
+                            .map_or_else(|| object.id.0.clone(), |b| b.uid.clone());
                         here.remove(&uid);
                         self.fail(&uid, None, Some(object.id), reason, Retry::OnChange);
                     }
@@ -359,12 +365,15 @@ impl Pass {
         }
         self.state.missing = self.ledger.all().any(|b| b.missing.is_some());
         let retry = self.failed.iter().any(|f| f.retry);
-        let still = |f: &Failure| !self.failed.iter().any(|new| new.uid == f.uid) && !self.settled_now(&f.uid);
+        let still =
+            |f: &Failure| !self.failed.iter().any(|new| new.uid == f.uid) && !self.settled_now(&f.uid);
         let kept: Vec<Failure> = kept.into_iter().filter(still).collect();
-        self.run.failures = self.failed.iter().map(|f| Failed { uid: f.uid.clone(), reason: f.reason.clone() }).collect();
+        self.run.failures =
+            self.failed.iter().map(|f| Failed { uid: f.uid.clone(), reason: f.reason.clone() }).collect();
         self.state.again = std::mem::take(&mut self.failed);
         self.state.again.extend(kept);
-        self.run.status = if self.run.failures.is_empty() { RunStatus::Success } else { RunStatus::PartialFailure };
+        self.run.status =
+            if self.run.failures.is_empty() { RunStatus::Success } else { RunStatus::PartialFailure };
         Ok(if self.state.missing {
             Outcome::Soon(CONFIRM_AFTER)
         } else if retry {
@@ -423,7 +432,7 @@ pub(super) enum Retry {
 }
 
 /// The far side of one object.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Far {
     /// It is gone, or was never there.
     Absent,

@@ -44,7 +44,12 @@ impl Bridge {
     ///
     /// # Errors
     /// `Missing`; `Wait` while the far side asked to be left alone; `Conflict` if the mapping rests.
-    pub async fn sync(self: &Arc<Self>, owner: &str, mapping: &str, confirm: bool) -> Result<String, BridgeError> {
+    pub async fn sync(
+        self: &Arc<Self>,
+        owner: &str,
+        mapping: &str,
+        confirm: bool,
+    ) -> Result<String, BridgeError> {
         let (settings, state) = self.mapping(owner, mapping).await?;
         if !settings.enabled {
             return Err(BridgeError::Conflict("The mapping is switched off.".into()));
@@ -66,7 +71,12 @@ impl Bridge {
     }
 
     /// Begins a pass unless one runs. Nothing: there is no such mapping.
-    fn begin(self: &Arc<Self>, mapping: &str, asked: bool, confirm: bool) -> Result<Option<String>, BridgeError> {
+    fn begin(
+        self: &Arc<Self>,
+        mapping: &str,
+        asked: bool,
+        confirm: bool,
+    ) -> Result<Option<String>, BridgeError> {
         let random = getrandom::u32().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
         let now = self.house.clock.now();
         let mut lines = self.lines();
@@ -152,7 +162,9 @@ impl Bridge {
         if !mapping.enabled {
             return Ok(None);
         }
-        let Some(connection) = record::load::<Connection>(store, &connection_key(&mapping.connection)).await? else {
+        let Some(connection) =
+            record::load::<Connection>(store, &connection_key(&mapping.connection)).await?
+        else {
             return Err(Trouble::Refused("The connection was removed.".into()).into());
         };
         let connection_state = self.connection_state(&connection.id).await?;
@@ -162,9 +174,13 @@ impl Bridge {
             Err(BridgeError::Conflict(why)) => return Err(Trouble::Unauthorised(why).into()),
             Err(_) => return Err(Trouble::Refused("The connection's address is not one.".into()).into()),
         };
-        let Some(principal) = self.house.principal(&mapping.owner).await? else { return Err(Halt::NoCollection) };
+        let Some(principal) = self.house.principal(&mapping.owner).await? else {
+            return Err(Halt::NoCollection);
+        };
         let session = self.house.session(principal, Origin::Mapping(mapping.id.clone()));
-        let Some(collection) = store.collection(mapping.collection).await? else { return Err(Halt::NoCollection) };
+        let Some(collection) = store.collection(mapping.collection).await? else {
+            return Err(Halt::NoCollection);
+        };
         let at = match session.writable(collection) {
             Ok(at) => at,
             Err(Refusal::Missing) => return Err(Halt::NoCollection),
@@ -264,7 +280,8 @@ impl Bridge {
     }
 
     async fn schedule(&self, mapping: &str) -> Schedule {
-        let own: Option<Mapping> = record::load(&*self.house.store, &mapping_key(mapping)).await.ok().flatten();
+        let own: Option<Mapping> =
+            record::load(&*self.house.store, &mapping_key(mapping)).await.ok().flatten();
         let mut schedule = self.settings.schedule.clone();
         if let Some(seconds) = own.and_then(|m| m.poll_seconds) {
             schedule.poll = Duration::from_secs(seconds);

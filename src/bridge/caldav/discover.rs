@@ -101,9 +101,9 @@ fn remote_calendar(row: &Row, url: Url) -> RemoteCalendar {
         .unwrap_or_default();
     // RFC 3744 §5.4; a server without access control tells nothing, and then one may try.
     let writable = row.property(&dav("current-user-privilege-set")).is_none_or(|set| {
-        set.elements().flat_map(|p| p.elements()).any(|p| {
-            ["all", "write", "write-content", "bind"].iter().any(|name| p.name == dav(name))
-        })
+        set.elements()
+            .flat_map(|p| p.elements())
+            .any(|p| ["all", "write", "write-content", "bind"].iter().any(|name| p.name == dav(name)))
     });
     let last = url.path().trim_end_matches('/').rsplit('/').next().unwrap_or_default();
     let name = row.text(&dav("displayname")).unwrap_or_else(|| super::wire::decoded(last));

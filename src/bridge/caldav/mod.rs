@@ -12,14 +12,17 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use self::discover::propfind;
-use self::wire::{Credentials, Multistatus, Row, Wire, decoded, header_value, host, put_headers, trouble, unreadable};
+use self::wire::{
+    Credentials, Multistatus, Row, Wire, decoded, header_value, host, put_headers, trouble, unreadable,
+};
 use super::print;
 use super::provider::{
-    Abilities, Cursor, Delta, Fut, Provider, RemoteCalendar, RemoteId, Seen, Sighting, Slot, Trouble, Version, Written,
+    Abilities, Cursor, Delta, Fut, Provider, RemoteCalendar, RemoteId, Seen, Sighting, Slot, Trouble,
+    Version, Written,
 };
 use crate::auth::grant::Secret;
 use crate::http::fetch::{Answer, Fetch};
-use crate::xml::{Writer, calendarserver, caldav, dav};
+use crate::xml::{Writer, caldav, calendarserver, dav};
 
 /// How many objects one multiget asks for.
 const BATCH: usize = 50;
@@ -38,15 +41,22 @@ impl Caldav {
     ///
     /// # Errors
     /// `Unauthorised` if the password is wrong; `Refused` if there are no calendars; `Unreachable`.
-    pub async fn discover(fetch: Fetch, url: Url, username: &str, password: Secret) -> Result<Caldav, Trouble> {
-        let wire = Wire { fetch, credentials: Credentials { username: username.to_owned(), password }, home: url };
+    pub async fn discover(
+        fetch: Fetch,
+        url: Url,
+        username: &str,
+        password: Secret,
+    ) -> Result<Caldav, Trouble> {
+        let wire =
+            Wire { fetch, credentials: Credentials { username: username.to_owned(), password }, home: url };
         let found = wire.discover().await?;
         Ok(Caldav { wire, homes: found.homes })
     }
 
     /// Returns an account whose places are known.
     pub fn new(fetch: Fetch, url: Url, username: &str, password: Secret, homes: Vec<Url>) -> Caldav {
-        let wire = Wire { fetch, credentials: Credentials { username: username.to_owned(), password }, home: url };
+        let wire =
+            Wire { fetch, credentials: Credentials { username: username.to_owned(), password }, home: url };
         Caldav { wire, homes }
     }
 
@@ -64,7 +74,9 @@ impl Caldav {
             // RFC 4918 §9.1: Depth 1 names the collection too. An answer without it is not a listing.
             return Err(unreadable(calendar, "the listing does not name the calendar itself"));
         }
-        if let Some(row) = answer.rows.iter().find(|row| row.status.is_some_and(|s| s >= 300) && is_self(row, &answer.url)) {
+        if let Some(row) =
+            answer.rows.iter().find(|row| row.status.is_some_and(|s| s >= 300) && is_self(row, &answer.url))
+        {
             let status = row.status.unwrap_or_default();
             return Err(unreadable(calendar, &format!("the listing is not complete (status {status})")));
         }
@@ -102,7 +114,9 @@ impl Caldav {
         for _ in 0..PAGES {
             let answer = match self.sync_page(calendar, &token).await {
                 // Servers refuse an old token in many ways; a full comparison answers all of them.
-                Err(Trouble::Refused(_) | Trouble::Stale | Trouble::Taken(_)) => return Err(Trouble::CursorExpired),
+                Err(Trouble::Refused(_) | Trouble::Stale | Trouble::Taken(_)) => {
+                    return Err(Trouble::CursorExpired);
+                }
                 other => other?,
             };
             let next = answer.token.clone().ok_or_else(|| unreadable(calendar, "it has no sync-token"))?;
@@ -113,7 +127,10 @@ impl Caldav {
                     more |= row.status == Some(507);
                 } else if matches!(row.status, Some(404 | 410 | 418)) {
                     delta.gone.push(RemoteId(row.path.clone()));
-                } else if row.status.is_none_or(|s| s < 300) && !row.is_collection() && !row.path.ends_with('/') {
+                } else if row.status.is_none_or(|s| s < 300)
+                    && !row.is_collection()
+                    && !row.path.ends_with('/')
+                {
                     delta.seen.push(sighting(row));
                 }
             }
@@ -269,13 +286,20 @@ impl Provider for Caldav {
             match answer.status.as_u16() {
                 200 | 201 | 202 | 204 => Ok(Written { id, version: strong_etag(&answer) }),
                 412 if new => Err(Trouble::Taken(Some(id))),
-                301..=308 => Err(Trouble::Unreachable(format!("{} redirects a new event elsewhere.", host(&url)))),
+                301..=308 => {
+                    Err(Trouble::Unreachable(format!("{} redirects a new event elsewhere.", host(&url))))
+                }
                 _ => Err(trouble(&answer, &url)),
             }
         })
     }
 
-    fn delete<'a>(&'a self, calendar: &'a RemoteId, id: &'a RemoteId, version: Option<&'a Version>) -> Fut<'a, ()> {
+    fn delete<'a>(
+        &'a self,
+        calendar: &'a RemoteId,
+        id: &'a RemoteId,
+        version: Option<&'a Version>,
+    ) -> Fut<'a, ()> {
         Box::pin(async move {
             let url = object_url(&calendar_url(calendar)?, id)?;
             let mut headers = HeaderMap::new();

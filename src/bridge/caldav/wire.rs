@@ -123,8 +123,13 @@ impl Wire {
             }
             let mut headers = headers.clone();
             headers.insert(header::AUTHORIZATION, self.credentials.basic());
-            let call =
-                Call { method: method.clone(), url: url.clone(), headers, body: body.clone(), limit: LONGEST };
+            let call = Call {
+                method: method.clone(),
+                url: url.clone(),
+                headers,
+                body: body.clone(),
+                limit: LONGEST,
+            };
             let answer = self.fetch.send(call).await.map_err(fetch_trouble)?;
             let target = match answer.status.as_u16() {
                 301 | 302 | 303 | 307 | 308 if repeatable => answer.header("location"),
@@ -247,8 +252,12 @@ pub(super) fn trouble(answer: &Answer, url: &Url) -> Trouble {
             Trouble::Taken(href.and_then(|h| path_of(url, &h)).map(RemoteId))
         }
         _ => {
-            let precondition = error.and_then(|e| e.elements().next().map(|e| format!(" ({})", e.name.local)));
-            Trouble::Refused(format!("{host} refuses with status {status}{}.", precondition.unwrap_or_default()))
+            let precondition =
+                error.and_then(|e| e.elements().next().map(|e| format!(" ({})", e.name.local)));
+            Trouble::Refused(format!(
+                "{host} refuses with status {status}{}.",
+                precondition.unwrap_or_default()
+            ))
         }
     }
 }
@@ -352,7 +361,11 @@ mod tests {
         for (name, value) in headers {
             map.insert(*name, HeaderValue::from_str(value).unwrap());
         }
-        Answer { status: http::StatusCode::from_u16(status).unwrap(), headers: map, body: body.to_owned().into() }
+        Answer {
+            status: http::StatusCode::from_u16(status).unwrap(),
+            headers: map,
+            body: body.to_owned().into(),
+        }
     }
 
     #[test]
@@ -366,7 +379,8 @@ mod tests {
         assert_eq!(trouble(&answer(412, &[], ""), &at), Trouble::Stale);
         let seconds = |n| Trouble::Slow(Some(Duration::from_secs(n)));
         assert_eq!(trouble(&answer(429, &[("retry-after", "17")], ""), &at), seconds(17));
-        let dated = [("retry-after", "Sat, 21 Nov 2026 10:01:00 GMT"), ("date", "Sat, 21 Nov 2026 10:00:30 GMT")];
+        let dated =
+            [("retry-after", "Sat, 21 Nov 2026 10:01:00 GMT"), ("date", "Sat, 21 Nov 2026 10:00:30 GMT")];
         assert_eq!(trouble(&answer(503, &dated, ""), &at), seconds(30));
         assert!(matches!(trouble(&answer(503, &[], ""), &at), Trouble::Unreachable(_)));
         assert!(matches!(trouble(&answer(401, &[], ""), &at), Trouble::Unauthorised(_)));
@@ -384,7 +398,8 @@ mod tests {
             <d:displayname>no</d:displayname></d:prop><d:status>HTTP/1.1 404 Not Found</d:status></d:propstat>\
             </d:response><d:response><d:href>c.ics</d:href><d:status>HTTP/1.1 404 Not Found</d:status></d:response>\
             <d:sync-token> t1 </d:sync-token></d:multistatus>";
-        let read = read_multistatus(&xml::parse(text.as_bytes(), LIMITS).unwrap(), url("https://example.com/cal/"));
+        let read =
+            read_multistatus(&xml::parse(text.as_bytes(), LIMITS).unwrap(), url("https://example.com/cal/"));
         assert_eq!(read.token.as_deref(), Some("t1"));
         assert_eq!(read.rows[0].path, "/cal/a%20b.ics");
         assert_eq!(read.rows[0].text(&dav("getetag")).as_deref(), Some("\"1\""));
