@@ -114,10 +114,10 @@ if (client) {
 
     await step('it updates with If-Match, and a stale update is refused', async () => {
       const [object] = await client.fetchCalendarObjects({ calendar, objectUrls: [`${url}one.ics`] });
-      const edited = { ...object, data: event('one@kalends.example', 'First, edited') };
+      const edited = { ...object, data: event('one@kalends.example', 'First edited') };
       const answer = await client.updateCalendarObject({ calendarObject: edited });
       assert.ok(answer.ok, `${answer.status}`);
-      const late = { ...object, data: event('one@kalends.example', 'First, too late') };
+      const late = { ...object, data: event('one@kalends.example', 'First but too late') };
       const stale = await client.updateCalendarObject({ calendarObject: late });
       assert.equal(stale.status, 412);
     });
