@@ -40,7 +40,8 @@ async fn main() -> std::io::Result<()> {
         let body = body.clone();
         tokio::spawn(async move {
             let service = service_fn(move |request| answer(request, body.clone()));
-            let served = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+            let served =
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
             if let Err(error) = served.await {
                 eprintln!("{error}");
             }
