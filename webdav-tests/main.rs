@@ -9,6 +9,7 @@
 )]
 
 mod dialogue;
+mod dialogues;
 #[allow(dead_code, reason = "tests take what they need")]
 mod host;
 mod house;
