@@ -230,8 +230,8 @@ fn explain_refusal(refusal: &Refusal, path: &str) -> Explained {
                 ProblemKind::Object => "valid-calendar-object-resource",
             };
             let sentence = match problem.line {
-                Some(line) => format!("Line {line}: {}", problem.reason),
-                Option::None => problem.reason.clone(),
+                Some(line) => format!("Line {line}: {}.", problem.reason),
+                Option::None => format!("{}.", problem.reason),
             };
             e(403, Bare(caldav(name)), sentence)
         }

@@ -66,7 +66,9 @@ fn judge(ical: &Ical) -> Result<(String, String), Problem> {
 fn share_uid_and_type(calendar: Component<'_>) -> Result<(String, String), Problem> {
     let mut shared: Option<(String, &str)> = None;
     let mut master: Option<usize> = None;
-    for component in calendar.components().filter(|component| component.name() != "VTIMEZONE") {
+    // RFC 5545 §3.6: x-comp may stand beside anything; it is kept and means nothing here.
+    let beside = |name: &str| name == "VTIMEZONE" || name.starts_with("X-");
+    for component in calendar.components().filter(|component| !beside(component.name())) {
         let line = component.line();
         let name = component.name();
         let uid = component.property("UID").map(|uid| uid.text().trim().to_owned()).unwrap_or_default();
