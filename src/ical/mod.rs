@@ -2,10 +2,12 @@
 //!
 //! Raw bytes are the truth: what was stored is what is served, parsing yields spans into it, an edit splices lines.
 
+pub mod busy;
 pub mod check;
 mod line;
 pub mod merge;
 pub mod recur;
+pub mod series;
 mod tree;
 pub mod value;
 pub mod zone;

@@ -235,6 +235,15 @@ impl Rule {
     /// DTSTART is the first of them whether the rule yields it or not, and COUNT counts it (RFC 5545 §3.8.5.3 and
     /// §3.3.10). UNTIL is compared as it is written; a caller that knows the zone sets [`Rule::last`] instead.
     pub fn occurrences(&self, start: Civil, from: Civil) -> Occurrences<'_> {
+        Occurrences::new(self, start.0, from.0, self.last(start))
+    }
+
+    /// Like [`Rule::occurrences`], but DTSTART is one of them only if the rule yields it: for EXRULE.
+    pub fn matches(&self, start: Civil, from: Civil) -> Occurrences<'_> {
+        Occurrences::new(self, start.0, from.0, self.last(start)).unforced(start.0, from.0)
+    }
+
+    fn last(&self, start: Civil) -> i64 {
         let last = match self.last {
             Some(last) => last.0,
             None => {
@@ -245,7 +254,7 @@ impl Rule {
                 counted.min(self.until.map_or(LAST_CIVIL, |u| u.inclusive().0))
             }
         };
-        Occurrences::new(self, start.0, from.0, last.min(LAST_CIVIL))
+        last.min(LAST_CIVIL)
     }
 
     /// Returns the COUNTth occurrence, and whether the walk reached it within its budget. Nothing: no COUNT, or the

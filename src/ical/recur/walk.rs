@@ -161,6 +161,14 @@ impl<'a> Occurrences<'a> {
         walk
     }
 
+    /// Takes DTSTART for a time like any other.
+    pub(super) fn unforced(mut self, start: i64, from: i64) -> Self {
+        self.first = None;
+        self.from = from.max(start);
+        self.period = self.in_step(self.period_of(self.from.min(LAST_CIVIL + 1)));
+        self
+    }
+
     /// True if the walk gave up before the end of the rule: it wastes steps without yielding anything.
     pub fn exhausted(&self) -> bool {
         self.exhausted
