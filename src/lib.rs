@@ -5,6 +5,7 @@
 //! assembly (`cli`, `config`, `server`) → doors (`dav`, `api`) → followers (`bridge`) → shared (`http`, `auth`) →
 //! rules (`calendar`) → memory (`store`) → text (`ical`, `xml`). The map is `docs/architecture.md`.
 
+pub mod api;
 pub mod auth;
 pub mod bridge;
 pub mod calendar;

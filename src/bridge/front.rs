@@ -713,11 +713,20 @@ impl Bridge {
         Ok(record::load(&*self.house.store, &key).await?)
     }
 
-    async fn calendar(&self, owner: &str, id: CollectionId) -> Result<Arc<Collection>, BridgeError> {
+    pub(super) async fn calendar(
+        &self,
+        owner: &str,
+        id: CollectionId,
+    ) -> Result<Arc<Collection>, BridgeError> {
         let found = self.house.store.collection(id).await?;
         found
             .filter(|c| c.owner == owner && c.kind == CollectionKind::Calendar)
             .ok_or_else(|| BridgeError::Invalid("calendar", "There is no such calendar.".into()))
+    }
+
+    /// Tells whether a pass of the mapping runs.
+    pub fn is_running(&self, mapping: &str) -> bool {
+        self.lines().get(mapping).is_some_and(|line| line.running.is_some())
     }
 
     fn lock_of(&self, mapping: &str) -> Option<Arc<tokio::sync::Mutex<()>>> {

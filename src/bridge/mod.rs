@@ -12,6 +12,7 @@ mod front;
 mod ledger;
 pub mod pace;
 pub mod plan;
+mod preview;
 pub mod print;
 pub mod provider;
 pub mod record;
@@ -20,5 +21,6 @@ mod work;
 
 pub use caldav::Caldav;
 pub use front::{Bridge, BridgeError, NewMapping, Settings};
+pub use preview::Preview;
 pub use run::MassDelete;
 pub use work::Wakeful;

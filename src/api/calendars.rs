@@ -1,0 +1,180 @@
+//! `/calendars`: the caller's calendar collections.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http::StatusCode;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::json::{Call, present, reply};
+use super::problem::Problem;
+use super::{Api, done, located};
+use crate::calendar::{NewCollection, Refusal, Session, When, Writable};
+use crate::http::{Href, Reply, sync_token};
+use crate::store::{Collection, CollectionId, Etag, Kind, Name, Properties, PropertyName};
+use crate::xml::{self, APPLE, CALDAV, DAV, Limits, Writer};
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct New {
+    name: Option<String>,
+    display_name: Option<String>,
+    color: Option<String>,
+    components: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Change {
+    #[serde(default, deserialize_with = "present")]
+    display_name: Option<Option<String>>,
+    #[serde(default, deserialize_with = "present")]
+    color: Option<Option<String>>,
+}
+
+pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let page = call.page()?;
+    let session = call.session(&api.house);
+    let mut items = Vec::new();
+    for child in session.home().await?.children().await? {
+        if child.collection().kind == Kind::Calendar {
+            items.push(shown(api, &session, child.collection()).await?);
+        }
+    }
+    page.reply(items)
+}
+
+pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let session = call.session(&api.house);
+    let at = find(&session, call.id()).await?;
+    Ok(reply(StatusCode::OK, &shown(api, &session, at.collection()).await?))
+}
+
+pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let new: New = call.body()?;
+    let session = call.session(&api.house);
+    let name = match new.name {
+        Some(name) => name,
+        None => crate::bridge::record::random_id()?,
+    };
+    let name =
+        Name::new(name).ok_or_else(|| Problem::invalid("name", "That cannot be the name of a calendar."))?;
+    let components: Vec<String> = new
+        .components
+        .unwrap_or_else(|| vec!["VEVENT".into()])
+        .iter()
+        .map(|c| c.to_ascii_uppercase())
+        .collect();
+    if let Some(odd) = components.iter().find(|c| !matches!(c.as_str(), "VEVENT" | "VTODO" | "VJOURNAL")) {
+        let why = format!("`{odd}` is none of VEVENT, VTODO and VJOURNAL.");
+        return Err(Problem::invalid("components", why));
+    }
+    let mut properties = Properties(BTreeMap::new());
+    set(&mut properties, DAV, "displayname", new.display_name.as_deref());
+    set(&mut properties, APPLE, "calendar-color", new.color.as_deref());
+    let home = session.home().await?;
+    let new = NewCollection { name, kind: Kind::Calendar, components, properties };
+    let made = session.create_collection(&home, new, &When::always()).await?;
+    let document = shown(api, &session, &made).await?;
+    Ok(located(reply(StatusCode::CREATED, &document), &api.site, &format!("/calendars/{}", made.id.0)))
+}
+
+pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let change: Change = call.body()?;
+    let session = call.session(&api.house);
+    let at = find(&session, call.id()).await?;
+    call.expect(&etag(at.collection()))?;
+    let changed = session
+        .update_collection(&at, &When::always(), |collection: &mut Collection| {
+            if let Some(name) = &change.display_name {
+                set(&mut collection.properties, DAV, "displayname", name.as_deref());
+            }
+            if let Some(color) = &change.color {
+                set(&mut collection.properties, APPLE, "calendar-color", color.as_deref());
+            }
+            Ok(())
+        })
+        .await?;
+    Ok(reply(StatusCode::OK, &shown(api, &session, &changed).await?))
+}
+
+pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let session = call.session(&api.house);
+    let at = find(&session, call.id()).await?;
+    call.expect(&etag(at.collection()))?;
+    session.delete_collection(&at, &When::always()).await?;
+    Ok(done())
+}
+
+async fn find(session: &Session, id: &str) -> Result<Writable, Problem> {
+    let missing = || Problem::missing("There is no such calendar.");
+    let id = id.parse().map(CollectionId).map_err(|_| missing())?;
+    let found = session.house.store.collection(id).await?.ok_or_else(missing)?;
+    let at = session.writable(found).map_err(|refusal| match refusal {
+        Refusal::Missing => missing(),
+        other => other.into(),
+    })?;
+    if at.collection().kind == Kind::Calendar { Ok(at) } else { Err(missing()) }
+}
+
+async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Result<Value, Problem> {
+    let head = session.house.store.head(collection.id).await?;
+    let url = match Name::new(collection.owner.as_str()) {
+        Some(owner) => json!(api.site.url(&Href::Calendar(owner, collection.name.clone()))),
+        None => Value::Null,
+    };
+    let zone = text(collection, CALDAV, "calendar-timezone-id").or_else(|| {
+        let zone = text(collection, CALDAV, "calendar-timezone")?;
+        zone.lines().find_map(|line| Some(line.trim().strip_prefix("TZID:")?.trim().to_owned()))
+    });
+    let display_name = text(collection, DAV, "displayname");
+    let components: Vec<&str> = if collection.components.is_empty() {
+        vec!["VEVENT", "VTODO", "VJOURNAL"]
+    } else {
+        collection.components.iter().map(String::as_str).collect()
+    };
+    Ok(json!({
+        "id": collection.id.0.to_string(),
+        "etag": etag(collection).0,
+        "url": url,
+        "name": collection.name.as_str(),
+        "display_name": display_name.unwrap_or_else(|| collection.name.as_str().to_owned()),
+        "color": text(collection, APPLE, "calendar-color"),
+        "components": components,
+        "time_zone": zone,
+        "owner": collection.owner,
+        "sync_token": sync_token(collection.id, head.rev),
+        "writable": session.privileges(collection).contains(&"write"),
+    }))
+}
+
+/// The tag of the collection's own properties, not of its events.
+fn etag(collection: &Collection) -> Etag {
+    let mut text = format!("{}\n{}\n{}", collection.id.0, collection.name, collection.modified.0);
+    for (name, value) in &collection.properties.0 {
+        text.push_str(&format!("\n{}{}={value}", name.ns, name.local));
+    }
+    Etag::of(text.as_bytes())
+}
+
+fn text(collection: &Collection, ns: &str, local: &str) -> Option<String> {
+    let name = PropertyName { ns: ns.to_owned(), local: local.to_owned() };
+    let element = collection.properties.0.get(&name)?;
+    let text = xml::parse(element.as_bytes(), Limits::default()).ok()?.text();
+    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn set(properties: &mut Properties, ns: &'static str, local: &'static str, value: Option<&str>) {
+    let name = PropertyName { ns: ns.to_owned(), local: local.to_owned() };
+    match value {
+        Some(value) => {
+            let mut fragment = Writer::fragment();
+            fragment.leaf(&xml::Name::new(ns, local), value);
+            properties.0.insert(name, fragment.take_string());
+        }
+        None => {
+            properties.0.remove(&name);
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Requests and answers in JSON.
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, StatusCode, header};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+
+use super::problem::Problem;
+use crate::auth::Caller;
+use crate::calendar::{House, Session};
+use crate::http::{Reply, Request, reply_bytes};
+use crate::store::{Etag, Origin, Timestamp};
+
+/// The longest body.
+const LONGEST: u64 = 1 << 20;
+/// How many items a page has if nobody says.
+const PAGE: usize = 100;
+/// How many items a page has at most.
+const MOST: usize = 500;
+
+/// A request, read whole.
+#[derive(Debug)]
+pub(super) struct Call {
+    pub(super) caller: Caller,
+    ids: Vec<String>,
+    query: Vec<(String, String)>,
+    if_match: Option<String>,
+    json: bool,
+    body: Bytes,
+}
+
+impl Call {
+    pub(super) async fn read(
+        mut request: Request,
+        caller: Caller,
+        ids: Vec<String>,
+    ) -> Result<Call, Problem> {
+        let query = url::form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes());
+        let query = query.into_owned().collect();
+        let if_match = request.header("if-match").map(str::to_owned);
+        let essence = request.header("content-type").and_then(|t| t.split(';').next()).map(str::trim);
+        let json = essence.is_none_or(|essence| {
+            essence.eq_ignore_ascii_case("application/json")
+                || essence.to_ascii_lowercase().ends_with("+json")
+        });
+        let body = if matches!(request.method, Method::GET | Method::HEAD) {
+            Bytes::new()
+        } else {
+            request.bytes(LONGEST).await?
+        };
+        Ok(Call { caller, ids, query, if_match, json, body })
+    }
+
+    /// Returns who is asking, by login name.
+    pub(super) fn owner(&self) -> &str {
+        &self.caller.principal.name
+    }
+
+    /// Returns a session of the caller.
+    pub(super) fn session(&self, house: &std::sync::Arc<House>) -> Session {
+        let origin = Origin::Api { principal: self.owner().to_owned() };
+        house.session(std::sync::Arc::clone(&self.caller.principal), origin)
+    }
+
+    /// Returns the name in the path.
+    pub(super) fn id(&self) -> &str {
+        self.ids.first().map_or("", String::as_str)
+    }
+
+    /// Returns a parameter of the query.
+    pub(super) fn parameter(&self, name: &str) -> Option<&str> {
+        self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Reads the body. An empty one is an empty object.
+    pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
+        if self.body.is_empty() {
+            return serde_json::from_slice(b"{}").map_err(unread);
+        }
+        if !self.json {
+            return Err(Problem::media_type());
+        }
+        serde_json::from_slice(&self.body).map_err(unread)
+    }
+
+    /// RFC 9110 §13.1.1: a change is carried out only to what the caller has read.
+    pub(super) fn expect(&self, etag: &Etag) -> Result<(), Problem> {
+        let Some(wanted) = &self.if_match else { return Ok(()) };
+        let holds = wanted.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_matches('"') == etag.0);
+        if holds { Ok(()) } else { Err(Problem::stale()) }
+    }
+
+    /// Returns how many items are wanted and after which.
+    pub(super) fn page(&self) -> Result<Page, Problem> {
+        let limit = match self.parameter("limit") {
+            Some(text) => text.parse::<usize>().ok().filter(|n| (1..=MOST).contains(n)).ok_or_else(|| {
+                Problem::invalid("limit", format!("The limit is a number from 1 to {MOST}."))
+            })?,
+            None => PAGE,
+        };
+        let after = match self.parameter("cursor") {
+            Some(text) => Some(
+                text.parse::<usize>()
+                    .map_err(|_| Problem::invalid("cursor", "The cursor is not one of ours."))?,
+            ),
+            None => None,
+        };
+        Ok(Page { limit, skip: after.unwrap_or(0) })
+    }
+}
+
+/// What part of a list is wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Page {
+    limit: usize,
+    skip: usize,
+}
+
+impl Page {
+    /// Returns how much of the list has to be known.
+    pub(super) fn need(self) -> usize {
+        self.skip.saturating_add(self.limit).saturating_add(1)
+    }
+
+    /// Writes the page of the list.
+    pub(super) fn reply(self, items: Vec<Value>) -> Result<Reply, Problem> {
+        let end = self.skip.saturating_add(self.limit);
+        let next = (items.len() > end).then(|| end.to_string());
+        let items: Vec<Value> = items.into_iter().skip(self.skip).take(self.limit).collect();
+        Ok(reply(StatusCode::OK, &json!({ "items": items, "next_cursor": next })))
+    }
+}
+
+/// What serde says of a body, without what it held: a body may hold a password.
+fn unread(error: serde_json::Error) -> Problem {
+    use serde_json::error::Category;
+    match error.classify() {
+        Category::Data => {
+            let text = error.to_string();
+            // `unknown field`, `missing field` and `unknown variant` name names only; the rest may quote values.
+            let safe = ["unknown field", "missing field", "duplicate field", "unknown variant"];
+            if safe.iter().any(|start| text.starts_with(start)) {
+                Problem::invalid("", format!("The body is not as it should be: {text}."))
+            } else {
+                let (line, column) = (error.line(), error.column());
+                Problem::invalid(
+                    "",
+                    format!("A value of another type is needed at line {line}, column {column}."),
+                )
+            }
+        }
+        Category::Io | Category::Syntax | Category::Eof => Problem::malformed(format!(
+            "The body is not JSON (line {}, column {}).",
+            error.line(),
+            error.column()
+        )),
+    }
+}
+
+/// Writes a document.
+pub(super) fn reply(status: StatusCode, document: &Value) -> Reply {
+    let mut reply = reply_bytes(status, "application/json", document.to_string());
+    let etag = document.get("etag").and_then(Value::as_str);
+    if let Some(Ok(value)) = etag.map(|tag| HeaderValue::from_str(&format!("\"{tag}\""))) {
+        reply.headers_mut().insert(header::ETAG, value);
+    }
+    // Answers are one person's.
+    reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
+    reply
+}
+
+/// Writes a moment: RFC 3339, UTC.
+pub(super) fn time(at: Timestamp) -> Value {
+    jiff::Timestamp::from_millisecond(at.0).map_or(Value::Null, |at| json!(at.to_string()))
+}
+
+/// Writes a moment that may not have come.
+pub(super) fn time_or_null(at: Option<Timestamp>) -> Value {
+    at.map_or(Value::Null, time)
+}
+
+/// Reads a member that may be absent (`None`), null (`Some(None)`) or there.
+pub(super) fn present<'de, D, T>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    Option::<T>::deserialize(deserializer).map(Some)
+}
