@@ -10,6 +10,7 @@
 
 mod dialogue;
 mod dialogues;
+mod durability;
 #[allow(dead_code, reason = "tests take what they need")]
 mod host;
 mod house;
