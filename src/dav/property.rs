@@ -44,12 +44,14 @@ pub enum Get {
 }
 
 /// Who may set it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Set {
     /// The server alone (RFC 4918 §15).
     Protected,
     /// A client, if the check passes.
     Stored(fn(&Element) -> Result<(), Denied>),
+    /// A client, if the check passes; the other property then follows from this one and is no longer kept.
+    Instead(fn(&Element) -> Result<(), Denied>, Name),
     /// A client, while the collection is made.
     AtCreation(fn(&Element, &mut NewCollection) -> Result<(), Denied>),
 }
@@ -134,10 +136,12 @@ impl Asked {
     fn needs(&self) -> Facts {
         match self.property {
             None => Facts::DEAD,
-            Some(property) => match property.set {
+            Some(property) => match &property.set {
                 // It may have been set, as a dead property, where it is not live.
-                Set::Stored(_) if !property.on.has(Kinds::MEMBER) => property.needs.or(Facts::DEAD),
-                Set::Stored(_) | Set::Protected | Set::AtCreation(_) => property.needs,
+                Set::Stored(_) | Set::Instead(..) if !property.on.has(Kinds::MEMBER) => {
+                    property.needs.or(Facts::DEAD)
+                }
+                Set::Stored(_) | Set::Instead(..) | Set::Protected | Set::AtCreation(_) => property.needs,
             },
         }
     }

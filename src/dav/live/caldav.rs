@@ -8,6 +8,7 @@ use crate::calendar::NewCollection;
 use crate::dav::property::{Get, Property, Set, anything};
 use crate::dav::resource::{Facts, Kinds, Resource};
 use crate::dav::{Denied, Protocol, Scope};
+use crate::ical::{Ical, zone};
 use crate::xml::{Element, Limits, Name, Writer, caldav, dav, parse};
 
 const fn property(local: &'static str, on: Kinds, get: Get, set: Set) -> Property {
@@ -45,13 +46,18 @@ pub(super) const ALL: &[Property] = &[
     // RFC 4791 §5.2.1.
     property("calendar-description", Kinds::CALENDAR, Get::Stored, Set::Stored(anything)),
     // RFC 4791 §5.2.2.
-    property("calendar-timezone", Kinds::CALENDAR, Get::Stored, Set::Stored(valid_timezone)),
-    // RFC 7809 §5.2.
+    property(
+        "calendar-timezone",
+        Kinds::CALENDAR,
+        Get::StoredOr(|r, scope, w| timezone(r, scope).map(|text| w.text(&text)).is_some()),
+        Set::Instead(valid_timezone, caldav("calendar-timezone-id")),
+    ),
+    // RFC 7809 §5.2: the two always name the same zone.
     property(
         "calendar-timezone-id",
         Kinds::CALENDAR,
         Get::StoredOr(|r, _, w| timezone_id(r).map(|id| w.text(&id)).is_some()),
-        Set::Stored(anything),
+        Set::Instead(valid_timezone_id, caldav("calendar-timezone")),
     ),
     // RFC 4791 §5.2.3.
     property(
@@ -196,20 +202,53 @@ fn valid_timezone(element: &Element) -> Result<(), Denied> {
 }
 
 fn check_timezone(text: &str) -> Result<(), &'static str> {
-    let lines = || text.lines().map(str::trim);
-    let count = |wanted: &str| lines().filter(|line| line.eq_ignore_ascii_case(wanted)).count();
-    if count("BEGIN:VCALENDAR") != 1 || count("END:VCALENDAR") != 1 {
+    let Ok(ical) = Ical::parse(text.trim_start().to_owned()) else {
+        return Err("A calendar-timezone must be iCalendar text.");
+    };
+    let mut roots = ical.roots();
+    let (Some(calendar), None) = (roots.next(), roots.next()) else {
+        return Err("A calendar-timezone must be one VCALENDAR.");
+    };
+    if calendar.name() != "VCALENDAR" {
         return Err("A calendar-timezone must be one VCALENDAR.");
     }
-    if count("BEGIN:VTIMEZONE") != 1 || count("END:VTIMEZONE") != 1 {
-        return Err("A calendar-timezone must hold exactly one VTIMEZONE.");
+    let mut inside = calendar.components();
+    match (inside.next(), inside.next()) {
+        (Some(zone), None) if zone.name() == "VTIMEZONE" => Ok(()),
+        _ => Err("A calendar-timezone must hold one VTIMEZONE and nothing else."),
     }
-    Ok(())
 }
 
-/// Returns the TZID of the calendar's zone.
+/// RFC 7809 §5.2, §7.1 (CALDAV:valid-timezone).
+fn valid_timezone_id(element: &Element) -> Result<(), Denied> {
+    let id = element.text();
+    match zone::by_tzid(id.trim()) {
+        Some(_) => Ok(()),
+        None => Err(Protocol::ValidTimezone(id.trim().to_owned()).into()),
+    }
+}
+
+/// Returns the TZID of the VTIMEZONE that a client has set.
 fn timezone_id(r: &Resource) -> Option<String> {
-    let xml = r.stored(crate::xml::CALDAV, "calendar-timezone")?;
-    let text = parse(xml.as_bytes(), Limits::default()).ok()?.text();
-    text.lines().find_map(|line| Some(line.trim().strip_prefix("TZID:")?.trim().to_owned()))
+    let text = stored_text(r, "calendar-timezone")?;
+    let ical = Ical::parse(text.trim_start().to_owned()).ok()?;
+    let zone = ical.calendar()?.named("VTIMEZONE").next()?;
+    Some(zone.property("TZID")?.text().trim().to_owned())
+}
+
+/// Returns a VTIMEZONE for the zone that a client has named, good for the years around now.
+fn timezone(r: &Resource, scope: &Scope) -> Option<String> {
+    const YEARS: i64 = 10 * 366 * 86_400;
+    let id = stored_text(r, "calendar-timezone-id")?;
+    let now = scope.session.house.clock.now().seconds();
+    let zone = zone::vtimezone(id.trim(), now - YEARS, now + YEARS)?;
+    Some(format!(
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Kalends//EN\r\n{}\r\nEND:VCALENDAR\r\n",
+        zone.trim_end()
+    ))
+}
+
+fn stored_text(r: &Resource, local: &str) -> Option<String> {
+    let xml = r.stored(crate::xml::CALDAV, local)?;
+    Some(parse(xml.as_bytes(), Limits::default()).ok()?.text())
 }

@@ -5,7 +5,7 @@
 use http::header::CACHE_CONTROL;
 use http::{HeaderValue, StatusCode};
 
-use super::proppatch::{Verdict, judge, kept, write_verdicts};
+use super::proppatch::{Verdict, judge, keep, kept, write_verdicts};
 use crate::calendar::{NewCollection, Refusal};
 use crate::dav::gate::{Change, Gate};
 use crate::dav::place::{Now, Place};
@@ -125,12 +125,12 @@ fn fill(body: &Element, form: Form, new: &mut NewCollection) -> Result<Vec<Verdi
             verdicts.push(Verdict { name, denied: None });
             continue;
         }
-        let denied = match live_property(&name).filter(|p| p.on.has(on)).map(|p| p.set) {
+        let denied = match live_property(&name).filter(|p| p.on.has(on)).map(|p| &p.set) {
             Some(Set::AtCreation(set)) => set(element, new).err(),
             _ => match judge(element, on) {
                 Ok(()) => {
                     let (name, xml) = kept(element);
-                    new.properties.0.insert(name, xml);
+                    keep(&mut new.properties, name, xml);
                     None
                 }
                 Err(denied) => Some(denied),

@@ -106,26 +106,37 @@ async fn store(scope: &Scope, at: &Resource, gate: &Gate, steps: &[Step]) -> Res
 fn apply(properties: &mut Properties, steps: &[Step]) {
     for step in steps {
         match step {
-            Step::Set(name, xml) => properties.0.insert(name.clone(), xml.clone()),
+            Step::Set(name, xml) => keep(properties, name.clone(), xml.clone()),
             // RFC 4918 §14.23: removing what is not there is no error.
-            Step::Remove(name) => properties.0.remove(name),
-        };
+            Step::Remove(name) => {
+                properties.0.remove(name);
+            }
+        }
     }
+}
+
+/// Keeps a value, and no longer the one that it stands for.
+pub(super) fn keep(properties: &mut Properties, name: PropertyName, xml: String) {
+    let live = live_property(&Name::new(name.ns.clone(), name.local.clone()));
+    if let Some(Set::Instead(_, other)) = live.map(|p| &p.set) {
+        properties.0.retain(|kept, _| !other.is(&kept.ns, &kept.local));
+    }
+    properties.0.insert(name, xml);
 }
 
 /// Decides whether a client may set this value on this kind of resource. What the table does not know is a dead
 /// property (RFC 4918 §4.1) and may be anything; what the server sets anywhere may be set by a client nowhere.
 pub(super) fn judge(element: &Element, kind: Kinds) -> Result<(), Denied> {
     may_remove(&element.name, kind)?;
-    match live_property(&element.name).map(|p| (p.on.has(kind), p.set)) {
-        Some((true, Set::Stored(check))) => check(element),
-        _ => Ok(()),
+    match live_property(&element.name).filter(|p| p.on.has(kind)).map(|p| &p.set) {
+        Some(Set::Stored(check) | Set::Instead(check, _)) => check(element),
+        Some(Set::Protected | Set::AtCreation(_)) | None => Ok(()),
     }
 }
 
 fn may_remove(name: &Name, _: Kinds) -> Result<(), Denied> {
-    match live_property(name).map(|p| p.set) {
-        None | Some(Set::Stored(_)) => Ok(()),
+    match live_property(name).map(|p| &p.set) {
+        None | Some(Set::Stored(_) | Set::Instead(..)) => Ok(()),
         Some(Set::Protected | Set::AtCreation(_)) => {
             Err(Protocol::ProtectedProperty(name.local.clone().into_owned()).into())
         }
