@@ -6,15 +6,14 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use crate::auth::grant::Secret;
+use crate::auth::proxy::Network;
 use crate::calendar::Limits;
-use crate::server::Network;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -43,16 +42,12 @@ pub struct Config {
     pub store: PathBuf,
     /// `limits.*`.
     pub limits: Limits,
-    /// `retention.changes`.
-    pub retention_changes: Duration,
     /// `secrets.key_file`; nothing: `key` in the store's directory.
     pub key_file: Option<PathBuf>,
     /// `ENCRYPTION_KEY`: the key itself, 64 hexadecimal digits.
     pub encryption_key: Option<Secret>,
     /// `API_KEY`: a first token with the scope `admin`.
     pub api_key: Option<Secret>,
-    /// `bridge.poll_interval`.
-    pub poll_interval: Duration,
     /// `log.format`.
     pub log_format: LogFormat,
     /// `log.level`.
@@ -69,11 +64,9 @@ impl Default for Config {
             decoy: true,
             store: PathBuf::from("./kalends-data"),
             limits: Limits::default(),
-            retention_changes: Duration::from_secs(400 * 86_400),
             key_file: None,
             encryption_key: None,
             api_key: None,
-            poll_interval: Duration::from_secs(15 * 60),
             log_format: LogFormat::Text,
             log_level: "info".into(),
         }
@@ -149,17 +142,29 @@ pub const SETTINGS: &[Setting] = &[
         default: "\"sled:./kalends-data\"",
         example: "",
         doc: "Where everything is kept: sled: and a directory, which is made if it is missing.",
-        set: |config, text| match text.strip_prefix("sled:").map(|path| path.trim_start_matches("//")) {
-            Some(path) if !path.is_empty() && !text.starts_with("sled:///") => {
-                config.store = PathBuf::from(path);
-                Ok(())
+        set: |config, text| {
+            let path = text.strip_prefix("sled:").map(|path| path.strip_prefix("//").unwrap_or(path));
+            match path.filter(|path| !path.is_empty()) {
+                Some(path) => {
+                    config.store = PathBuf::from(path);
+                    Ok(())
+                }
+                None => Err(format!(
+                    "{text:?} is no store; write sled: and a directory, as in sled:./kalends-data"
+                )),
             }
-            Some(_) if text.starts_with("sled:///") => {
-                config.store =
-                    PathBuf::from(format!("/{}", text.trim_start_matches("sled:").trim_start_matches('/')));
-                Ok(())
-            }
-            _ => Err(format!("{text:?} is no store; write sled: and a directory, as in sled:./kalends-data")),
+        },
+    },
+    Setting {
+        key: "secrets.key_file",
+        default: "",
+        example: "\"/etc/kalends.key\"",
+        doc: "The key that seals the passwords and tokens of providers at rest. Made on first start, readable by its\n\
+              owner alone. Default: the file key in the store's directory. Keep a copy apart from backups: without it the\n\
+              sealed passwords must be typed again.",
+        set: |config, text| {
+            config.key_file = Some(PathBuf::from(text));
+            Ok(())
         },
     },
     Setting {
@@ -326,27 +331,52 @@ impl Config {
         // Ours after the aliases, so that they win.
         let (ours, others): (Vec<_>, Vec<_>) =
             variables.into_iter().partition(|(name, _)| name.starts_with(VARIABLE));
-        for (name, value) in
-            others.into_iter().filter(|(name, value)| ALIASES.contains(&name.as_str()) && !value.is_empty())
-        {
-            match name.as_str() {
-                "BASE_URL" => self.set("server.base_url", &value).map_err(|why| format!("{name}: {why}"))?,
-                "API_KEY" if value.len() < 16 => {
-                    return Err("API_KEY: a key shorter than 16 characters could be guessed".into());
-                }
-                "API_KEY" => self.api_key = Some(Secret::new(value)),
-                _ => self.encryption_key = Some(key(value).map_err(|why| format!("{name}: {why}"))?),
+        for (name, value) in others {
+            let (alias, from_file) =
+                name.strip_suffix("_FILE").map_or((&*name, false), |alias| (alias, true));
+            if !ALIASES.contains(&alias) || value.is_empty() {
+                continue;
             }
-            notes.push(format!("{name} taken from the environment"));
+            let value = match from_file {
+                true => first_line(Path::new(&value)).map_err(|why| format!("{name}: {why}"))?,
+                false => value,
+            };
+            self.alias(alias, value).map_err(|why| format!("environment variable {name}: {why}"))?;
+            notes.push(format!("{alias} taken from the environment variable {name}"));
         }
         for (name, value) in ours {
             let key = name.trim_start_matches(VARIABLE).to_lowercase().replace("__", ".");
-            if key == "log" {
+            // Other programs' variables begin like ours, too; a forgotten underscore must not pass silently.
+            if !key.contains('.') {
+                if let Some(meant) = SETTINGS.iter().find(|setting| setting.key.replace('.', "_") == key) {
+                    let right = meant.key.to_uppercase().replace('.', "__");
+                    return Err(format!("environment variable {name}: did you mean {VARIABLE}{right}?"));
+                }
                 continue;
             }
             self.set(&key, &value).map_err(|why| format!("environment variable {name}: {why}"))?;
         }
         Ok(())
+    }
+
+    fn alias(&mut self, name: &str, value: String) -> Result<(), String> {
+        match name {
+            "BASE_URL" => self.set("server.base_url", &value)?,
+            "ENCRYPTION_KEY" => {
+                if value.len() != 64 || !value.chars().all(|c| c.is_ascii_hexdigit()) {
+                    return Err("a key is 64 hexadecimal digits; `openssl rand -hex 32` makes one".into());
+                }
+                self.encryption_key = Some(Secret::new(value));
+            }
+            _ if value.len() < 16 => return Err("a key shorter than 16 characters can be guessed".into()),
+            _ => self.api_key = Some(Secret::new(value)),
+        }
+        Ok(())
+    }
+
+    /// Returns the file with the key that seals what far sides entrusted to us.
+    pub fn key_path(&self) -> PathBuf {
+        self.key_file.clone().unwrap_or_else(|| self.store.join("key"))
     }
 
     /// Returns the directory of everything that is kept.
@@ -411,12 +441,10 @@ fn parsed<T: std::str::FromStr>(text: &str, what: &str, into: &mut T) -> Result<
     Ok(())
 }
 
-fn key(text: String) -> Result<Secret, String> {
-    if text.len() == 64 && text.chars().all(|c| c.is_ascii_hexdigit()) {
-        Ok(Secret::new(text))
-    } else {
-        Err("a key is 64 hexadecimal digits; `openssl rand -hex 32` makes one".into())
-    }
+/// Reads a secret that stands alone in a file.
+fn first_line(path: &Path) -> Result<String, String> {
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
 }
 
 /// Reads `10 MiB`, `10MB`, `1048576`.
@@ -442,25 +470,141 @@ fn size(text: &str, into: &mut u64) -> Result<(), String> {
     }
 }
 
-/// Reads `15 min`, `90s`, `400 d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = number_and_unit(text);
-    let factor: u64 = match &*unit.to_lowercase() {
-        "s" | "sec" | "seconds" => 1,
-        "m" | "min" | "minutes" => 60,
-        "h" | "hours" => 3_600,
-        "d" | "days" => 86_400,
-        _ => 0,
-    };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
-        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(format!("{text:?} is no time like 15 min or 400 d")),
-    }
-}
-
 fn number_and_unit(text: &str) -> (String, &str) {
     let text = text.trim();
     let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
     let (number, unit) = text.split_at(end);
     (number.replace('_', ""), unit.trim())
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    fn env(pairs: &[(&str, &str)]) -> Result<(Config, Vec<String>), String> {
+        Config::load(None, pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())))
+    }
+
+    #[test]
+    fn the_example_is_up_to_date_and_says_the_defaults() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("config.example.toml");
+        if std::env::var_os("KALENDS_WRITE").is_some() {
+            std::fs::write(&path, example()).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(&path).unwrap(),
+            example(),
+            "write it anew: KALENDS_WRITE=1 cargo test config"
+        );
+        // Every default, uncommented, is accepted and changes nothing.
+        let mut config = Config::default();
+        let text: String = example()
+            .lines()
+            .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
+            .filter(|line| !line.contains("https://cal.example.org") && !line.contains("/etc/kalends.key"))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        config.read(&text).unwrap();
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn a_wrong_line_is_named_with_the_nearest_key() {
+        for (text, want) in [
+            (
+                "[server]\nlistn = \"x\"",
+                "2: there is no option \"server.listn\"; did you mean \"server.listen\"?",
+            ),
+            ("\n[sever]\nlisten = 1", "2: there is no option \"sever\"; did you mean \"server.listen\"?"),
+            (
+                "server.listen = 8008",
+                "1: server.listen: \"8008\" is not an address with a port like 127.0.0.1:8008",
+            ),
+            ("limits.quota = \"much\"", "1: limits.quota: \"much\" is no size like 10 MiB"),
+            ("log.format = \"xml\"", "1: log.format: \"xml\" is neither text nor json"),
+            (
+                "store.url = \"mysql:x\"",
+                "1: store.url: \"mysql:x\" is no store; write sled: and a directory, as in sled:./kalends-data",
+            ),
+            ("zzz = 1", "1: there is no option \"zzz\"; config.example.toml lists all"),
+            ("a = [1", "1: "),
+            (
+                "server.base_url = \"ftp://x\"",
+                "1: server.base_url: \"ftp://x\" is no URL like https://cal.example.org/prefix",
+            ),
+        ] {
+            let (line, why) = Config::default().read(text).unwrap_err();
+            let got = format!("{line}: {why}");
+            assert!(got.starts_with(want), "{text:?}\n{got}\n{want}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file_and_the_aliases() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("k.toml");
+        std::fs::write(
+            &file,
+            "[server]\nlisten = \"127.0.0.1:1\"\ntrusted_proxies = [\"10.0.0.0/8\", \"::1\"]\n",
+        )
+        .unwrap();
+        let variables = [
+            ("KALENDS_SERVER__LISTEN", "127.0.0.1:2"),
+            ("KALENDS_STORE__URL", "sled:/var/lib/kalends/db"),
+            ("KALENDS_SERVER__BASE_URL", "https://a.example"),
+            ("BASE_URL", "https://b.example"),
+            ("API_KEY", "0123456789abcdef0123"),
+            ("KALENDS_SHARED", "/somewhere"),
+            ("HOME", "/root"),
+        ];
+        let variables = variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
+        let (config, notes) = Config::load(Some(&file), variables).unwrap();
+        assert_eq!(config.listen.port(), 2);
+        assert_eq!(config.store, Path::new("/var/lib/kalends/db"));
+        assert_eq!(config.base_url.unwrap().as_str(), "https://a.example/");
+        assert_eq!(config.trusted_proxies.len(), 2);
+        assert_eq!(config.api_key.unwrap().reveal(), "0123456789abcdef0123");
+        assert!(!notes.iter().any(|note| note.contains("0123456789abcdef0123")), "{notes:?}");
+        assert_eq!(notes.len(), 3, "{notes:?}");
+    }
+
+    #[test]
+    fn wrong_variables_are_named() {
+        for (name, value, want) in [
+            ("KALENDS_SERVER__LISTN", "x", "environment variable KALENDS_SERVER__LISTN: there is no option"),
+            (
+                "KALENDS_SERVER_LISTEN",
+                "x",
+                "environment variable KALENDS_SERVER_LISTEN: did you mean KALENDS_SERVER__LISTEN?",
+            ),
+            ("ENCRYPTION_KEY", "abc", "environment variable ENCRYPTION_KEY: a key is 64 hexadecimal digits"),
+            ("API_KEY", "short", "environment variable API_KEY: a key shorter"),
+            ("API_KEY_FILE", "/nowhere/at/all", "API_KEY_FILE: /nowhere/at/all: "),
+        ] {
+            let why = env(&[(name, value)]).unwrap_err();
+            assert!(why.starts_with(want), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_missing_is_an_error() {
+        let why = Config::load(Some(Path::new("/nowhere/kalends.toml")), []).unwrap_err();
+        assert!(why.starts_with("/nowhere/kalends.toml: cannot be read"), "{why}");
+    }
+
+    #[test]
+    fn sizes() {
+        for (text, want) in [
+            ("10 MiB", Some(10 << 20)),
+            ("10MB", Some(10_000_000)),
+            ("1_024", Some(1024)),
+            ("0", None),
+            ("x", None),
+            ("5 XB", None),
+        ] {
+            let mut bytes = 0;
+            assert_eq!(size(text, &mut bytes).ok().map(|()| bytes), want, "{text}");
+        }
+    }
 }

@@ -1,13 +1,15 @@
 //! Who is asking: Basic passwords, app passwords and bearer tokens; and the commands that change them.
 //!
 //! Owns: verifying what a request carries (`Guard`), the cache of verified credentials (`cache`), slowing of failures
-//! (`throttle`), password hashes (`password`), app passwords and tokens (`token`), what far sides entrusted to us (`grant`).
+//! (`throttle`), password hashes (`password`), app passwords and tokens (`token`), what far sides entrusted to us (`grant`),
+//! whose word about a client's address is believed (`proxy`).
 //! Does not own: what a principal may do (`calendar`), the answers to a refusal (`server`).
 
 mod account;
 mod cache;
 pub mod grant;
 pub mod password;
+pub mod proxy;
 mod throttle;
 mod token;
 

@@ -5,7 +5,6 @@
 
 pub mod admin;
 pub mod log;
-mod proxy;
 mod route;
 mod stream;
 
@@ -28,13 +27,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::auth::Guard;
+use crate::auth::proxy::Network;
 use crate::calendar::{Clock, House};
 use crate::config::Config;
 use crate::dav::{self, Dav};
 use crate::http::Reply;
 use crate::store::{Options, Sled, Store, Timestamp};
-
-pub use proxy::Network;
 
 /// The head of a request must be complete within this time; an idle connection is closed after it.
 const HEAD: Duration = Duration::from_secs(10);

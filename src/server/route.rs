@@ -13,9 +13,8 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body as _, Incoming};
 
 use super::State;
-use super::proxy;
 use super::stream::Paced;
-use crate::auth::{Caller, Denied, Scope, Via};
+use crate::auth::{Caller, Denied, Scope, Via, proxy};
 use crate::http::{Body, Reply, Request};
 use crate::store::Origin;
 

@@ -46,7 +46,7 @@ impl FromStr for Network {
 
 /// Returns the client's address: the peer's, or, as far as trusted proxies vouch for it, the one they name.
 /// Read from the right, because everything left of the first address that is not a trusted proxy may be invented.
-pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
+pub fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[Network]) -> IpAddr {
     let trusts = |address: IpAddr| trusted.iter().any(|network| network.contains(address));
     if trusted.is_empty() || !trusts(peer) {
         return peer.to_canonical();
