@@ -8,6 +8,8 @@
     clippy::print_stdout
 )]
 
+mod cli;
+mod cli_server;
 mod dialogue;
 mod dialogues;
 mod durability;

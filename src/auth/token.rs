@@ -111,6 +111,13 @@ pub struct Token {
     pub created: Timestamp,
 }
 
+impl Token {
+    /// Tells whether this is its secret.
+    pub fn is(&self, secret: &str) -> bool {
+        id(&digest(secret)) == self.id
+    }
+}
+
 /// Returns 160 random bits as 32 letters and digits that nobody confuses on paper.
 fn random() -> Result<String, Fault> {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
@@ -140,7 +147,7 @@ fn plain(password: &str) -> String {
     password.chars().filter(|c| !matches!(c, '-' | ' ')).flat_map(char::to_lowercase).collect()
 }
 
-fn app_password_id(digest: &str) -> &str {
+fn id(digest: &str) -> &str {
     digest.get(..16).unwrap_or(digest)
 }
 
@@ -158,7 +165,7 @@ fn written<T: Serialize>(record: &T) -> Result<bytes::Bytes, Fault> {
 /// Tells whether this is one of the account's app passwords. One point read, the same for accounts that do not exist.
 pub(super) async fn is_app_password(house: &House, user: &str, password: &str) -> Result<bool, Fault> {
     let digest = digest(&plain(password));
-    let key = Key::new(Table::AppPassword, format!("{user}/{}", app_password_id(&digest)));
+    let key = Key::new(Table::AppPassword, format!("{user}/{}", id(&digest)));
     let Some(bytes) = house.store.record(&key).await? else { return Ok(false) };
     let kept: AppPassword = read(&bytes)?;
     Ok(kept.digest.as_bytes().ct_eq(digest.as_bytes()).into())
@@ -194,12 +201,7 @@ impl Guard {
         let secret = random()?;
         let digest = digest(&secret);
         let now = self.house.clock.now();
-        let made = AppPassword {
-            id: app_password_id(&digest).to_owned(),
-            label: label.to_owned(),
-            created: now,
-            digest,
-        };
+        let made = AppPassword { id: id(&digest).to_owned(), label: label.to_owned(), created: now, digest };
         let key = Key::new(Table::AppPassword, format!("{user}/{}", made.id));
         let commit = Commit::new(Origin::System, now)
             .expect(self.exists(user).await?)
@@ -264,7 +266,7 @@ impl Guard {
         let digest = digest(secret);
         let now = self.house.clock.now();
         let made = Token {
-            id: digest.get(..16).unwrap_or_default().to_owned(),
+            id: id(&digest).to_owned(),
             user: user.to_owned(),
             label: label.to_owned(),
             scopes,

@@ -6,6 +6,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
+use crate::server::notify::notify;
 use crate::server::{Server, log};
 
 /// Serve calendars
@@ -49,10 +50,12 @@ impl Serve {
                 running.url()
             );
         }
+        notify("READY=1");
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }
+        notify("STOPPING=1");
         tracing::info!("stopping: running requests may end");
         running.shutdown().await;
         tracing::info!("stopped");

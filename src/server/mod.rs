@@ -5,11 +5,13 @@
 
 pub mod admin;
 pub mod log;
+pub mod notify;
 mod route;
 mod stream;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -26,9 +28,10 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::Guard;
+use crate::auth::grant::Secret;
 use crate::auth::proxy::Network;
-use crate::calendar::{Clock, House};
+use crate::auth::{Guard, Scope, Scopes};
+use crate::calendar::{Clock, House, NewPrincipal};
 use crate::config::Config;
 use crate::dav::{self, Dav};
 use crate::http::Reply;
@@ -42,6 +45,8 @@ const HEAD_SIZE: usize = 64 << 10;
 const DRAIN: Duration = Duration::from_secs(10);
 /// After a failed `accept` (no more file descriptors), before the next.
 const PAUSE: Duration = Duration::from_millis(50);
+/// What the store says when another process has it.
+pub(crate) const IN_USE: &str = "another process has it open";
 /// What a client speaks first that knows us to speak HTTP/2 (RFC 9113 §3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0";
 
@@ -89,12 +94,30 @@ pub struct Running {
 /// A sentence.
 pub async fn open(config: &Config) -> Result<Arc<House>, String> {
     let path = config.store.clone();
+    let fresh = !path.exists();
     let opened = tokio::task::spawn_blocking(move || Sled::open(&path, Options::default())).await;
     let store = opened.map_err(|error| format!("opening the store failed: {error}"))?;
     let store = store
         .map_err(|fault| format!("the store in {} cannot be opened: {fault}", config.store.display()))?;
+    if fresh {
+        // A directory that was there keeps its mode: its owner chose it.
+        let private = std::fs::Permissions::from_mode(0o700);
+        std::fs::set_permissions(&config.store, private)
+            .map_err(|error| format!("{}: {error}", config.store.display()))?;
+    }
     let store: Arc<dyn Store> = Arc::new(store);
     Ok(House::new(store, Arc::new(SystemClock), config.limits.clone()))
+}
+
+/// Opens the house, waiting a little for a command that is just using it.
+async fn open_soon(config: &Config) -> Result<Arc<House>, String> {
+    for _ in 0..50 {
+        match open(config).await {
+            Err(why) if why.contains(IN_USE) => tokio::time::sleep(Duration::from_millis(100)).await,
+            other => return other,
+        }
+    }
+    open(config).await
 }
 
 impl Server {
@@ -108,8 +131,9 @@ impl Server {
             .await
             .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
         let address = listener.local_addr().map_err(|error| format!("cannot listen: {error}"))?;
-        let house = open(&config).await?;
+        let house = open_soon(&config).await?;
         let guard = Guard::new(Arc::clone(&house))?;
+        api_key(&guard, config.api_key.as_ref()).await?;
         let (base, prefix) = base(&config, address);
         let state = Arc::new(State {
             dav: Dav::new(Arc::clone(&house), dav::Options { base_url: base.clone(), decoy: config.decoy })?,
@@ -176,6 +200,32 @@ fn base(config: &Config, address: SocketAddr) -> (String, String) {
         }
         None => (format!("http://{address}"), String::new()),
     }
+}
+
+/// Keeps the token that `API_KEY` names, and no other that it named earlier. It acts for the first administrator; without
+/// one, an account `admin` is made that has no password.
+async fn api_key(guard: &Guard, key: Option<&Secret>) -> Result<(), String> {
+    const LABEL: &str = "API_KEY of the environment";
+    let failed = |error: crate::calendar::Error| format!("API_KEY: {error:?}");
+    let old = guard.tokens(None).await.map_err(failed)?;
+    for token in old.into_iter().filter(|token| token.label == LABEL) {
+        if !key.is_some_and(|key| token.is(key.reveal())) {
+            guard.revoke_token(&token.user, &token.id).await.map_err(failed)?;
+        }
+    }
+    let Some(key) = key else { return Ok(()) };
+    let users = guard.house().principals().await.map_err(|fault| fault.to_string())?;
+    let admin = match users.into_iter().find(|user| user.admin) {
+        Some(admin) => admin,
+        None => {
+            let new = NewPrincipal { name: "admin".into(), admin: true, ..NewPrincipal::default() };
+            tracing::info!("API_KEY needs an administrator: the account admin, without a password, is made");
+            guard.add_user(new).await.map_err(failed)?
+        }
+    };
+    let scopes = Scopes::from(vec![Scope::Admin]);
+    guard.keep_token(&admin.name, LABEL, scopes, key.reveal()).await.map_err(failed)?;
+    Ok(())
 }
 
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {

@@ -13,6 +13,7 @@ mod socket;
 mod work;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -28,6 +29,9 @@ pub(super) use socket::serve;
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "admin.sock";
+
+/// How often a store that another process has is tried again, ten times a second.
+const TRIES: u32 = 100;
 
 /// A password on its way to the server; never shown.
 #[derive(Clone, Serialize, Deserialize)]
@@ -271,13 +275,23 @@ pub(super) async fn converse(guard: Arc<Guard>, mut wire: Wire) {
 /// # Errors
 /// A sentence.
 pub async fn begin(config: &Config, op: Op) -> Result<Wire, String> {
-    let wire = match socket::connect(&config.data_dir().join(SOCKET)).await? {
-        Some(wire) => wire,
-        None => {
-            let guard = Guard::new(super::open(config).await?)?;
-            let (here, there) = Wire::pair();
-            tokio::spawn(converse(guard, there));
-            here
+    let mut tries = 0;
+    let wire = loop {
+        if let Some(wire) = socket::connect(&config.data_dir().join(SOCKET)).await? {
+            break wire;
+        }
+        match super::open(config).await {
+            Ok(house) => {
+                let (here, there) = Wire::pair();
+                tokio::spawn(converse(Guard::new(house)?, there));
+                break here;
+            }
+            // Another command, or a server that is just starting or stopping.
+            Err(why) if why.contains(super::IN_USE) && tries < TRIES => {
+                tries += 1;
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Err(why) => return Err(why),
         }
     };
     wire.send(Line::Op { version: env!("CARGO_PKG_VERSION").into(), op }).await?;

@@ -161,9 +161,12 @@ fn damaged(cause: &str) -> String {
 fn sync_files(path: &Path) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
-        match entry.file_type()?.is_dir() {
-            true => sync_dir(&entry.path())?,
-            false => File::open(entry.path())?.sync_all()?,
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            sync_dir(&entry.path())?;
+        } else if kind.is_file() {
+            // Nothing else is ours: a server that was killed leaves its admin socket here, which cannot be opened.
+            File::open(entry.path())?.sync_all()?;
         }
     }
     sync_dir(path)
