@@ -148,7 +148,15 @@ impl Server {
         let notices = house.store.watch();
         followers.spawn(until(stop.clone(), Arc::clone(&guard).follow(notices)));
         let socket = config.store.join(admin::SOCKET);
-        followers.spawn(admin::serve(socket, Arc::clone(&guard), stop.clone()));
+        match admin::listen(&socket) {
+            Ok(listener) => {
+                followers.spawn(admin::serve(listener, socket, Arc::clone(&guard), stop.clone()));
+            }
+            Err(error) => {
+                let socket = socket.display();
+                tracing::warn!("no admin socket at {socket}: {error}; commands need the server stopped");
+            }
+        }
         let connections = Arc::new(Semaphore::new(config.connections));
         let done = tokio::spawn(run(listener, state, connections, followers, stop.clone()));
         Ok(Running { address, base, house, guard, stop, done })

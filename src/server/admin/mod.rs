@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::auth::{Guard, Scope};
 use crate::config::Config;
 
-pub(super) use socket::serve;
+pub(super) use socket::{listen, serve};
 
 /// The socket's name in the data directory.
 pub const SOCKET: &str = "admin.sock";

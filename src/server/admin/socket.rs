@@ -56,17 +56,12 @@ pub(super) async fn connect(path: &Path) -> Result<Option<Wire>, String> {
 }
 
 /// Listens on the socket until stopped, and removes it then.
-pub(in crate::server) async fn serve(path: PathBuf, guard: Arc<Guard>, stop: CancellationToken) {
-    let listener = match listen(&path) {
-        Ok(listener) => listener,
-        Err(error) => {
-            tracing::warn!(
-                "no admin socket at {}: {error}; commands need the server stopped",
-                path.display()
-            );
-            return;
-        }
-    };
+pub(in crate::server) async fn serve(
+    listener: UnixListener,
+    path: PathBuf,
+    guard: Arc<Guard>,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => break,
@@ -91,7 +86,7 @@ pub(in crate::server) async fn serve(path: PathBuf, guard: Arc<Guard>, stop: Can
 }
 
 /// Makes the socket in a directory that only the owner may enter, and moves it in place when its mode is right.
-fn listen(path: &Path) -> io::Result<UnixListener> {
+pub(in crate::server) fn listen(path: &Path) -> io::Result<UnixListener> {
     let place = path.with_extension("new");
     let _ = std::fs::remove_dir_all(&place);
     std::fs::DirBuilder::new().mode(0o700).create(&place)?;
