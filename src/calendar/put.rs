@@ -7,9 +7,10 @@ use bytes::Bytes;
 use super::access::Writable;
 use super::properties::{encode_properties, object_properties_key};
 use super::{Error, Refusal, Session};
+use crate::ical::series::Series;
 use crate::ical::{self, check};
 use crate::store::{
-    Commit, CommitError, Etag, Expect, Index, Key, Kind, Meta, Name, Op, Properties, Rejected, Rev,
+    Commit, CommitError, Etag, Expect, Index, Key, Kind, Meta, Name, Op, Properties, Rejected, Rev, Span,
 };
 
 /// How often a write is tried again from fresh facts when a rival was faster.
@@ -273,7 +274,12 @@ impl Session {
 /// When the bytes are no calendar object resource.
 pub fn index_of(bytes: Bytes) -> Result<Index, ical::Problem> {
     let checked = check::calendar_object(bytes)?;
-    Ok(Index { uid: Some(checked.uid), component: checked.component, span: None })
+    let extent = Series::of(&checked.ical).span();
+    Ok(Index {
+        uid: Some(checked.uid),
+        component: checked.component,
+        span: extent.map(|extent| Span { start: extent.start, end: extent.end, exact: extent.exact }),
+    })
 }
 
 fn accept_calendar(components: &[String], bytes: Bytes) -> Result<Accepted, Error> {
