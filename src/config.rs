@@ -6,6 +6,7 @@
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -14,6 +15,7 @@ use url::Url;
 use crate::auth::grant::Secret;
 use crate::auth::proxy::Network;
 use crate::calendar::Limits;
+use crate::http::fetch::Private;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -48,6 +50,10 @@ pub struct Config {
     pub encryption_key: Option<Secret>,
     /// `API_KEY`: a first token with the scope `admin`.
     pub api_key: Option<Secret>,
+    /// `bridge.poll_interval`.
+    pub poll_interval: Duration,
+    /// `bridge.allow_private`: which private addresses the bridge may call.
+    pub allow_private: Private,
     /// `log.format`.
     pub log_format: LogFormat,
     /// `log.level`.
@@ -67,6 +73,8 @@ impl Default for Config {
             key_file: None,
             encryption_key: None,
             api_key: None,
+            poll_interval: Duration::from_secs(10 * 60),
+            allow_private: Private::Refused,
             log_format: LogFormat::Text,
             log_level: "info".into(),
         }
@@ -201,6 +209,39 @@ pub const SETTINGS: &[Setting] = &[
         example: "",
         doc: "What one account may store.",
         set: |config, text| size(text, &mut config.limits.quota),
+    },
+    Setting {
+        key: "bridge.poll_interval",
+        default: "\"10 min\"",
+        example: "",
+        doc: "How often connected calendars are looked at, give or take a quarter; one minute to 24 hours. Changes made\n\
+              here are carried over at once.",
+        set: |config, text| {
+            let time = duration(text)?;
+            if !(60..=86_400).contains(&time.as_secs()) {
+                return Err(format!("{text:?} is not between 1 min and 24 h"));
+            }
+            config.poll_interval = time;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.allow_private",
+        default: "false",
+        example: "",
+        doc: "Whether connected accounts may be on private addresses: true, false, or a list of networks such as\n\
+              [\"192.168.1.0/24\"]. With false nobody can reach a neighbour of this server through it.",
+        set: |config, text| {
+            config.allow_private = match text {
+                "true" => Private::Allowed,
+                "false" => Private::Refused,
+                list => {
+                    let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+                    Private::Within(items.map(str::parse).collect::<Result<_, _>>()?)
+                }
+            };
+            Ok(())
+        },
     },
     Setting {
         key: "compat.gnome",
@@ -382,6 +423,22 @@ impl Config {
     /// Returns the directory of everything that is kept.
     pub fn data_dir(&self) -> &Path {
         &self.store
+    }
+}
+
+/// Reads `15 min`, `90 s`, `24 h`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = number_and_unit(text);
+    let factor: u64 = match unit {
+        "s" | "sec" | "seconds" => 1,
+        "m" | "min" | "minutes" => 60,
+        "h" | "hours" => 3_600,
+        "d" | "days" => 86_400,
+        _ => 0,
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("{text:?} is no time like 15 min or 24 h")),
     }
 }
 

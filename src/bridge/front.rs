@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -140,6 +141,7 @@ pub struct Bridge {
     pub(super) wake: Notify,
     pub(super) passes: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
+    pub(super) stop: CancellationToken,
 }
 
 impl std::fmt::Debug for Bridge {
@@ -175,11 +177,13 @@ impl Bridge {
             wake: Notify::new(),
             passes: Arc::new(Semaphore::new(PASSES)),
             tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
         }))
     }
 
-    /// Waits until the passes that run have ended.
-    pub async fn drained(&self) {
+    /// Cuts the passes that run and waits until they are gone. What they had not finished, the next ones finish.
+    pub async fn close(&self) {
+        self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
     }

@@ -97,7 +97,10 @@ impl Bridge {
             let held = lock.lock().await;
             let mapping = run.mapping.clone();
             let id = run.id.clone();
-            let pace = bridge.pass(run, confirm).await;
+            let pace = tokio::select! {
+                pace = bridge.pass(run, confirm) => pace,
+                () = bridge.stop.cancelled() => return,
+            };
             drop(held);
             drop(permit);
             bridge.ended(&mapping, &id, pace);

@@ -28,13 +28,18 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::auth::grant::Secret;
+use crate::api::Api;
+use crate::auth::grant::{Keyring, Secret};
 use crate::auth::proxy::Network;
 use crate::auth::{Guard, Scope, Scopes};
+use crate::bridge::pace::Schedule;
+use crate::bridge::{self, Bridge, Wakeful};
 use crate::calendar::{Clock, House, NewPrincipal};
 use crate::config::Config;
 use crate::dav::{self, Dav};
+use crate::follow;
 use crate::http::Reply;
+use crate::http::fetch::{Fetch, Timeouts};
 use crate::store::{Options, Sled, Store, Timestamp};
 
 /// The head of a request must be complete within this time; an idle connection is closed after it.
@@ -66,6 +71,7 @@ struct State {
     house: Arc<House>,
     guard: Arc<Guard>,
     dav: Dav,
+    api: Api,
     /// The path that a proxy puts in front of ours; empty or like `/calendars`.
     prefix: String,
     /// The base URL without a slash at its end.
@@ -84,6 +90,7 @@ pub struct Running {
     base: String,
     house: Arc<House>,
     guard: Arc<Guard>,
+    bridge: Arc<Bridge>,
     stop: CancellationToken,
     done: JoinHandle<()>,
 }
@@ -120,6 +127,29 @@ async fn open_soon(config: &Config) -> Result<Arc<House>, String> {
     open(config).await
 }
 
+/// Opens the bridge over the house. It makes no call before somebody connects an account.
+async fn bridge(config: &Config, house: Arc<House>) -> Result<Arc<Bridge>, String> {
+    let keys = match &config.encryption_key {
+        Some(key) => Keyring::fixed(key),
+        None => Keyring::open(&config.key_file.clone().unwrap_or_else(|| config.store.join("key"))),
+    };
+    let keys = Arc::new(keys.map_err(|error| error.to_string())?);
+    let fetch = Fetch::new(config.allow_private.clone(), Timeouts::default())?;
+    let schedule = Schedule { poll: config.poll_interval, ..Schedule::default() };
+    let settings = bridge::Settings { schedule, ..bridge::Settings::default() };
+    Bridge::open(house, keys, fetch, settings)
+        .await
+        .map_err(|fault| format!("the bridge cannot begin: {fault}"))
+}
+
+/// Carries changes outward until stopped; passes that run then are cut, which harms nothing.
+async fn follow_bridge(house: Arc<House>, bridge: Arc<Bridge>, stop: CancellationToken) {
+    let store = Arc::clone(&house.store);
+    drop(house);
+    follow::follow(store, Arc::new(Wakeful(Arc::clone(&bridge))), stop).await;
+    bridge.close().await;
+}
+
 impl Server {
     /// Starts to serve. With port 0 the system chooses one: see [`Running::address`].
     ///
@@ -135,7 +165,9 @@ impl Server {
         let guard = Guard::new(Arc::clone(&house))?;
         api_key(&guard, config.api_key.as_ref()).await?;
         let (base, prefix) = base(&config, address);
+        let bridge = bridge(&config, Arc::clone(&house)).await?;
         let state = Arc::new(State {
+            api: Api::new(Arc::clone(&house), Arc::clone(&bridge), &base)?,
             dav: Dav::new(Arc::clone(&house), dav::Options { base_url: base.clone(), decoy: config.decoy })?,
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
@@ -147,6 +179,7 @@ impl Server {
         let followers = TaskTracker::new();
         let notices = house.store.watch();
         followers.spawn(until(stop.clone(), Arc::clone(&guard).follow(notices)));
+        followers.spawn(follow_bridge(Arc::clone(&house), Arc::clone(&bridge), stop.clone()));
         let socket = config.store.join(admin::SOCKET);
         match admin::listen(&socket) {
             Ok(listener) => {
@@ -159,7 +192,7 @@ impl Server {
         }
         let connections = Arc::new(Semaphore::new(config.connections));
         let done = tokio::spawn(run(listener, state, connections, followers, stop.clone()));
-        Ok(Running { address, base, house, guard, stop, done })
+        Ok(Running { address, base, house, guard, bridge, stop, done })
     }
 }
 
@@ -184,12 +217,17 @@ impl Running {
         &self.guard
     }
 
+    /// Returns the bridge.
+    pub fn bridge(&self) -> &Arc<Bridge> {
+        &self.bridge
+    }
+
     /// Stops to accept, lets running requests end, and closes the store.
     pub async fn shutdown(self) {
         self.stop.cancel();
         let _ = self.done.await;
         let house = Arc::downgrade(&self.house);
-        drop((self.house, self.guard));
+        drop((self.house, self.guard, self.bridge));
         // Whoever opens the same store next must find it closed.
         for _ in 0..200 {
             if house.strong_count() == 0 {
