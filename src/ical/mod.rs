@@ -4,6 +4,8 @@
 
 pub mod busy;
 pub mod check;
+pub mod expand;
+pub mod filter;
 mod line;
 pub mod merge;
 pub mod recur;

@@ -378,6 +378,35 @@ impl Series {
         self.any(range, floating, |found| found == component)
     }
 
+    /// True if the component at that place is a to-do with neither DTSTART nor DUE.
+    pub(super) fn undated(&self, component: usize) -> bool {
+        let parts = self.master.iter().chain(self.overrides.iter().map(|over| &over.part));
+        parts.filter(|part| part.component == component).any(|part| part.start.is_none())
+    }
+
+    /// RFC 4791 §9.6.6: the places of the overrides that have to do with a range: they take place in it, or would
+    /// without being overridden, or are the RANGE=THISANDFUTURE that instances in it follow.
+    pub(super) fn concerned(&self, range: TimeRange, floating: &Zone) -> Vec<usize> {
+        let mut found = Vec::new();
+        for over in &self.overrides {
+            let without = self.without(over, floating);
+            let would = without.is_some_and(|(start, end)| match end > start {
+                true => range.start < end && range.end > start,
+                false => range.start <= start && range.end > start,
+            });
+            if would {
+                found.push(over.part.component);
+            }
+        }
+        self.walk(range, floating, &mut |instance| {
+            if found.last() != Some(&instance.component) {
+                found.push(instance.component);
+            }
+            true
+        });
+        found
+    }
+
     fn any(&self, range: TimeRange, floating: &Zone, wanted: impl Fn(usize) -> bool) -> bool {
         if self.kind == Kind::FreeBusy {
             return self.free_busy_overlaps(range, floating, wanted);
