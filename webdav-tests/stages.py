@@ -212,8 +212,10 @@ def build():
     return Run("build", ["cargo", "build", "--locked"], 1200).one()
 
 
-def requirements():
-    return Run("requirements", [sys.executable, TESTS / "requirements", "--check"], 60).one()
+def pages():
+    lists = Run("pages", [sys.executable, TESTS / "requirements", "--check"], 60).one()
+    files = Run("pages", [sys.executable, TESTS / "map", "--check"], 60).one()
+    return Result(lists.passed + files.passed, lists.failed + files.failed)
 
 
 def counted(run, name):
@@ -249,7 +251,7 @@ STAGES = {
     "format": format_,
     "lint": lint,
     "tests": tests,
-    "requirements": requirements,
+    "pages": pages,
     "build": build,
     **{name: (lambda name=name: client(name)) for name in CLIENTS},
     "bench": bench,
