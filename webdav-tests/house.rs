@@ -216,10 +216,12 @@ fn doors_see_only_the_front_of_the_bridge() {
         .filter_map(|p| p.file_stem().map(|s| s.to_string_lossy().into_owned()))
         .filter(|name| name != "mod")
         .collect();
+    // The nouns that the front speaks in: what is remembered, and what a far side said.
+    let nouns = ["record", "provider"];
     let mut wrong = Vec::new();
     for source in sources().iter().filter(|s| s.module == "dav" || s.module == "api") {
         for (target, second) in arrows(&source.code) {
-            if target == "bridge" && rooms.contains(&second) {
+            if target == "bridge" && rooms.contains(&second) && !nouns.contains(&second.as_str()) {
                 wrong.push(format!("{} reaches into bridge::{second}", source.name));
             }
         }
@@ -343,7 +345,9 @@ fn pages() -> Vec<(String, String)> {
 #[test]
 fn links_between_the_pages_lead_somewhere() {
     let mut wrong = Vec::new();
-    for (name, text) in pages() {
+    // The written pages are compared as a whole: see `the_written_pages_are_up_to_date`.
+    for (name, text) in pages().into_iter().filter(|(n, _)| n != "docs/map.md" && n != "docs/requirements.md")
+    {
         let folder = root().join(&name).parent().unwrap().to_path_buf();
         for (at, _) in text.match_indices("](") {
             let target: String = text[at + 2..].chars().take_while(|c| *c != ')').collect();
@@ -400,7 +404,9 @@ fn commands_in_the_pages_exist() {
                         .split_whitespace()
                         .map(str::to_string)
                         .collect();
-                    if words.first().is_some_and(|w| w.chars().all(|c| c.is_ascii_lowercase() || c == '-')) {
+                    if words.first().is_some_and(|w| {
+                        w != "kalends" && w.chars().all(|c| c.is_ascii_lowercase() || c == '-')
+                    }) {
                         shown.insert(words, name.clone());
                     }
                 }
