@@ -72,6 +72,19 @@ pub(super) async fn filed(scope: &Scope, prefix: &str) -> Result<Vec<Lock>, Deni
     }
 }
 
+/// Removes what has ended. Called when a lock is taken, so that the table stays as small as the locks in use.
+pub(super) async fn sweep(scope: &Scope) -> Result<(), Denied> {
+    let now = scope.session.house.clock.now();
+    let page = scope.session.house.store.records(Table::Lock, "", None, 1024).await?;
+    let ended = |bytes: &[u8]| serde_json::from_slice::<Lock>(bytes).is_ok_and(|lock| lock.expires <= now);
+    let mut commit = Commit::new(scope.session.origin.clone(), now);
+    commit.ops.extend(page.into_iter().filter(|(_, b)| ended(b)).map(|(key, _)| Op::DeleteRecord(key)));
+    if !commit.ops.is_empty() {
+        scope.session.house.store.commit(commit).await.map_err(crate::calendar::Error::from)?;
+    }
+    Ok(())
+}
+
 /// Tells whether there is any lock at all; most servers never see one, and then nothing else is read.
 pub(super) async fn any(scope: &Scope) -> Result<bool, Denied> {
     Ok(!scope.session.house.store.records(Table::Lock, "", None, 1).await?.is_empty())

@@ -13,6 +13,9 @@ mod precondition;
 mod property;
 mod report;
 mod resource;
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod testing;
 
 use std::sync::Arc;
 
@@ -57,8 +60,8 @@ pub struct Scope {
     pub session: Session,
     /// Where the server is found from outside.
     pub site: Arc<Site>,
-    /// The request's `Host`.
-    pub host: Option<Arc<str>>,
+    /// The request's `Host`, and what a proxy says that it was.
+    pub hosts: [Option<Arc<str>>; 2],
     /// `Prefer: return=minimal` (RFC 8144) or `Brief: t`.
     pub minimal: bool,
     /// Held while a lock is taken.
@@ -90,7 +93,7 @@ impl Scope {
     /// # Errors
     /// When it names nothing here.
     pub fn locate(&self, text: &str) -> Result<Href, crate::http::Elsewhere> {
-        self.site.locate(text, self.host.as_deref())
+        self.site.locate(text, &self.hosts)
     }
 }
 
@@ -137,7 +140,7 @@ impl Dav {
         let scope = Scope {
             session,
             site: Arc::clone(&self.site),
-            host: request.header("host").map(Arc::from),
+            hosts: [request.header("host"), request.header("x-forwarded-host")].map(|h| h.map(Arc::from)),
             minimal: crate::http::minimal(&request.headers),
             locking: Arc::clone(&self.locking),
         };

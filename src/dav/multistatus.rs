@@ -259,3 +259,85 @@ impl http_body::Body for Stream {
         self.producer.is_none() && self.slot.is_empty()
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::calendar::Refusal;
+    use crate::dav::testing::scope;
+    use crate::store::Fault;
+
+    async fn many(mut multistatus: Multistatus, count: usize) -> Multistatus {
+        for i in 0..count {
+            multistatus.status(&format!("/dav/{i}"), StatusCode::NOT_FOUND);
+            multistatus.room().await;
+        }
+        multistatus
+    }
+
+    #[tokio::test]
+    async fn a_short_answer_has_a_length() {
+        let reply = Multistatus::answer(scope().await, |m| async { Ok(many(m, 3).await) }).await.unwrap();
+        assert_eq!(reply.status(), StatusCode::MULTI_STATUS);
+        assert!(http_body::Body::size_hint(reply.body()).exact().is_some());
+        let text = reply.into_body().collect().await.unwrap().to_bytes();
+        let text = std::str::from_utf8(&text).unwrap();
+        let document = roxmltree::Document::parse(text).unwrap();
+        assert_eq!(document.descendants().filter(|n| n.has_tag_name(("DAV:", "response"))).count(), 3);
+    }
+
+    #[tokio::test]
+    async fn a_long_answer_comes_in_pieces_and_whole() {
+        let reply = Multistatus::answer(scope().await, |m| async {
+            let mut m = many(m, 20_000).await;
+            m.sync_token("urn:x");
+            Ok(m)
+        });
+        let mut body = reply.await.unwrap().into_body();
+        let (mut pieces, mut text) = (0, Vec::new());
+        while let Some(frame) = body.frame().await {
+            let data = frame.unwrap().into_data().unwrap();
+            assert!(data.len() < 2 * PIECE);
+            pieces += 1;
+            text.extend_from_slice(&data);
+        }
+        assert!(pieces > 20, "{pieces}");
+        let text = String::from_utf8(text).unwrap();
+        let options = roxmltree::ParsingOptions { nodes_limit: 200_000, ..Default::default() };
+        let document = roxmltree::Document::parse_with_options(&text, options).unwrap();
+        assert_eq!(document.root_element().children().count(), 20_001);
+    }
+
+    // an answer that fails on the way never looks whole.
+    #[tokio::test]
+    async fn a_failure_before_the_first_piece_is_a_status_and_a_later_one_breaks_off() {
+        let broken = || Denied::from(Fault::Broken("test".into()));
+        let early = Multistatus::answer(scope().await, |m| async move {
+            many(m, 3).await;
+            Err(broken())
+        });
+        assert_eq!(early.await.unwrap_err().explain("/").status, StatusCode::INTERNAL_SERVER_ERROR);
+        let late = Multistatus::answer(scope().await, |m| async move {
+            many(m, 5_000).await;
+            Err(broken())
+        });
+        let reply = late.await.unwrap();
+        assert_eq!(reply.status(), StatusCode::MULTI_STATUS);
+        assert!(reply.into_body().collect().await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_refusal_inside_names_its_precondition() {
+        let reply = Multistatus::answer(scope().await, |mut m| async {
+            m.denied("/dav/x", &Refusal::TokenExpired.into());
+            Ok(m)
+        });
+        let text = reply.await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(text.to_vec()).unwrap();
+        assert!(text.contains("<D:status>HTTP/1.1 403 Forbidden</D:status>"), "{text}");
+        assert!(text.contains("<D:error><D:valid-sync-token/></D:error><D:responsedescription>"), "{text}");
+    }
+}

@@ -341,3 +341,67 @@ fn explain_protocol(protocol: &Protocol) -> Explained {
         Protocol::Failed => e(412, None, "A condition of the request does not hold."),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use crate::store::Name as Segment;
+
+    async fn check(denied: impl Into<Denied>, status: u16, element: &str) {
+        let reply = denied.into().reply("/dav/calendars/anna/calendar/a.ics");
+        assert_eq!(reply.status().as_u16(), status);
+        let bytes = reply.into_body().collect().await.unwrap().to_bytes();
+        let text = std::str::from_utf8(&bytes).unwrap();
+        let document = roxmltree::Document::parse(text).unwrap();
+        let error = document.root_element();
+        assert_eq!(error.tag_name().name(), "error");
+        // Thunderbird: never an empty D:error.
+        assert_eq!(error.first_element_child().unwrap().tag_name().name(), element, "{text}");
+        let sentence = error.last_element_child().unwrap().text().unwrap();
+        assert!(sentence.len() > 10 && !sentence.contains('_'), "{sentence}");
+    }
+
+    #[tokio::test]
+    async fn refusals() {
+        let name = || Segment::new("b c.ics").unwrap();
+        check(Refusal::Missing, 404, "responsedescription").await;
+        check(Refusal::Forbidden("write-content"), 403, "need-privileges").await;
+        check(Refusal::Stale, 412, "responsedescription").await;
+        check(Refusal::UidTaken(name()), 409, "no-uid-conflict").await;
+        check(Refusal::UidChanged { stored: "a".into(), sent: "b".into() }, 409, "no-uid-conflict").await;
+        check(Refusal::WrongMediaType("text/plain".into()), 403, "supported-calendar-data").await;
+        check(Refusal::TooLarge(10), 413, "max-resource-size").await;
+        check(Refusal::CollectionFull(10), 507, "quota-not-exceeded").await;
+        check(Refusal::QuotaExceeded(10), 507, "quota-not-exceeded").await;
+        check(Refusal::DiskFull, 507, "sufficient-disk-space").await;
+        check(Refusal::Exists, 405, "resource-must-be-null").await;
+        check(Refusal::NoParent, 409, "responsedescription").await;
+        check(Refusal::TokenExpired, 403, "valid-sync-token").await;
+        check(Refusal::Locked("/dav/x".into()), 423, "lock-token-submitted").await;
+        check(Refusal::Bad("The request is bad.".into()), 400, "responsedescription").await;
+        check(Refusal::TooMany(10), 507, "number-of-matches-within-limits").await;
+        check(Fault::Broken("secret detail".into()), 500, "responsedescription").await;
+        check(Fault::Full, 507, "sufficient-disk-space").await;
+        check(Protocol::FiniteDepth, 403, "propfind-finite-depth").await;
+        check(Protocol::OtherServer, 502, "responsedescription").await;
+    }
+
+    // the object that has the UID is named by its canonical path.
+    #[test]
+    fn a_uid_conflict_names_the_other_object() {
+        let denied = Denied::from(Refusal::UidTaken(Segment::new("b c.ics").unwrap()));
+        let mut w = Writer::fragment();
+        denied.explain("/dav/calendars/anna/calendar/a.ics").write("", &mut w);
+        let text = w.take_string();
+        assert!(text.contains(">/dav/calendars/anna/calendar/b%20c.ics<"), "{text}");
+    }
+
+    #[test]
+    fn a_method_that_is_not_there_names_those_that_are() {
+        let reply = Denied::from(Protocol::Method("GET, HEAD".into())).reply("/");
+        assert_eq!(reply.headers().get("allow").unwrap(), "GET, HEAD");
+    }
+}

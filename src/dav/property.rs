@@ -258,3 +258,62 @@ pub(super) fn write_names(resource: &Resource, scope: &Scope, w: &mut Writer) {
 
 /// `CALDAV:calendar-data`, which only reports can return (RFC 4791 §9.6).
 pub const CALENDAR_DATA: Name = caldav("calendar-data");
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::dav::testing::scope;
+    use crate::http::Href;
+    use crate::store::Name as Segment;
+
+    #[test]
+    fn each_property_is_declared_once() {
+        let mut names: Vec<&Name> = table().map(|p| &p.name).collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert_eq!(live_property(&dav("getetag")).unwrap().name, dav("getetag"));
+    }
+
+    /// What is written for each live property, on each kind of resource, is one well-formed element of its name; and
+    /// a property that is protected has a value wherever it exists.
+    #[tokio::test]
+    async fn every_property_is_one_element_of_its_name() {
+        let scope = scope().await;
+        let anna = Segment::new("anna").unwrap();
+        let at = |name: &str| Segment::new(name).unwrap();
+        let home = scope.session.files().await.unwrap();
+        let file = at("f");
+        scope.session.put(&home, crate::calendar::Put::new(&file, "x".into())).await.unwrap();
+        for href in [
+            Href::Root,
+            Href::Context,
+            Href::Principals,
+            Href::Principal(anna.clone()),
+            Href::Home(anna.clone()),
+            Href::Calendar(anna.clone(), at("calendar")),
+            Href::Files(anna.clone(), vec![]),
+            Href::Files(anna.clone(), vec![file]),
+        ] {
+            let resource = Resource::at(&scope, &href, Facts::ALL).await.unwrap();
+            let mut w = Writer::fragment();
+            for property in table().filter(|p| p.on.has(resource.kind())) {
+                let found = property.write(&resource, &scope, &mut w);
+                let text = w.take_string();
+                let must = matches!((&property.set, property.get), (Set::Protected, Get::Inside(_)));
+                assert!(found || !must, "{:?} on {href:?}", property.name);
+                assert_eq!(found, !text.is_empty());
+                if found {
+                    let document = roxmltree::Document::parse(&text).unwrap();
+                    let tag = document.root_element().tag_name();
+                    assert_eq!(
+                        (tag.namespace(), tag.name()),
+                        (Some(&*property.name.ns), &*property.name.local)
+                    );
+                }
+            }
+        }
+    }
+}

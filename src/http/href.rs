@@ -4,6 +4,7 @@
 //! Does not own: whether anything is there (`dav/resource`).
 
 use std::fmt::Write;
+use std::sync::Arc;
 
 use crate::store::{CollectionId, Name, Rev};
 
@@ -238,12 +239,13 @@ impl Site {
     }
 
     /// Reads a URL or path that a client sent in a header or a body: absolute, or an absolute path, with or without
-    /// the prefix. `host` is the request's `Host`; scheme and port are not compared, since proxies change both
+    /// the prefix. `hosts` are names that the
+    /// request itself was sent to, which no base URL knows; scheme and port are not compared, since proxies change both
     /// (Radicale 3.5.10, 3.6.1 broke there).
     ///
     /// # Errors
     /// When it names no resource of this server.
-    pub fn locate(&self, text: &str, host: Option<&str>) -> Result<Href, Elsewhere> {
+    pub fn locate(&self, text: &str, hosts: &[Option<Arc<str>>]) -> Result<Href, Elsewhere> {
         let text = text.trim();
         let path = match text.split_once("://") {
             Some((scheme, rest)) if !scheme.contains('/') => {
@@ -252,7 +254,7 @@ impl Site {
                     None => (rest, "/"),
                 };
                 let name = host_name(authority);
-                if name != self.host && host.map(host_name).is_none_or(|host| host != name) {
+                if name != self.host && !hosts.iter().flatten().any(|host| host_name(host) == name) {
                     return Err(Elsewhere::Host);
                 }
                 path
@@ -355,7 +357,7 @@ mod tests {
             ("/elsewhere", Err(Elsewhere::Path)),
             ("dav/", Err(Elsewhere::Broken)),
         ] {
-            assert_eq!(site.locate(text, Some("inner:8008")), expected, "{text}");
+            assert_eq!(site.locate(text, &[None, Some("inner:8008".into())]), expected, "{text}");
         }
         assert_eq!(site.path(&Href::Context), "/kalends/dav/");
         assert_eq!(site.url(&Href::Context), "https://cal.example.org/kalends/dav/");

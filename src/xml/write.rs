@@ -29,11 +29,9 @@ pub struct Mark(usize);
 impl Writer {
     /// Begins a document with its declaration.
     pub fn document() -> Writer {
-        Writer {
-            out: b"<?xml version=\"1.0\" encoding=\"utf-8\"?>\n".to_vec(),
-            document: true,
-            ..Writer::default()
-        }
+        let mut out = Vec::with_capacity(1024);
+        out.extend_from_slice(b"<?xml version=\"1.0\" encoding=\"utf-8\"?>\n");
+        Writer { out, document: true, ..Writer::default() }
     }
 
     /// Begins a fragment without a declaration; each element declares what it uses.
@@ -154,7 +152,9 @@ impl Writer {
 
     /// Takes what has been written so far; writing goes on.
     pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        // What was written in one go is the best guess for the next piece.
+        let next = if self.open.is_empty() { 0 } else { self.out.len() };
+        std::mem::replace(&mut self.out, Vec::with_capacity(next))
     }
 
     /// Takes what has been written as text: for fragments that are kept.

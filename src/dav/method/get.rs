@@ -117,18 +117,21 @@ fn range(headers: &HeaderMap, meta: &Meta) -> Result<Option<(u64, u64)>, Denied>
     };
     let (first, last) = (first.trim(), last.trim());
     let number = |text: &str| text.parse::<u64>().ok();
+    let end = meta.size.saturating_sub(1);
     let bounds = match (first.is_empty(), last.is_empty()) {
         (true, true) => return Ok(None),
-        (true, false) => number(last).map(|n| (meta.size.saturating_sub(n), n.min(1) * u64::MAX)),
-        (false, true) => number(first).map(|from| (from, u64::MAX)),
+        // The last so many bytes; none of them is no range at all.
+        (true, false) => {
+            number(last).map(|n| (if n == 0 { meta.size } else { meta.size.saturating_sub(n) }, end))
+        }
+        (false, true) => number(first).map(|from| (from, end)),
         (false, false) => number(first).zip(number(last)).filter(|(from, to)| from <= to),
     };
     let Some((from, to)) = bounds else { return Ok(None) };
-    let to = to.min(meta.size.saturating_sub(1));
-    if from >= meta.size || to < from {
+    if from >= meta.size {
         return Err(Protocol::Range(meta.size).into());
     }
-    Ok(Some((from, to)))
+    Ok(Some((from, to.min(end))))
 }
 
 /// How many members a page lists.

@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use super::{not_here, xml_body};
 use crate::calendar::{Error, Put, Readable, Refusal};
 use crate::dav::gate::{Change, Gate};
-use crate::dav::lock::{Lock, covering_spot, filed, write_discovery};
+use crate::dav::lock::{Lock, covering_spot, filed, sweep, write_discovery};
 use crate::dav::place::{Now, Place, Spot};
 use crate::dav::resource::{Facts, Kinds, Node, Resource};
 use crate::dav::{Denied, Protocol, Scope};
@@ -117,6 +117,7 @@ async fn create(
         let put = Put { when: gate.when(), ..Put::new(&place.name, Bytes::new()) };
         scope.session.put(&place.at, put).await?;
     }
+    sweep(scope).await?;
     let seconds = timeout(headers).unwrap_or(USUAL).clamp(1, LONGEST);
     let mut root = scope.site.path(&href);
     if matches!(taking.now, Now::Collection(_)) {

@@ -39,12 +39,10 @@ pub(super) async fn serve(scope: Scope, mut request: Request, href: Option<Href>
     let at = Resource::at(&scope, &href, Facts::DEAD).await?;
     let changes: Vec<Change> = Spot::at(&at).map(Change::Resource).into_iter().collect();
     let gate = Gate::read(&scope, &request.headers, Some(&href), &changes).await?;
-    let (steps, mut verdicts) = read(&body, &at);
+    let (steps, verdicts) = read(&body, &at);
     if verdicts.iter().all(|verdict| verdict.denied.is_none()) {
         store(&scope, &at, &gate, &steps).await?;
     }
-    // RFC 4331 §6, RFC 4918 §9.2.1: if one fails, the others are 424.
-    verdicts.dedup_by(|a, b| a.name == b.name && a.denied.is_some() == b.denied.is_some());
     Multistatus::answer(scope, move |mut multistatus| async move {
         let w = multistatus.writer();
         w.open(&dav("response"));
@@ -74,10 +72,19 @@ fn read(body: &Element, at: &Resource) -> (Vec<Step>, Vec<Verdict>) {
                 let (name, xml) = kept(element);
                 steps.push(if set { Step::Set(name, xml) } else { Step::Remove(name) });
             }
-            verdicts.push(Verdict { name: element.name.clone(), denied });
+            record(&mut verdicts, Verdict { name: element.name.clone(), denied });
         }
     }
     (steps, verdicts)
+}
+
+/// Adds a verdict; of a property that is named twice, the one that says no.
+fn record(verdicts: &mut Vec<Verdict>, new: Verdict) {
+    match verdicts.iter_mut().find(|known| known.name == new.name) {
+        Some(known) if known.denied.is_none() => *known = new,
+        Some(_) => {}
+        None => verdicts.push(new),
+    }
 }
 
 async fn store(scope: &Scope, at: &Resource, gate: &Gate, steps: &[Step]) -> Result<(), Denied> {
@@ -154,7 +161,7 @@ pub(super) fn kept(element: &Element) -> (PropertyName, String) {
     (name, w.take_string())
 }
 
-/// Writes a propstat for each way in which it went.
+/// Writes a propstat for each way in which it went. RFC 4918 §9.2.1: if one fails, the others are 424.
 pub(super) fn write_verdicts(verdicts: &[Verdict], path: &str, w: &mut Writer) {
     let all_good = verdicts.iter().all(|verdict| verdict.denied.is_none());
     let good: Vec<&Name> = verdicts.iter().filter(|v| v.denied.is_none()).map(|v| &v.name).collect();
