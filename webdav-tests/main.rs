@@ -17,4 +17,5 @@ mod durability;
 mod host;
 mod house;
 mod ical;
+mod quirks;
 mod recurrence;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use script::{Captures, Exchange, Lines, Script, Step};
 
 pub(crate) use script::password;
-pub(crate) use wire::{Request, Response, send};
+use wire::send;
 
 /// A server that a dialogue talks to.
 pub(crate) trait Host {
