@@ -22,7 +22,7 @@ pub use collection::NewCollection;
 pub use principal::{NewPrincipal, login_name};
 pub use properties::{decode_properties, encode_properties};
 pub use put::{Put, Stored, When, index_of};
-pub use query::Found;
+pub use query::{Found, Query, Text};
 pub use refusal::{Error, Refusal};
 pub use transfer::{Overwrite, Transferred};
 
@@ -67,12 +67,13 @@ pub struct House {
     pub clock: Arc<dyn Clock>,
     /// What is too much.
     pub limits: Limits,
+    understood: query::Understood,
 }
 
 impl House {
     /// Returns a house over this store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: Limits) -> Arc<House> {
-        Arc::new(House { store, clock, limits })
+        Arc::new(House { store, clock, limits, understood: query::Understood::new() })
     }
 
     /// Returns a session of this principal. Whoever calls has proven who is asking.

@@ -19,7 +19,7 @@ mod select;
 #[cfg(test)]
 mod tests;
 
-pub use select::{Selection, select};
+pub use select::{Selection, Wanted, select};
 
 /// An expanded object.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use script::{Captures, Exchange, Lines, Script, Step};
 
 pub(crate) use script::password;
-use wire::send;
+pub(crate) use wire::{Request, Response, send};
 
 /// A server that a dialogue talks to.
 pub(crate) trait Host {

@@ -2,11 +2,11 @@
 //!
 //! Owns: reading that part of a body, writing an object's response. Does not own: which objects are in the answer.
 
-use bytes::Bytes;
-
-use super::data::Data;
+use super::data::{Data, Left};
 use crate::calendar::Found;
 use crate::dav::{CALENDAR_DATA, Denied, Facts, Multistatus, Resource, Want};
+use crate::ical::expand::utf8;
+use crate::ical::zone::Zone;
 use crate::xml::{Element, dav};
 
 /// Properties, and in which shape the calendar data.
@@ -52,20 +52,30 @@ impl Asking {
         &self,
         out: &mut Multistatus,
         collection_path: &str,
-        found: Found,
+        mut found: Found,
+        floating: &Zone,
+        left: &mut Left,
     ) -> Result<(), Denied> {
-        let Found { at, meta, bytes } = found;
+        if self.data.as_ref().is_some_and(Data::needs_series) {
+            found.understand();
+        }
+        let Found { at, meta, bytes, ical, series } = found;
         let mut resource = Resource::member(collection_path, &at, meta);
         resource.load(out.scope(), self.facts).await?;
-        let (Some(_), Some(bytes)) = (&self.data, &bytes) else {
+        let (Some(data), Some(bytes)) = (&self.data, &bytes) else {
             out.resource(&resource, &self.want);
             return Ok(());
         };
+        let shaped = data.shape(bytes, ical, series, floating, left)?;
         out.resource_with(&resource, &self.want, |asked, w| {
             if asked.name != CALENDAR_DATA {
                 return None;
             }
-            w.leaf(&CALENDAR_DATA, &text_of(bytes));
+            match &shaped {
+                Some(text) => w.leaf(&CALENDAR_DATA, text),
+                // What is not UTF-8 was never accepted; it must not fail an answer all the same.
+                None => w.leaf(&CALENDAR_DATA, &utf8(bytes)),
+            }
             Some(true)
         });
         Ok(())
@@ -75,14 +85,13 @@ impl Asking {
     ///
     /// # Errors
     /// When the store fails.
-    pub(super) async fn resource(&self, out: &mut Multistatus, mut resource: Resource) -> Result<(), Denied> {
+    pub(super) async fn resource(
+        &self,
+        out: &mut Multistatus,
+        mut resource: Resource,
+    ) -> Result<(), Denied> {
         resource.load(out.scope(), self.facts).await?;
         out.resource(&resource, &self.want);
         Ok(())
     }
-}
-
-/// Returns stored text; what is not UTF-8 was never accepted, and must not fail an answer all the same.
-fn text_of(bytes: &Bytes) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
 }

@@ -3,10 +3,12 @@
 use std::collections::HashMap;
 
 use super::asking::Asking;
+use super::data::Left;
 use super::{Report, bad};
 use crate::calendar::{Found, Readable};
 use crate::dav::{Denied, Kinds, Multistatus, Resource, Scope};
 use crate::http::{Depth, Href, Reply};
+use crate::ical::zone::Zone;
 use crate::store::Name as Member;
 use crate::xml::{Element, Name, caldav, dav};
 
@@ -41,10 +43,11 @@ impl Report for CalendarMultiget {
 impl CalendarMultiget {
     async fn answer(self, mut out: Multistatus) -> Result<Multistatus, Denied> {
         let mut calendars = Calendars { home: None, known: HashMap::new() };
+        let mut left = Left::in_answers_to(out.scope());
         for text in &self.hrefs {
             match calendars.find(out.scope(), text, self.asking.needs_bytes()).await? {
                 Some((path, found)) => {
-                    self.asking.object(&mut out, &path, found).await?;
+                    self.asking.object(&mut out, &path, found, &Zone::Utc, &mut left).await?;
                 }
                 // Unknown, another's, not an object: a 404 for it alone, under the name that the client gave it.
                 None => out.status(text, http::StatusCode::NOT_FOUND),

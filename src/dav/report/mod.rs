@@ -5,9 +5,13 @@
 
 mod asking;
 mod calendar_multiget;
+mod calendar_query;
 mod data;
 mod expand_property;
+mod filter;
+mod free_busy_query;
 mod principals;
+mod range;
 mod sync_collection;
 
 use std::future::Future;
@@ -66,8 +70,10 @@ const fn entry<R: Report>() -> Entry {
     }
 }
 
-static TABLE: [Entry; 8] = [
+static TABLE: [Entry; 10] = [
+    entry::<calendar_query::CalendarQuery>(),
     entry::<calendar_multiget::CalendarMultiget>(),
+    entry::<free_busy_query::FreeBusyQuery>(),
     entry::<sync_collection::SyncCollection>(),
     entry::<expand_property::ExpandProperty>(),
     entry::<principals::PrincipalMatch>(),

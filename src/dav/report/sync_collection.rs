@@ -6,10 +6,12 @@
 use std::collections::HashSet;
 
 use super::asking::Asking;
+use super::data::Left;
 use super::{Report, bad};
 use crate::calendar::{Found, Readable, Refusal};
 use crate::dav::{Denied, Kinds, Multistatus, Node, Protocol, Resource, Scope};
 use crate::http::{Depth, Reply, encode, read_sync_token, sync_token};
+use crate::ical::zone::Zone;
 use crate::store::{Kind, Name as Member, Rev};
 use crate::xml::{Element, Name, dav};
 
@@ -221,7 +223,8 @@ impl Sync {
     }
 
     async fn object(&self, out: &mut Multistatus, found: Found) -> Result<(), Denied> {
-        self.report.asking.object(out, &self.path, found).await
+        let mut left = Left::in_answers_to(out.scope());
+        self.report.asking.object(out, &self.path, found, &Zone::Utc, &mut left).await
     }
 
     async fn child(&self, out: &mut Multistatus, child: Readable) -> Result<(), Denied> {
