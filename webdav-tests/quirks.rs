@@ -209,7 +209,12 @@ fn q_06_a_failing_store_never_shortens_an_answer() {
     let home = "/dav/calendars/anna/";
     let calendar = "/dav/calendars/anna/calendar/";
     let asked = [
-        ("PROPFIND", home, "1", format!("<D:propfind {ns}><D:prop><D:resourcetype/><D:sync-token/></D:prop></D:propfind>")),
+        (
+            "PROPFIND",
+            home,
+            "1",
+            format!("<D:propfind {ns}><D:prop><D:resourcetype/><D:sync-token/></D:prop></D:propfind>"),
+        ),
         ("PROPFIND", calendar, "1", format!("<D:propfind {ns}><D:prop><D:getetag/></D:prop></D:propfind>")),
         ("PROPFIND", calendar, "1", format!("<D:propfind {ns}><D:allprop/></D:propfind>")),
         (
@@ -232,14 +237,23 @@ fn q_06_a_failing_store_never_shortens_an_answer() {
             "REPORT",
             calendar,
             "1",
-            format!("<C:calendar-multiget {ns}><D:prop><D:getetag/><C:calendar-data/></D:prop>{hrefs}</C:calendar-multiget>"),
+            format!(
+                "<C:calendar-multiget {ns}><D:prop><D:getetag/><C:calendar-data/></D:prop>{hrefs}</C:calendar-multiget>"
+            ),
         ),
-        ("REPORT", calendar, "1", format!("<C:calendar-query {ns}><D:prop><D:getetag/></D:prop>{filter}</C:calendar-query>")),
         (
             "REPORT",
             calendar,
             "1",
-            format!("<C:calendar-query {ns}><D:prop><D:getetag/><C:calendar-data/></D:prop>{filter}</C:calendar-query>"),
+            format!("<C:calendar-query {ns}><D:prop><D:getetag/></D:prop>{filter}</C:calendar-query>"),
+        ),
+        (
+            "REPORT",
+            calendar,
+            "1",
+            format!(
+                "<C:calendar-query {ns}><D:prop><D:getetag/><C:calendar-data/></D:prop>{filter}</C:calendar-query>"
+            ),
         ),
         (
             "REPORT",
@@ -253,7 +267,9 @@ fn q_06_a_failing_store_never_shortens_an_answer() {
             "REPORT",
             home,
             "0",
-            format!("<D:principal-match {ns}><D:principal-property><D:owner/></D:principal-property><D:prop><D:getetag/></D:prop></D:principal-match>"),
+            format!(
+                "<D:principal-match {ns}><D:principal-property><D:owner/></D:principal-property><D:prop><D:getetag/></D:prop></D:principal-match>"
+            ),
         ),
     ];
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -115,9 +115,7 @@ impl Readable {
     /// When the store fails.
     pub async fn query(&self, filter: Arc<CompFilter>, floating: Zone, text: Text) -> Result<Query, Error> {
         let source = match filter.index_hint().range {
-            Some(range) => {
-                Source::Candidates(self.in_range(range).await?.into_iter())
-            }
+            Some(range) => Source::Candidates(self.in_range(range).await?.into_iter()),
             None => Source::All(None),
         };
         Ok(Query { at: self.clone(), filter, floating, text, source })

@@ -85,11 +85,7 @@ impl Asking {
     ///
     /// # Errors
     /// When the store fails.
-    pub(super) async fn resource(
-        &self,
-        out: &mut Multistatus,
-        mut resource: Resource,
-    ) -> Result<(), Denied> {
+    pub(super) async fn resource(&self, out: &mut Multistatus, mut resource: Resource) -> Result<(), Denied> {
         resource.load(out.scope(), self.facts).await?;
         out.resource(&resource, &self.want);
         Ok(())

@@ -57,12 +57,7 @@ fn reach(scope: &Scope, depth: Option<Depth>) -> Depth {
 }
 
 impl CalendarQuery {
-    async fn answer(
-        self,
-        mut out: Multistatus,
-        at: Resource,
-        depth: Depth,
-    ) -> Result<Multistatus, Denied> {
+    async fn answer(self, mut out: Multistatus, at: Resource, depth: Depth) -> Result<Multistatus, Denied> {
         let mut left = Left::in_answers_to(out.scope());
         match at.node {
             Node::Collection(readable) => match (readable.collection().kind, depth) {

@@ -10,10 +10,10 @@ use bytes::Bytes;
 use super::range::{Ends, range};
 use crate::calendar::{Readable, Refusal};
 use crate::dav::{Denied, Protocol, Scope};
+use crate::ical::Ical;
 use crate::ical::expand::{Selection, Wanted, expand, limit_freebusy_set, limit_recurrence_set, select};
 use crate::ical::series::{Series, TimeRange};
 use crate::ical::zone::{Zone, by_tzid, from_vtimezone_text};
-use crate::ical::Ical;
 use crate::xml::{CALDAV, Element, Limits, caldav, parse};
 
 /// The form.
@@ -83,7 +83,10 @@ impl Data {
                     return Err(super::bad(why));
                 }
                 _ => {
-                    return Err(unsupported(format!("Calendar data has no form “{}” here.", inner.name.local)));
+                    return Err(unsupported(format!(
+                        "Calendar data has no form “{}” here.",
+                        inner.name.local
+                    )));
                 }
             }
         }

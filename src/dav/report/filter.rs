@@ -10,8 +10,18 @@ use crate::xml::{CALDAV, Element};
 
 /// Properties whose value is a time, so that a time range can be compared with it (RFC 4791 §9.7.2, §9.9).
 const TIMES: [&str; 12] = [
-    "COMPLETED", "CREATED", "DTEND", "DTSTAMP", "DTSTART", "DUE", "EXDATE", "LAST-MODIFIED", "RDATE",
-    "RECURRENCE-ID", "TRIGGER", "ACKNOWLEDGED",
+    "COMPLETED",
+    "CREATED",
+    "DTEND",
+    "DTSTAMP",
+    "DTSTART",
+    "DUE",
+    "EXDATE",
+    "LAST-MODIFIED",
+    "RDATE",
+    "RECURRENCE-ID",
+    "TRIGGER",
+    "ACKNOWLEDGED",
 ];
 
 fn invalid(why: impl Into<String>) -> Denied {
