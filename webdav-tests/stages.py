@@ -241,6 +241,11 @@ def client(name):
         return counted(run, name)
 
 
+def readme():
+    environment = dict(os.environ, KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"))
+    return counted(Run("readme", [TESTS / "clients" / "readme.py"], 300, env=environment), "readme")
+
+
 def bench():
     """The benchmark at a small size: every answer is compared with what is right; speed is not judged here."""
     environment = dict(os.environ, KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"))
@@ -253,6 +258,7 @@ STAGES = {
     "tests": tests,
     "pages": pages,
     "build": build,
+    "readme": readme,
     **{name: (lambda name=name: client(name)) for name in CLIENTS},
     "bench": bench,
     "deny": deny,
@@ -330,7 +336,7 @@ def main():
         if name not in STAGES:
             parser.error(f"no stage {name}; there are {', '.join(STAGES)}")
     names = [name for name in STAGES if name in only and name not in skip]
-    if chosen.only and any(name in CLIENTS or name == "bench" for name in names) and "build" not in names:
+    if chosen.only and any(name in CLIENTS or name in ("bench", "readme") for name in names) and "build" not in names:
         names.insert(0, "build")
 
     LOGS.mkdir(parents=True, exist_ok=True)
