@@ -1,3 +1,5 @@
 //! Recurrence compared with independent engines; `differences.md` explains where they part.
 
+mod rfc5545;
 mod rules;
+mod series;
