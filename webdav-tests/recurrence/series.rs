@@ -46,7 +46,10 @@ fn compare(text: &str) -> usize {
             wrong.push(format!("{case}ours {ours:?} {:?}\n", series.note()));
         }
         if let (Some(extent), false) = (series.span(), theirs.is_empty()) {
-            assert!(extent.start < range.end && extent.end.is_none_or(|end| end >= range.start), "span: {case}");
+            assert!(
+                extent.start < range.end && extent.end.is_none_or(|end| end >= range.start),
+                "span: {case}"
+            );
         }
     }
     assert!(wrong.is_empty(), "{} of {cases} differ:\n{}", wrong.len(), wrong.join("\n"));
