@@ -8,6 +8,7 @@
     clippy::print_stdout
 )]
 
+mod bridge;
 mod cli;
 mod cli_server;
 mod dialogue;

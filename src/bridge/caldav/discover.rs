@@ -94,7 +94,12 @@ impl Wire {
     }
 }
 
-fn remote_calendar(row: &Row, url: Url) -> RemoteCalendar {
+fn remote_calendar(row: &Row, mut url: Url) -> RemoteCalendar {
+    // One calendar has one id, however its address was spelled.
+    if !url.path().ends_with('/') {
+        let path = format!("{}/", url.path());
+        url.set_path(&path);
+    }
     let components = row
         .property(&caldav("supported-calendar-component-set"))
         .map(|set| set.elements().filter_map(|c| c.attribute("name")).map(str::to_ascii_uppercase).collect())
