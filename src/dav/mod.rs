@@ -137,11 +137,12 @@ impl Dav {
         if let Some(reply) = self.unauthenticated(&request) {
             return reply;
         }
+        let minimal = crate::http::minimal(&request.headers);
         let scope = Scope {
             session,
             site: Arc::clone(&self.site),
             hosts: [request.header("host"), request.header("x-forwarded-host")].map(|h| h.map(Arc::from)),
-            minimal: crate::http::minimal(&request.headers),
+            minimal,
             locking: Arc::clone(&self.locking),
         };
         let plain = matches!(request.method.as_str(), "GET" | "HEAD" | "PUT" | "DELETE");
@@ -150,6 +151,10 @@ impl Dav {
             Ok(reply) => reply,
             Err(denied) => denied.reply(&path),
         };
+        if minimal && reply.status() == StatusCode::MULTI_STATUS {
+            let applied = HeaderValue::from_static("return=minimal");
+            reply.headers_mut().insert("preference-applied", applied);
+        }
         // iCal reads the tokens from PROPFIND answers.
         if !plain {
             reply.headers_mut().insert("dav", CLASSES);

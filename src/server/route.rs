@@ -23,7 +23,13 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// Answers one request.
 pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>, peer: IpAddr) -> Reply {
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    // RFC 9113 §8.3.1: HTTP/2 says it as `:authority`; a Destination is compared with it.
+    if !head.headers.contains_key(header::HOST)
+        && let Some(Ok(host)) = head.uri.authority().map(|host| HeaderValue::from_str(host.as_str()))
+    {
+        head.headers.insert(header::HOST, host);
+    }
     let body = if incoming.is_end_stream() {
         empty()
     } else {

@@ -2,6 +2,8 @@
 //!
 //! Owns: names, the bounded reader, the writer. Does not own: what any element means.
 
+#[cfg(test)]
+mod laws;
 mod name;
 mod read;
 mod write;
