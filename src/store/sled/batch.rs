@@ -109,6 +109,14 @@ impl<'a> Batch<'a> {
         }
     }
 
+    /// Gives up the database and keeps the rows.
+    pub(super) fn into_rows(self) -> Vec<(Space, Vec<u8>, Option<IVec>)> {
+        let spaces = self.writes.into_iter();
+        spaces
+            .flat_map(|(space, writes)| writes.into_iter().map(move |(key, row)| (space, key, row)))
+            .collect()
+    }
+
     /// Tells whether there is nothing to write.
     pub(super) fn is_empty(&self) -> bool {
         self.writes.values().all(BTreeMap::is_empty)

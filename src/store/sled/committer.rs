@@ -5,20 +5,25 @@
 //! which keeps neither the file's size nor the device's cache (docs/decisions/002-sled.md).
 
 use std::fs::File;
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use ::sled::IVec;
 use tokio::sync::oneshot;
 
 use super::Shared;
 use super::batch::Batch;
+use super::open::{self, Options};
 use super::purge;
 use super::read::{self, HeadRow};
-use super::rows::{Space, Trees, fault, number_at};
+use super::room::Room;
+use super::rows::{Rows, Space, Trees, fault, number_at};
 use super::snapshot::{Snapshot, Snapshots};
 use super::stage::{Prepared, Staged, stage};
-use crate::store::{CollectionId, CommitError, Committed, Fault, Notice, Origin};
+use crate::store::{CollectionId, CommitError, Committed, Fault, Notice};
 
 /// The most commits of one group, and about how many bytes they may have together.
 const GROUP: usize = 256;
@@ -39,6 +44,7 @@ pub(super) enum Job {
 /// Adds rows to a batch.
 pub(super) type Work = Box<dyn FnOnce(&mut Batch<'_>) -> Result<(), Fault> + Send>;
 
+type Outcome = Result<Staged, CommitError>;
 type Answer = oneshot::Sender<Result<Committed, CommitError>>;
 
 /// The thread's own things.
@@ -49,6 +55,11 @@ pub(super) struct Committer {
     pub(super) file: File,
     pub(super) purging: bool,
     pub(super) snapshots: Snapshots,
+    /// Why nothing can be promised any more.
+    pub(super) dead: Option<Fault>,
+    pub(super) path: PathBuf,
+    pub(super) options: Options,
+    pub(super) room: Room,
 }
 
 impl Committer {
@@ -80,7 +91,7 @@ impl Committer {
             match last {
                 // Whoever asked may have gone away.
                 Some(Job::Snapshot(answer)) => {
-                    let _ = answer.send(self.shared.trees().map(|trees| self.snapshots.begin(&trees)));
+                    let _ = answer.send(self.trees().map(|trees| self.snapshots.begin(&trees)));
                 }
                 Some(Job::Write(work, answer)) => {
                     let _ = answer.send(self.work(work));
@@ -118,18 +129,33 @@ impl Committer {
 
     /// Removes some of what deleted collections left behind. Not synced: a lost step is done again.
     fn purge(&mut self) -> Result<bool, Fault> {
-        let trees = self.shared.trees()?;
+        let trees = self.trees()?;
+        self.room(0)?;
         let mut batch = Batch::over(&trees);
         let more = purge::step(&mut batch)?;
-        self.apply(&trees, &batch)?;
-        Ok(more)
+        match self.apply(&trees, &batch) {
+            Ok(()) => Ok(more),
+            Err(fault) => {
+                let rows = batch.into_rows();
+                drop(trees);
+                self.recover(&rows).map_or(Err(fault), |_| Ok(true))
+            }
+        }
     }
 
     fn work(&mut self, work: Work) -> Result<(), Fault> {
-        let trees = self.shared.trees()?;
+        let trees = self.trees()?;
+        self.room(0)?;
         let mut batch = Batch::over(&trees);
         work(&mut batch)?;
-        self.write(&trees, &batch, &[])
+        match self.write(&trees, &batch, &[]) {
+            Ok(()) => Ok(()),
+            Err(fault) => {
+                let rows = batch.into_rows();
+                drop(trees);
+                if self.recover(&rows)? { Ok(()) } else { Err(fault) }
+            }
+        }
     }
 
     fn apply(&mut self, trees: &Trees, batch: &Batch<'_>) -> Result<(), Fault> {
@@ -137,36 +163,121 @@ impl Committer {
         batch.apply()
     }
 
+    /// The open database; opened anew if it had to be given up.
+    fn trees(&mut self) -> Result<Arc<Trees>, Fault> {
+        if let Some(fault) = &self.dead {
+            return Err(fault.clone());
+        }
+        match self.shared.trees() {
+            Ok(trees) => Ok(trees),
+            Err(_) => {
+                self.reopen()?;
+                self.shared.trees()
+            }
+        }
+    }
+
+    /// Takes room for a group from the disk, or refuses it. sled writes a row several times until it lies compact.
+    fn room(&mut self, weight: usize) -> Result<(), Fault> {
+        self.room.take(&self.file, 8 * weight as u64)
+    }
+
     fn commit(&mut self, group: Vec<(Box<Prepared>, Answer)>) {
-        let trees = match self.shared.trees() {
-            Ok(trees) => trees,
-            Err(fault) => return refuse(group.into_iter().map(|(_, answer)| answer), &fault),
-        };
+        let weight = group.iter().map(|(prepared, _)| prepared.weight).sum();
+        if let Err(fault) = self.room(weight) {
+            return refuse(group.into_iter().map(|(_, answer)| answer), &fault);
+        }
+        // A second time if the database had been given up by sled, for a reason that has passed.
+        let first = self.guarded(&group);
+        match first.or_else(|fault| fault.map_or_else(|| self.guarded(&group), |fault| Err(Some(fault)))) {
+            Ok(results) => self.answer(group.into_iter().zip(results)),
+            Err(fault) => {
+                let fault =
+                    fault.unwrap_or_else(|| Fault::Broken("the database could not be written twice".into()));
+                tracing::error!(error = %fault, commits = group.len(), "commits could not be written");
+                refuse(group.into_iter().map(|(_, answer)| answer), &fault);
+            }
+        }
+    }
+
+    /// Carries a group out; if sled panics over it, the database is opened anew.
+    fn guarded(&mut self, group: &[(Box<Prepared>, Answer)]) -> Result<Vec<Outcome>, Option<Fault>> {
+        catch_unwind(AssertUnwindSafe(|| self.attempt(group))).unwrap_or_else(|_| {
+            self.reopen()?;
+            Err(Some(Fault::Broken("the database panicked".into())))
+        })
+    }
+
+    /// Carries a group out. Without a fault in the error: nothing was written, the database was opened anew.
+    fn attempt(&mut self, group: &[(Box<Prepared>, Answer)]) -> Result<Vec<Outcome>, Option<Fault>> {
+        let trees = self.trees()?;
         let mut batch = Batch::over(&trees);
         let mut results = Vec::with_capacity(group.len());
-        for (prepared, answer) in group {
-            let result = stage(&mut batch, &prepared);
+        for (prepared, _) in group {
+            let result = stage(&mut batch, prepared);
             match &result {
                 Ok(_) => batch.keep(),
                 Err(_) => batch.revert(),
             }
-            results.push((prepared.commit.origin, result, answer));
+            results.push(result);
         }
         if batch.is_empty() {
-            return self.answer(results);
+            return Ok(results);
         }
-        let staged = results.iter().filter_map(|(_, result, _)| result.as_ref().ok());
+        let staged = results.iter().filter_map(|result| result.as_ref().ok());
         let changed: Vec<CollectionId> = staged.flat_map(|staged| staged.changed.clone()).collect();
         match self.write(&trees, &batch, &changed) {
-            Ok(()) => {
-                drop(batch);
-                self.answer(results);
-            }
+            Ok(()) => Ok(results),
             Err(fault) => {
-                tracing::error!(error = %fault, commits = results.len(), "commits could not be written");
-                refuse(results.into_iter().map(|(_, _, answer)| answer), &fault);
+                tracing::warn!(error = %fault, "the database is opened anew after a failed write");
+                let rows = batch.into_rows();
+                drop(trees);
+                match self.recover(&rows) {
+                    Ok(true) => Ok(results),
+                    Ok(false) => Err(None),
+                    Err(Fault::Full) => Err(Some(Fault::Full)),
+                    Err(_) => Err(Some(fault)),
+                }
             }
         }
+    }
+
+    /// After a write that failed: gives the database up, opens it anew and tells whether the rows are there. They
+    /// are all there or none, for they were one transaction.
+    fn recover(&mut self, rows: &[(Space, Vec<u8>, Option<IVec>)]) -> Result<bool, Fault> {
+        if let Some(fault) = &self.dead {
+            return Err(fault.clone());
+        }
+        self.reopen()?;
+        let trees = self.shared.trees()?;
+        for (space, key, row) in rows {
+            if trees.get(*space, key)? != *row {
+                return Ok(false);
+            }
+        }
+        self.sync(&trees)?;
+        Ok(true)
+    }
+
+    /// Opens the database anew. Meanwhile, and if it fails, nobody can read: what was half written is never seen.
+    fn reopen(&mut self) -> Result<(), Fault> {
+        let old = self.shared.trees.write().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(old) = old {
+            // Its file stays locked until the last reader has let go of it.
+            for _ in 0..5000 {
+                if Arc::strong_count(&old) == 1 {
+                    break;
+                }
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        let trees = open::existing(&self.path, &self.options)?;
+        self.file = open::data_file(&self.path)?;
+        self.room.forget();
+        self.purging = purge::pending(&*trees)?;
+        self.shared.cache.clear();
+        *self.shared.trees.write().unwrap_or_else(PoisonError::into_inner) = Some(trees);
+        Ok(())
     }
 
     /// Makes a batch durable and known.
@@ -189,16 +300,21 @@ impl Committer {
 
     /// Makes everything that was applied survive a power cut. `sync_data` is enough: it syncs the file's size and
     /// its extents, which are needed to read the data back, and empties the device's cache; only times are left out.
-    fn sync(&self, trees: &Trees) -> Result<(), Fault> {
+    fn sync(&mut self, trees: &Trees) -> Result<(), Fault> {
         trees.db.flush().map_err(fault)?;
-        self.file.sync_data().map_err(|error| fault(::sled::Error::Io(error)))
+        self.file.sync_data().map_err(|error| {
+            // What a failed sync leaves in memory looks well and is not on the disk: nothing can be promised any
+            // more until the process starts again and reads what is there.
+            let fault = Fault::Broken(format!("the disk failed to sync ({error}); restart when it is well"));
+            self.dead.insert(fault).clone()
+        })
     }
 
-    fn answer(&mut self, results: Vec<(Origin, Result<Staged, CommitError>, Answer)>) {
-        for (origin, result, answer) in results {
+    fn answer(&mut self, results: impl Iterator<Item = ((Box<Prepared>, Answer), Outcome)>) {
+        for ((prepared, answer), result) in results {
             let result = result.map(|staged| {
                 self.purging |= staged.purge;
-                let revs = staged.committed.revs.clone();
+                let (origin, revs) = (prepared.commit.origin, staged.committed.revs.clone());
                 if !revs.is_empty() || !staged.keys.is_empty() {
                     // Nobody listening is no error.
                     let _ = self.shared.notices.send(Arc::new(Notice { origin, revs, keys: staged.keys }));
@@ -211,7 +327,7 @@ impl Committer {
     }
 }
 
-fn refuse(answers: impl Iterator<Item = Answer>, fault: &Fault) {
+fn refuse(answers: impl IntoIterator<Item = Answer>, fault: &Fault) {
     for answer in answers {
         let _ = answer.send(Err(fault.clone().into()));
     }

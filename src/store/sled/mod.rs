@@ -9,6 +9,7 @@ mod committer;
 mod open;
 mod purge;
 mod read;
+mod room;
 mod rows;
 mod snapshot;
 mod stage;
@@ -17,7 +18,6 @@ mod time;
 mod upgrade;
 mod verify;
 
-use std::fs::File;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,8 @@ use super::{
 use cache::Cache;
 use committer::{Committer, Job, Work};
 pub use open::Options;
-use rows::{NEXT_ID, Trees, fault};
+use room::Room;
+use rows::{NEXT_ID, Trees};
 use snapshot::{Snapshot, Snapshots};
 use stage::Prepared;
 #[cfg(test)]
@@ -75,7 +76,7 @@ impl Sled {
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Sled, Fault> {
         let path = path.as_ref();
         let trees = open::open(path, &options)?;
-        let file = File::open(path.join("db")).map_err(|error| fault(::sled::Error::Io(error)))?;
+        let file = open::data_file(path)?;
         let first = CollectionId::FIRST.0.max(read::counter(&*trees, NEXT_ID)?);
         let purging = purge::pending(&*trees)?;
         let shared = Arc::new(Shared {
@@ -84,8 +85,17 @@ impl Sled {
             notices: broadcast::channel(1024).0,
         });
         let (jobs, queue) = mpsc::channel();
-        let committer =
-            Committer { shared: shared.clone(), jobs: queue, file, purging, snapshots: Snapshots::default() };
+        let committer = Committer {
+            shared: shared.clone(),
+            jobs: queue,
+            file,
+            purging,
+            snapshots: Snapshots::default(),
+            dead: None,
+            path: path.to_owned(),
+            room: Room::new(options.reserve),
+            options,
+        };
         let committer = std::thread::Builder::new()
             .name("committer".into())
             .spawn(move || committer.run())

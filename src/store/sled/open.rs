@@ -4,7 +4,7 @@
 //! A new database is made beside its place and renamed into it, so that a crash in between leaves nothing behind
 //! that would have to be read.
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -24,11 +24,16 @@ const COLLECT_EVERY_MS: u64 = 100;
 pub struct Options {
     /// Bytes of pages that sled may keep in memory.
     pub cache: u64,
+    /// Bytes that are taken from the disk behind the end of the data before they are needed; 0: none.
+    ///
+    /// sled does not survive a write that finds no room, and it writes also when it tidies up or is only read. So a
+    /// full disk has to be noticed before sled is asked.
+    pub reserve: u64,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { cache: 24 << 20 }
+        Options { cache: 24 << 20, reserve: 2 << 20 }
     }
 }
 
@@ -117,6 +122,11 @@ pub(super) fn existing(path: &Path, options: &Options) -> Result<Arc<Trees>, Fau
         }
     }
     Ok(trees)
+}
+
+/// Opens our own handle to sled's file, to sync it and to take room for it. Never written to.
+pub(super) fn data_file(path: &Path) -> Result<File, Fault> {
+    OpenOptions::new().read(true).write(true).open(path.join("db")).map_err(|error| at(path, error))
 }
 
 /// sled takes a half-written snapshot for the newest one and then cannot open; without it, it reads its log.

@@ -49,6 +49,7 @@ impl Prepared {
                     }
                     weight += bytes.len() + 256;
                 }
+                Op::PutCollection(_) => weight += 4096,
                 _ => weight += 512,
             }
         }
