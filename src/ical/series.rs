@@ -418,11 +418,13 @@ impl Series {
             }
         }
         let mut found = false;
-        self.walk(range, floating, &mut |instance| {
+        let whole = self.walk(range, floating, &mut |instance| {
             found = wanted(instance.component);
             !found
         });
-        found
+        // Of a rule that wastes too many steps nobody can say that it has no instance here. A query that leaves an
+        // object out has clients delete their copy, so it is left in.
+        found || !whole
     }
 
     /// RFC 4791 §9.9, VFREEBUSY: DTSTART and DTEND if both are there, else the periods, else nothing.

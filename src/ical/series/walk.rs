@@ -65,9 +65,14 @@ impl Series {
             }
             return true;
         }
-        let wide = self.longest + self.moved + SLACK;
+        // In UTC there is nothing to be unsure of, and a rule of seconds would spend its budget before the range.
+        let slack = match master.frame {
+            Frame::Zone(Zone::Utc | Zone::Fixed(_)) => 0,
+            _ => SLACK,
+        };
+        let wide = self.longest + self.moved + slack;
         let from = Civil(master.frame.civil(range.start, floating).0 - wide);
-        let to = Civil(master.frame.civil(range.end, floating).0 + self.moved + SLACK);
+        let to = Civil(master.frame.civil(range.end, floating).0 + self.moved + slack);
         let mut candidates = Candidates::new(self, master, start, from);
         let mut excluded = Candidates::excluded(self, master, start, from);
         let mut budget = BUDGET;
