@@ -13,9 +13,10 @@ use toml::de::{DeTable, DeValue};
 use url::Url;
 
 use crate::auth::grant::Secret;
-use crate::auth::proxy::Network;
+use crate::bridge::pace::Schedule;
+use crate::bridge::{MassDelete, Settings};
 use crate::calendar::Limits;
-use crate::http::fetch::Private;
+use crate::http::fetch::{Network, Private};
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,10 +51,16 @@ pub struct Config {
     pub encryption_key: Option<Secret>,
     /// `API_KEY`: a first token with the scope `admin`.
     pub api_key: Option<Secret>,
-    /// `bridge.poll_interval`.
-    pub poll_interval: Duration,
     /// `bridge.allow_private`: which private addresses the bridge may call.
     pub allow_private: Private,
+    /// `bridge.poll_interval`, `bridge.retry_schedule`.
+    pub schedule: Schedule,
+    /// `bridge.mass_delete_limit`.
+    pub mass_delete_limit: usize,
+    /// `retention.changes`.
+    pub keep_changes: Duration,
+    /// `retention.runs`.
+    pub keep_runs: Duration,
     /// `log.format`.
     pub log_format: LogFormat,
     /// `log.level`.
@@ -73,8 +80,11 @@ impl Default for Config {
             key_file: None,
             encryption_key: None,
             api_key: None,
-            poll_interval: Duration::from_secs(10 * 60),
             allow_private: Private::Refused,
+            schedule: Schedule::default(),
+            mass_delete_limit: MassDelete::default().objects,
+            keep_changes: Duration::from_secs(400 * 86_400),
+            keep_runs: Settings::default().keep_runs,
             log_format: LogFormat::Text,
             log_level: "info".into(),
         }
@@ -127,8 +137,7 @@ pub const SETTINGS: &[Setting] = &[
         example: "",
         doc: "Addresses or ranges of reverse proxies whose X-Forwarded-For is believed.",
         set: |config, text| {
-            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
-            config.trusted_proxies = items.map(str::parse).collect::<Result<_, _>>()?;
+            config.trusted_proxies = items(text).map(str::parse).collect::<Result<_, _>>()?;
             Ok(())
         },
     },
@@ -214,16 +223,34 @@ pub const SETTINGS: &[Setting] = &[
         key: "bridge.poll_interval",
         default: "\"10 min\"",
         example: "",
-        doc: "How often connected calendars are looked at, give or take a quarter; one minute to 24 hours. Changes made\n\
-              here are carried over at once.",
+        doc: "How often a bridged calendar is looked at on the far side; up to a quarter more or less, so that not\n\
+              all are asked at once. Changes made here go out at once.",
         set: |config, text| {
-            let time = duration(text)?;
-            if !(60..=86_400).contains(&time.as_secs()) {
+            let interval = duration(text)?;
+            if !(60..=86_400).contains(&interval.as_secs()) {
                 return Err(format!("{text:?} is not between 1 min and 24 h"));
             }
-            config.poll_interval = time;
+            config.schedule.poll = interval;
             Ok(())
         },
+    },
+    Setting {
+        key: "bridge.retry_schedule",
+        default: "[\"1 min\", \"5 min\", \"15 min\"]",
+        example: "",
+        doc: "After the first, second … failure in a row, before the next attempt; after that, once a day.",
+        set: |config, text| {
+            config.schedule.retry = items(text).map(duration).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.mass_delete_limit",
+        default: "20",
+        example: "",
+        doc: "A far side on which more objects than this, and more than 30 % of a calendar, are missing at once: nothing\n\
+              is deleted here until somebody says that it is meant.",
+        set: |config, text| parsed(text, "a number", &mut config.mass_delete_limit),
     },
     Setting {
         key: "bridge.allow_private",
@@ -235,11 +262,29 @@ pub const SETTINGS: &[Setting] = &[
             config.allow_private = match text {
                 "true" => Private::Allowed,
                 "false" => Private::Refused,
-                list => {
-                    let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
-                    Private::Within(items.map(str::parse).collect::<Result<_, _>>()?)
-                }
+                list => Private::Within(items(list).map(str::parse).collect::<Result<_, _>>()?),
             };
+            Ok(())
+        },
+    },
+    Setting {
+        key: "retention.changes",
+        default: "\"400 d\"",
+        example: "",
+        doc: "How long deletions are remembered for clients that have not synced since. A client that was away longer\n\
+              reads everything anew.",
+        set: |config, text| {
+            config.keep_changes = duration(text)?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "retention.runs",
+        default: "\"90 d\"",
+        example: "",
+        doc: "How long the log of a bridge's runs is kept.",
+        set: |config, text| {
+            config.keep_runs = duration(text)?;
             Ok(())
         },
     },
@@ -426,22 +471,6 @@ impl Config {
     }
 }
 
-/// Reads `15 min`, `90 s`, `24 h`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = number_and_unit(text);
-    let factor: u64 = match unit {
-        "s" | "sec" | "seconds" => 1,
-        "m" | "min" | "minutes" => 60,
-        "h" | "hours" => 3_600,
-        "d" | "days" => 86_400,
-        _ => 0,
-    };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
-        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(format!("{text:?} is no time like 15 min or 24 h")),
-    }
-}
-
 /// Returns `config.example.toml`.
 pub fn example() -> String {
     let mut text = String::from(
@@ -502,6 +531,27 @@ fn parsed<T: std::str::FromStr>(text: &str, what: &str, into: &mut T) -> Result<
 fn first_line(path: &Path) -> Result<String, String> {
     let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
     Ok(text.lines().next().unwrap_or_default().trim().to_owned())
+}
+
+/// Returns the items of a list.
+fn items(text: &str) -> impl Iterator<Item = &str> {
+    text.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Reads `15 min`, `90s`, `400 d`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = number_and_unit(text);
+    let factor: u64 = match &*unit.to_lowercase() {
+        "s" | "sec" | "seconds" => 1,
+        "m" | "min" | "minutes" => 60,
+        "h" | "hours" => 3_600,
+        "d" | "days" => 86_400,
+        _ => 0,
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
+        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
+        _ => Err(format!("{text:?} is no time like 15 min or 400 d")),
+    }
 }
 
 /// Reads `10 MiB`, `10MB`, `1048576`.
@@ -648,6 +698,20 @@ mod tests {
     fn a_file_that_is_missing_is_an_error() {
         let why = Config::load(Some(Path::new("/nowhere/kalends.toml")), []).unwrap_err();
         assert!(why.starts_with("/nowhere/kalends.toml: cannot be read"), "{why}");
+    }
+
+    #[test]
+    fn times_and_lists() {
+        let mut config = Config::default();
+        config.set("bridge.retry_schedule", "30 s, 2min,1h").unwrap();
+        assert_eq!(config.schedule.retry, [30, 120, 3600].map(Duration::from_secs));
+        config.set("bridge.allow_private", "10.0.0.0/8,fd00::/8").unwrap();
+        assert!(matches!(&config.allow_private, Private::Within(networks) if networks.len() == 2));
+        for (key, text) in
+            [("bridge.poll_interval", "1 s"), ("bridge.poll_interval", "soon"), ("retention.changes", "5 y")]
+        {
+            assert!(config.set(key, text).is_err(), "{key} {text}");
+        }
     }
 
     #[test]

@@ -13,6 +13,9 @@ use crate::server::admin::Op;
                         Reads every object, compares it with its index and the logs, and changes nothing.\n\
                         Exit code 1 if anything is wrong.")]
 pub(super) struct Check {
+    /// Make all indexes anew from the objects first
+    #[arg(long)]
+    repair: bool,
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -23,10 +26,7 @@ impl Check {
         if !config.data_dir().is_dir() {
             return Err(format!("there is no store in {} yet", config.data_dir().display()));
         }
-        let (items, outcome) = ask(config, Op::Check).await?;
-        let text = |item: &Value, field: &str| {
-            item.get(field).and_then(Value::as_str).unwrap_or_default().to_owned()
-        };
+        let (items, outcome) = ask(config, Op::Check { repair: self.repair }).await?;
         let count = |field: &str| outcome.get(field).and_then(Value::as_u64).unwrap_or_default();
         if self.json {
             let all = serde_json::json!({ "wrong": items, "users": count("users"), "collections": count("collections"),
@@ -34,7 +34,7 @@ impl Check {
             println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
         } else {
             for item in &items {
-                println!("{}: {}", text(item, "place"), text(item, "what"));
+                println!("{}", item.as_str().unwrap_or_default());
             }
             println!(
                 "{} accounts, {} collections, {} objects read; {} wrong.",
@@ -45,6 +45,23 @@ impl Check {
             );
         }
         if items.is_empty() { Ok(()) } else { Err(format!("{} things are wrong, see above", items.len())) }
+    }
+}
+
+/// Seal the providers' passwords and tokens under a new key
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  kalends rotate-key\n\nThe key file holds the new key afterwards; copy it \
+                        to where you keep the old one. Safe to interrupt and to run again."
+)]
+pub(super) struct RotateKey {}
+
+impl RotateKey {
+    pub(super) async fn run(self, config: &Config) -> Result<(), String> {
+        let (_, outcome) = ask(config, Op::RotateKey).await?;
+        let sealed = outcome.get("sealed").and_then(Value::as_u64).unwrap_or_default();
+        println!("{sealed} secrets sealed under a new key in {}.", config.key_path().display());
+        Ok(())
     }
 }
 

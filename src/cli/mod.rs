@@ -59,6 +59,8 @@ enum Command {
     Calendar(calendar::Calendar),
     /// Verify the configuration and the store
     Check(check::Check),
+    /// Seal the providers' passwords and tokens under a new key
+    RotateKey(check::RotateKey),
     /// Print the DNS records that let clients find the server by a mail address
     Dns(check::Dns),
 }
@@ -92,6 +94,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
             Command::Token(command) => command.run(&config).await,
             Command::Calendar(command) => command.run(&config).await,
             Command::Check(check) => check.run(&config).await,
+            Command::RotateKey(command) => command.run(&config).await,
             Command::Dns(dns) => dns.run(&config),
         }
     })

@@ -8,6 +8,7 @@ pub mod log;
 pub mod notify;
 mod route;
 mod stream;
+mod tasks;
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -28,18 +29,16 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::admin::Office;
 use crate::api::Api;
 use crate::auth::grant::{Keyring, Secret};
-use crate::auth::proxy::Network;
 use crate::auth::{Guard, Scope, Scopes};
-use crate::bridge::pace::Schedule;
-use crate::bridge::{self, Bridge, Wakeful};
+use crate::bridge::{Bridge, MassDelete, Settings};
 use crate::calendar::{Clock, House, NewPrincipal};
 use crate::config::Config;
 use crate::dav::{self, Dav};
-use crate::follow;
 use crate::http::Reply;
-use crate::http::fetch::{Fetch, Timeouts};
+use crate::http::fetch::{Fetch, Network, Timeouts};
 use crate::store::{Options, Sled, Store, Timestamp};
 
 /// The head of a request must be complete within this time; an idle connection is closed after it.
@@ -127,29 +126,6 @@ async fn open_soon(config: &Config) -> Result<Arc<House>, String> {
     open(config).await
 }
 
-/// Opens the bridge over the house. It makes no call before somebody connects an account.
-async fn bridge(config: &Config, house: Arc<House>) -> Result<Arc<Bridge>, String> {
-    let keys = match &config.encryption_key {
-        Some(key) => Keyring::fixed(key),
-        None => Keyring::open(&config.key_file.clone().unwrap_or_else(|| config.store.join("key"))),
-    };
-    let keys = Arc::new(keys.map_err(|error| error.to_string())?);
-    let fetch = Fetch::new(config.allow_private.clone(), Timeouts::default())?;
-    let schedule = Schedule { poll: config.poll_interval, ..Schedule::default() };
-    let settings = bridge::Settings { schedule, ..bridge::Settings::default() };
-    Bridge::open(house, keys, fetch, settings)
-        .await
-        .map_err(|fault| format!("the bridge cannot begin: {fault}"))
-}
-
-/// Carries changes outward until stopped; passes that run then are cut, which harms nothing.
-async fn follow_bridge(house: Arc<House>, bridge: Arc<Bridge>, stop: CancellationToken) {
-    let store = Arc::clone(&house.store);
-    drop(house);
-    follow::follow(store, Arc::new(Wakeful(Arc::clone(&bridge))), stop).await;
-    bridge.close().await;
-}
-
 impl Server {
     /// Starts to serve. With port 0 the system chooses one: see [`Running::address`].
     ///
@@ -165,10 +141,12 @@ impl Server {
         let guard = Guard::new(Arc::clone(&house))?;
         api_key(&guard, config.api_key.as_ref()).await?;
         let (base, prefix) = base(&config, address);
-        let bridge = bridge(&config, Arc::clone(&house)).await?;
+        let keys = Arc::new(keys(&config)?);
+        let bridge = bridge(&config, &house, &keys).await?;
+        let dav = dav::Options { base_url: base.clone(), decoy: config.decoy };
         let state = Arc::new(State {
+            dav: Dav::new(Arc::clone(&house), dav)?,
             api: Api::new(Arc::clone(&house), Arc::clone(&bridge), &base)?,
-            dav: Dav::new(Arc::clone(&house), dav::Options { base_url: base.clone(), decoy: config.decoy })?,
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
             prefix,
@@ -177,13 +155,12 @@ impl Server {
         });
         let stop = CancellationToken::new();
         let followers = TaskTracker::new();
-        let notices = house.store.watch();
-        followers.spawn(until(stop.clone(), Arc::clone(&guard).follow(notices)));
-        followers.spawn(follow_bridge(Arc::clone(&house), Arc::clone(&bridge), stop.clone()));
+        tasks::start(&followers, &guard, &bridge, config.keep_changes, &stop);
         let socket = config.store.join(admin::SOCKET);
+        let office = Arc::new(Office::serving(Arc::clone(&guard), keys));
         match admin::listen(&socket) {
             Ok(listener) => {
-                followers.spawn(admin::serve(listener, socket, Arc::clone(&guard), stop.clone()));
+                followers.spawn(admin::serve(listener, socket, office, stop.clone()));
             }
             Err(error) => {
                 let socket = socket.display();
@@ -274,11 +251,24 @@ async fn api_key(guard: &Guard, key: Option<&Secret>) -> Result<(), String> {
     Ok(())
 }
 
-async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = work => {}
-    }
+/// Opens the key that seals what far sides entrusted to us.
+fn keys(config: &Config) -> Result<Keyring, String> {
+    let keys = match &config.encryption_key {
+        Some(key) => Keyring::fixed(key),
+        None => Keyring::open(&config.key_path()),
+    };
+    keys.map_err(|error| error.to_string())
+}
+
+async fn bridge(config: &Config, house: &Arc<House>, keys: &Arc<Keyring>) -> Result<Arc<Bridge>, String> {
+    let fetch = Fetch::new(config.allow_private.clone(), Timeouts::default())?;
+    let settings = Settings {
+        schedule: config.schedule.clone(),
+        mass_delete: MassDelete { objects: config.mass_delete_limit, ..MassDelete::default() },
+        keep_runs: config.keep_runs,
+    };
+    let bridge = Bridge::open(Arc::clone(house), Arc::clone(keys), fetch, settings).await;
+    bridge.map_err(|fault| format!("the bridge cannot start: {fault}"))
 }
 
 /// Accepts until stopped, then drains.

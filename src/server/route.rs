@@ -54,17 +54,14 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
     match first {
         "" if matches!(request.method, Method::GET | Method::HEAD) => page(state, &request),
         "" | "dav" | "principals" | ".well-known" | "remote.php" => dav(state, request).await,
-        "api" => api(state, request).await,
+        "api" => {
+            let caller = state.guard.authenticate(&request.headers, request.peer).await;
+            state.api.serve(request, caller).await
+        }
         "health" => text(StatusCode::OK, "alive\n"),
         "ready" => ready(state).await,
         _ => nothing(),
     }
-}
-
-/// The JSON door: it answers in its own words who may not come in.
-async fn api(state: &Arc<State>, request: Request) -> Reply {
-    let caller = state.guard.authenticate(&request.headers, request.peer).await;
-    state.api.serve(request, caller).await
 }
 
 /// The CalDAV and WebDAV door.

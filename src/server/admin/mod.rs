@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
+use crate::auth::grant::Keyring;
 use crate::auth::{Guard, Scope};
 use crate::config::Config;
 
@@ -166,7 +167,12 @@ pub enum Op {
         dry_run: bool,
     },
     /// Verifies the store: index against bytes, log against objects. `Item` lines for what is wrong.
-    Check,
+    Check {
+        /// Make the indexes anew first.
+        repair: bool,
+    },
+    /// Seals all secrets under a new key.
+    RotateKey,
 }
 
 /// A calendar that is to be made.
@@ -256,10 +262,37 @@ impl Wire {
     }
 }
 
+/// What operations are carried out with.
+pub(super) struct Office {
+    guard: Arc<Guard>,
+    keys: Keys,
+}
+
+/// Where the sealing key is.
+enum Keys {
+    /// Open, in a server.
+    Open(Arc<Keyring>),
+    /// To be opened if an operation needs it: a command should not make a key file by the way.
+    Closed(Box<Config>),
+}
+
+impl Office {
+    pub(super) fn serving(guard: Arc<Guard>, keys: Arc<Keyring>) -> Office {
+        Office { guard, keys: Keys::Open(keys) }
+    }
+
+    fn keys(&self) -> Result<Arc<Keyring>, String> {
+        match &self.keys {
+            Keys::Open(keys) => Ok(Arc::clone(keys)),
+            Keys::Closed(config) => super::keys(config).map(Arc::new),
+        }
+    }
+}
+
 /// Serves one conversation: reads the operation, does it, says how it went.
-pub(super) async fn converse(guard: Arc<Guard>, mut wire: Wire) {
+pub(super) async fn converse(office: Arc<Office>, mut wire: Wire) {
     let outcome = match wire.from.recv().await {
-        Some(Line::Op { op, .. }) => work::carry_out(op, &guard, &mut wire).await,
+        Some(Line::Op { op, .. }) => work::carry_out(op, &office, &mut wire).await,
         Some(_) => Err("the conversation did not begin with an operation".into()),
         None => return,
     };
@@ -283,7 +316,9 @@ pub async fn begin(config: &Config, op: Op) -> Result<Wire, String> {
         match super::open(config).await {
             Ok(house) => {
                 let (here, there) = Wire::pair();
-                tokio::spawn(converse(Guard::new(house)?, there));
+                let keys = Keys::Closed(Box::new(config.clone()));
+                let office = Office { guard: Guard::new(house)?, keys };
+                tokio::spawn(converse(Arc::new(office), there));
                 break here;
             }
             // Another command, or a server that is just starting or stopping.

@@ -13,8 +13,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::{Line, Wire};
-use crate::auth::Guard;
+use super::{Line, Office, Wire};
 
 /// The longest line: the largest file, in Base64, and some.
 const LONGEST: u64 = 256 << 20;
@@ -59,7 +58,7 @@ pub(super) async fn connect(path: &Path) -> Result<Option<Wire>, String> {
 pub(in crate::server) async fn serve(
     listener: UnixListener,
     path: PathBuf,
-    guard: Arc<Guard>,
+    office: Arc<Office>,
     stop: CancellationToken,
 ) {
     loop {
@@ -67,11 +66,11 @@ pub(in crate::server) async fn serve(
             () = stop.cancelled() => break,
             accepted = listener.accept() => match accepted {
                 Ok((stream, _)) => {
-                    let (guard, stop) = (Arc::clone(&guard), stop.clone());
+                    let (office, stop) = (Arc::clone(&office), stop.clone());
                     tokio::spawn(async move {
                         tokio::select! {
                             () = stop.cancelled() => {}
-                            () = super::converse(guard, pump(stream)) => {}
+                            () = super::converse(office, pump(stream)) => {}
                         }
                     });
                 }

@@ -4,12 +4,13 @@
 
 use serde_json::{Value, json};
 
-use super::{Line, Op, Wire, calendars, check};
-use crate::auth::{Guard, Scopes};
+use super::{Line, Office, Op, Wire, calendars, check};
+use crate::auth::Scopes;
 use crate::calendar::{Error, NewPrincipal, Refusal, login_name};
 
 /// Carries an operation out; lists go over the wire item by item.
-pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<Value, String> {
+pub(super) async fn carry_out(op: Op, office: &Office, wire: &mut Wire) -> Result<Value, String> {
+    let guard = &office.guard;
     match op {
         Op::UserAdd { name, display_name, emails, admin, password } => {
             let new = NewPrincipal { name: name.clone(), display_name, emails, admin, password: password.0 };
@@ -93,7 +94,12 @@ pub(super) async fn carry_out(op: Op, guard: &Guard, wire: &mut Wire) -> Result<
         Op::CalendarRemove { user, name } => calendars::remove(guard.house(), &user, &name).await,
         Op::CalendarExport { user, name } => calendars::export(guard.house(), &user, &name, wire).await,
         Op::CalendarImport { user, dry_run } => calendars::import(guard.house(), &user, dry_run, wire).await,
-        Op::Check => check::check(guard.house(), wire).await,
+        Op::Check { repair } => check::check(guard.house(), repair, wire).await,
+        Op::RotateKey => {
+            let house = guard.house();
+            let rotated = office.keys()?.rotate(&*house.store, house.clock.now()).await;
+            Ok(json!({ "sealed": rotated.map_err(|error| error.to_string())? }))
+        }
     }
 }
 

@@ -1,0 +1,62 @@
+//! What the server does by itself, beside answering.
+//!
+//! Owns: starting followers and housekeeping, ending them with the server. Does not own: what they do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::auth::Guard;
+use crate::bridge::{Bridge, Wakeful};
+use crate::calendar::House;
+use crate::follow::follow;
+use crate::store::Timestamp;
+
+/// How often old log rows are dropped.
+const TRIM: Duration = Duration::from_secs(24 * 3600);
+/// After the start, not to slow the first requests.
+const SETTLE: Duration = Duration::from_secs(10 * 60);
+
+/// Starts everything; all of it ends when `stop` is cancelled.
+pub(super) fn start(
+    tasks: &TaskTracker,
+    guard: &Arc<Guard>,
+    bridge: &Arc<Bridge>,
+    keep_changes: Duration,
+    stop: &CancellationToken,
+) {
+    let house = guard.house();
+    tasks.spawn(until(stop.clone(), Arc::clone(guard).follow(house.store.watch())));
+    let bridge = Arc::clone(bridge);
+    let store = Arc::clone(&house.store);
+    let stopped = stop.clone();
+    tasks.spawn(async move {
+        follow(store, Arc::new(Wakeful(Arc::clone(&bridge))), stopped).await;
+        bridge.close().await;
+    });
+    tasks.spawn(until(stop.clone(), trim(Arc::clone(house), keep_changes)));
+}
+
+async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+}
+
+/// Drops log rows that no client needs any more (`retention.changes`), once a day.
+async fn trim(house: Arc<House>, keep: Duration) {
+    tokio::time::sleep(SETTLE).await;
+    loop {
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        let horizon = Timestamp(house.clock.now().0.saturating_sub(keep));
+        match house.store.trim(horizon).await {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!("{rows} old rows of the change logs dropped"),
+            Err(fault) => tracing::warn!("old rows of the change logs could not be dropped: {fault}"),
+        }
+        tokio::time::sleep(TRIM).await;
+    }
+}
