@@ -239,9 +239,8 @@ const NAMES: &[(&[&str], &[&str], &str)] = &[
     (&["sled::", "use sled"], &["store"], "no sled outside the store: PostgreSQL comes next to it"),
     (
         &["quick_xml::", "crate::xml"],
-        // Properties are kept as XML, so whoever shows or sets a display name outside DAV reads and writes a little of it.
-        &["xml", "dav", "bridge/caldav", "api", "server/admin"],
-        "XML is the business of DAV, of kept properties and of the CalDAV provider",
+        &["xml", "dav", "bridge/caldav", "calendar/properties"],
+        "XML is the business of DAV, of kept properties (ask calendar::Shown) and of the CalDAV provider",
     ),
     (
         &["SystemTime::now", "Timestamp::now", "Instant::now", "Zoned::now"],

@@ -10,10 +10,9 @@ use serde_json::{Value, json};
 use super::json::{Call, present, reply};
 use super::problem::Problem;
 use super::{Api, done, located};
-use crate::calendar::{NewCollection, Refusal, Session, When, Writable};
+use crate::calendar::{NewCollection, Refusal, Session, Shown, When, Writable};
 use crate::http::{Href, Reply, sync_token};
-use crate::store::{Collection, CollectionId, Etag, Kind, Name, Properties, PropertyName};
-use crate::xml::{self, APPLE, CALDAV, DAV, Limits, Writer};
+use crate::store::{Collection, CollectionId, Etag, Kind, Name, Properties};
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -71,8 +70,8 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
         return Err(Problem::invalid("components", why));
     }
     let mut properties = Properties(BTreeMap::new());
-    set(&mut properties, DAV, "displayname", new.display_name.as_deref());
-    set(&mut properties, APPLE, "calendar-color", new.color.as_deref());
+    Shown::DisplayName.set(&mut properties, new.display_name.as_deref());
+    Shown::Color.set(&mut properties, new.color.as_deref());
     let home = session.home().await?;
     let new = NewCollection { name, kind: Kind::Calendar, components, properties };
     let made = session.create_collection(&home, new, &When::always()).await?;
@@ -88,10 +87,10 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
     let changed = session
         .update_collection(&at, &When::always(), |collection: &mut Collection| {
             if let Some(name) = &change.display_name {
-                set(&mut collection.properties, DAV, "displayname", name.as_deref());
+                Shown::DisplayName.set(&mut collection.properties, name.as_deref());
             }
             if let Some(color) = &change.color {
-                set(&mut collection.properties, APPLE, "calendar-color", color.as_deref());
+                Shown::Color.set(&mut collection.properties, color.as_deref());
             }
             Ok(())
         })
@@ -124,11 +123,11 @@ async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Re
         Some(owner) => json!(api.site.url(&Href::Calendar(owner, collection.name.clone()))),
         None => Value::Null,
     };
-    let zone = text(collection, CALDAV, "calendar-timezone-id").or_else(|| {
-        let zone = text(collection, CALDAV, "calendar-timezone")?;
+    let zone = Shown::TimeZoneId.get(&collection.properties).or_else(|| {
+        let zone = Shown::TimeZone.get(&collection.properties)?;
         zone.lines().find_map(|line| Some(line.trim().strip_prefix("TZID:")?.trim().to_owned()))
     });
-    let display_name = text(collection, DAV, "displayname");
+    let display_name = Shown::DisplayName.get(&collection.properties);
     let components: Vec<&str> = if collection.components.is_empty() {
         vec!["VEVENT", "VTODO", "VJOURNAL"]
     } else {
@@ -140,7 +139,7 @@ async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Re
         "url": url,
         "name": collection.name.as_str(),
         "display_name": display_name.unwrap_or_else(|| collection.name.as_str().to_owned()),
-        "color": text(collection, APPLE, "calendar-color"),
+        "color": Shown::Color.get(&collection.properties),
         "components": components,
         "time_zone": zone,
         "owner": collection.owner,
@@ -156,25 +155,4 @@ fn etag(collection: &Collection) -> Etag {
         text.push_str(&format!("\n{}{}={value}", name.ns, name.local));
     }
     Etag::of(text.as_bytes())
-}
-
-fn text(collection: &Collection, ns: &str, local: &str) -> Option<String> {
-    let name = PropertyName { ns: ns.to_owned(), local: local.to_owned() };
-    let element = collection.properties.0.get(&name)?;
-    let text = xml::parse(element.as_bytes(), Limits::default()).ok()?.text();
-    Some(text.trim().to_owned()).filter(|text| !text.is_empty())
-}
-
-fn set(properties: &mut Properties, ns: &'static str, local: &'static str, value: Option<&str>) {
-    let name = PropertyName { ns: ns.to_owned(), local: local.to_owned() };
-    match value {
-        Some(value) => {
-            let mut fragment = Writer::fragment();
-            fragment.leaf(&xml::Name::new(ns, local), value);
-            properties.0.insert(name, fragment.take_string());
-        }
-        None => {
-            properties.0.remove(&name);
-        }
-    }
 }

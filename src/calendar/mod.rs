@@ -20,7 +20,7 @@ use crate::store::{Origin, Principal, Store, Timestamp};
 pub use access::{Readable, Writable};
 pub use collection::NewCollection;
 pub use principal::{NewPrincipal, login_name};
-pub use properties::{decode_properties, encode_properties};
+pub use properties::{Shown, decode_properties, encode_properties};
 pub use put::{Put, Stored, When, index_of};
 pub use query::{Found, Query, Text};
 pub use refusal::{Error, Refusal};

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{Error, House, Refusal};
+use super::{Error, House, Refusal, Shown};
 use crate::store::{
     Collection, CollectionId, Commit, CommitError, Expect, Fault, Key, Kind, Name, Op, Origin, Principal,
-    Properties, PropertyName, Rejected, Table,
+    Properties, Rejected, Table,
 };
 
 /// An account that is to be made.
@@ -219,9 +219,8 @@ impl House {
 
 /// Returns properties with just a display name (RFC 4918 §15.2).
 fn titled(title: &str) -> Properties {
-    let name = PropertyName { ns: "DAV:".into(), local: "displayname".into() };
     let mut properties = Properties::default();
-    properties.0.insert(name, format!("<D:displayname xmlns:D=\"DAV:\">{title}</D:displayname>"));
+    Shown::DisplayName.set(&mut properties, Some(title));
     properties
 }
 

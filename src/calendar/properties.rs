@@ -1,11 +1,13 @@
-//! Client-set properties of objects as a record.
+//! Properties that clients set: on objects as a record, and those of collections that people see.
 //!
-//! Owns: the record's form: JSON, a format number and a list of `[namespace, local name, element]`.
+//! Owns: the record's form: JSON, a format number and a list of `[namespace, local name, element]`; reading and writing
+//! the text of the few properties (`Shown`) that every door shows. A property is kept as its XML element.
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::store::{CollectionId, Fault, Key, Properties, PropertyName, Table};
+use crate::xml;
 
 #[derive(Serialize, Deserialize)]
 struct Record {
@@ -45,4 +47,57 @@ pub fn decode_properties(bytes: &[u8]) -> Result<Properties, Fault> {
     let map =
         record.properties.into_iter().map(|(ns, local, xml)| (PropertyName { ns, local }, xml)).collect();
     Ok(Properties(map))
+}
+
+/// A property of a collection that people see, whatever door they come through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shown {
+    /// RFC 4918 §15.2.
+    DisplayName,
+    /// Apple's `calendar-color`.
+    Color,
+    /// RFC 4791 §5.2.1.
+    Description,
+    /// RFC 7809 §5.2: the name of the zone of floating times.
+    TimeZoneId,
+    /// RFC 4791 §5.2.2: the same as a VTIMEZONE.
+    TimeZone,
+}
+
+impl Shown {
+    fn name(self) -> xml::Name {
+        match self {
+            Shown::DisplayName => xml::dav("displayname"),
+            Shown::Color => xml::apple("calendar-color"),
+            Shown::Description => xml::caldav("calendar-description"),
+            Shown::TimeZoneId => xml::caldav("calendar-timezone-id"),
+            Shown::TimeZone => xml::caldav("calendar-timezone"),
+        }
+    }
+
+    fn key(self) -> PropertyName {
+        let name = self.name();
+        PropertyName { ns: name.ns.into_owned(), local: name.local.into_owned() }
+    }
+
+    /// Reads its text; nothing if it is not set or empty.
+    pub fn get(self, properties: &Properties) -> Option<String> {
+        let element = properties.0.get(&self.key())?;
+        let text = xml::parse(element.as_bytes(), xml::Limits::default()).ok()?.text();
+        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+
+    /// Sets or removes it.
+    pub fn set(self, properties: &mut Properties, text: Option<&str>) {
+        match text {
+            Some(text) => {
+                let mut writer = xml::Writer::fragment();
+                writer.leaf(&self.name(), text);
+                properties.0.insert(self.key(), writer.take_string());
+            }
+            None => {
+                properties.0.remove(&self.key());
+            }
+        }
+    }
 }

@@ -15,10 +15,9 @@ use serde_json::{Value, json};
 use super::work::said;
 use super::{Line, NewCalendar, Octets, Wire};
 use crate::calendar::{
-    Error, House, NewCollection, Put, Refusal, Session, When, Writable, index_of, login_name,
+    Error, House, NewCollection, Put, Refusal, Session, Shown, When, Writable, index_of, login_name,
 };
-use crate::store::{Collection, Etag, Kind, Name, Origin, Properties, PropertyName};
-use crate::xml;
+use crate::store::{Collection, Etag, Kind, Name, Origin, Properties};
 
 /// Objects that are written at a time: enough for the store to make groups of them.
 const AT_A_TIME: usize = 32;
@@ -57,22 +56,15 @@ pub(super) async fn list(house: &Arc<House>, user: Option<String>, wire: &Wire) 
             let head = child.head().await.map_err(|error| said(error, "the calendar"))?;
             let item = json!({
                 "user": session.principal.name, "name": collection.name.as_str(),
-                "title": property(collection, xml::DAV, "displayname"),
+                "title": Shown::DisplayName.get(&collection.properties),
                 "components": collection.components, "objects": head.objects, "bytes": head.bytes,
-                "color": property(collection, xml::APPLE, "calendar-color"),
+                "color": Shown::Color.get(&collection.properties),
                 "path": format!("/dav/calendars/{}/{}/", session.principal.name, collection.name),
             });
             wire.send(Line::Item { item }).await?;
         }
     }
     Ok(Value::Null)
-}
-
-/// Reads the text of a property that clients set.
-fn property(collection: &Collection, ns: &str, local: &str) -> Option<String> {
-    let name = PropertyName { ns: ns.into(), local: local.into() };
-    let element = collection.properties.0.get(&name)?;
-    xml::parse(element.as_bytes(), xml::Limits::default()).ok().map(|element| element.text())
 }
 
 /// Makes a calendar.
@@ -87,19 +79,9 @@ async fn create(session: &Session, new: &NewCalendar) -> Result<Arc<Collection>,
     let home = session.home().await?;
     let bad = || Refusal::BadName(format!("{:?} cannot be a calendar's name", new.name));
     let mut properties = Properties::default();
-    let mut set = |name: xml::Name, text: &str| {
-        let mut writer = xml::Writer::fragment();
-        writer.leaf(&name, text);
-        let name = PropertyName { ns: name.ns.into_owned(), local: name.local.into_owned() };
-        properties.0.insert(name, writer.take_string());
-    };
-    set(xml::dav("displayname"), new.title.as_deref().unwrap_or(&new.name));
-    if let Some(color) = &new.color {
-        set(xml::apple("calendar-color"), color);
-    }
-    if let Some(description) = &new.description {
-        set(xml::caldav("calendar-description"), description);
-    }
+    Shown::DisplayName.set(&mut properties, Some(new.title.as_deref().unwrap_or(&new.name)));
+    Shown::Color.set(&mut properties, new.color.as_deref());
+    Shown::Description.set(&mut properties, new.description.as_deref());
     let collection = NewCollection {
         name: Name::new(new.name.clone()).ok_or_else(bad)?,
         kind: Kind::Calendar,
