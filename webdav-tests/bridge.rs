@@ -1,7 +1,7 @@
 //! Bridging a calendar with a real CalDAV server (Radicale), both ways, with everything that goes wrong between.
 
 mod proxy;
-mod radicale;
+pub(crate) mod radicale;
 mod side;
 
 use std::time::Duration;

@@ -9,6 +9,7 @@
 )]
 
 mod bridge;
+mod bridge_api;
 mod cli;
 mod cli_server;
 mod dialogue;

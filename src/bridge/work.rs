@@ -82,6 +82,8 @@ impl Bridge {
         let mut lines = self.lines();
         let Some(line) = lines.get_mut(mapping) else { return Ok(None) };
         if let Some(job) = line.running.as_ref().filter(|_| !confirm) {
+            // It may have looked already at what the asker has just changed: another one follows it.
+            line.dirty = true;
             return Ok(Some(job.run.id.clone()));
         }
         let id = record::falling_id(mapping, now, random);

@@ -19,8 +19,6 @@ pub(crate) enum Bad {
     Swallow,
     /// It passes the request on and sends this many bytes of the answer's body.
     Cut(usize),
-    /// It passes the request on and changes the answer's body.
-    Replace(String, String),
     /// It passes the request on and leaves this header out of the answer.
     Without(String),
 }
@@ -107,11 +105,6 @@ fn serve(mut stream: TcpStream, to: SocketAddr, inside: &Inside) {
         Some(Bad::Cut(at)) => write(&mut stream, &response, at),
         Some(Bad::Without(header)) => {
             response.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(&header));
-            write(&mut stream, &response, usize::MAX);
-        }
-        Some(Bad::Replace(from, with)) => {
-            let text = String::from_utf8_lossy(&response.body).replace(&from, &with);
-            response.body = text.into_bytes();
             write(&mut stream, &response, usize::MAX);
         }
     }
