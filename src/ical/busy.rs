@@ -187,3 +187,137 @@ pub fn vfreebusy(range: TimeRange, periods: &[Busy], stamp: i64) -> String {
     out.push_str("END:VFREEBUSY\r\nEND:VCALENDAR\r\n");
     out
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::ical::tree::Ical;
+
+    use BusyType::{Busy as B, Tentative as T, Unavailable as U};
+
+    fn period((start, end, kind): (i64, i64, BusyType)) -> Busy {
+        Busy { start, end, kind }
+    }
+
+    fn periods(list: &[(i64, i64, BusyType)]) -> Vec<Busy> {
+        list.iter().copied().map(period).collect()
+    }
+
+    fn of(lines: &str, from: &str, to: &str) -> Vec<(String, String, BusyType)> {
+        let text = format!("BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR\r\n", lines.replace('\n', "\r\n"));
+        let series = Series::of(&Ical::parse(text).unwrap());
+        let at = |text: &str| Civil::parse(text).map(|civil| civil.0);
+        let range = TimeRange::new(at(from), at(to));
+        let found = merge(busy(&series, range, &Zone::Utc));
+        found.iter().map(|p| (utc_text(p.start), utc_text(p.end), p.kind)).collect()
+    }
+
+    #[test]
+    fn merging_sorts_joins_and_lets_the_stronger_win() {
+        let table: [(&[(i64, i64, BusyType)], &[(i64, i64, BusyType)]); 6] = [
+            (&[(5, 7, B), (1, 3, B), (3, 5, B)], &[(1, 7, B)]),
+            (&[(1, 9, B), (2, 3, B)], &[(1, 9, B)]),
+            (&[(1, 9, T), (3, 5, B)], &[(1, 3, T), (3, 5, B), (5, 9, T)]),
+            (&[(1, 9, T), (3, 5, U), (4, 6, B)], &[(1, 3, T), (3, 4, U), (4, 6, B), (6, 9, T)]),
+            (&[(1, 1, B), (5, 4, B)], &[]),
+            (&[(1, 4, B), (4, 6, T), (6, 8, B)], &[(1, 4, B), (4, 6, T), (6, 8, B)]),
+        ];
+        for (input, expected) in table {
+            assert_eq!(merge(periods(input)), periods(expected), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn subtracting_intersecting_and_what_is_free() {
+        let day = periods(&[(0, 10, B), (20, 30, T)]);
+        assert_eq!(
+            subtract(&day, &periods(&[(2, 4, B), (8, 22, B)])),
+            periods(&[(0, 2, B), (4, 8, B), (22, 30, T)])
+        );
+        assert_eq!(subtract(&day, &[]), day);
+        assert_eq!(subtract(&day, &periods(&[(-5, 50, T)])), []);
+        assert_eq!(
+            intersect(&day, &periods(&[(5, 25, B), (29, 40, B)])),
+            periods(&[(5, 10, B), (20, 25, T), (29, 30, T)])
+        );
+        assert_eq!(free(&day, TimeRange { start: -5, end: 25 }), [(-5, 0), (10, 20)]);
+        assert_eq!(free(&[], TimeRange { start: 1, end: 2 }), [(1, 2)]);
+    }
+
+    #[test]
+    fn events_make_busy_as_their_status_and_transparency_say() {
+        // RFC 4791 §7.10
+        let event = |more: &str| {
+            let lines = format!(
+                "BEGIN:VEVENT\nUID:1\nDTSTART:20250310T100000Z\nDTEND:20250310T110000Z\n{more}END:VEVENT"
+            );
+            of(&lines, "20250310T103000", "20250311")
+        };
+        let clipped = |kind| vec![("20250310T103000Z".to_owned(), "20250310T110000Z".to_owned(), kind)];
+        assert_eq!(event(""), clipped(B));
+        assert_eq!(event("TRANSP:OPAQUE\nSTATUS:CONFIRMED\n"), clipped(B));
+        assert_eq!(event("STATUS:TENTATIVE\n"), clipped(T));
+        assert_eq!(event("TRANSP:TRANSPARENT\n"), []);
+        assert_eq!(event("STATUS:CANCELLED\n"), []);
+        assert_eq!(
+            of("BEGIN:VEVENT\nUID:1\nDTSTART:20250310T100000Z\nEND:VEVENT", "20250310", "20250311"),
+            []
+        );
+        assert_eq!(
+            of(
+                "BEGIN:VTODO\nUID:1\nDTSTART:20250310T100000Z\nDURATION:PT1H\nEND:VTODO",
+                "20250310",
+                "20250311"
+            ),
+            []
+        );
+    }
+
+    #[test]
+    fn a_cancelled_instance_is_not_busy_but_takes_place_in_the_series() {
+        let lines = "BEGIN:VEVENT\nUID:1\nDTSTART:20250310T100000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=3\nEND:VEVENT\n\
+                     BEGIN:VEVENT\nUID:1\nRECURRENCE-ID:20250311T100000Z\nDTSTART:20250311T100000Z\nDURATION:PT1H\n\
+                     STATUS:CANCELLED\nEND:VEVENT";
+        let days: Vec<String> = of(lines, "20250310", "20250320").into_iter().map(|p| p.0).collect();
+        assert_eq!(days, ["20250310T100000Z", "20250312T100000Z"]);
+        let text = format!("BEGIN:VCALENDAR\r\n{}\r\nEND:VCALENDAR\r\n", lines.replace('\n', "\r\n"));
+        let series = Series::of(&Ical::parse(text).unwrap());
+        let at = |text: &str| Civil::parse(text).map(|civil| civil.0);
+        assert!(series.overlaps(TimeRange::new(at("20250311"), at("20250312")), &Zone::Utc));
+    }
+
+    #[test]
+    fn stored_free_busy_counts_with_its_types() {
+        let lines = "BEGIN:VFREEBUSY\nUID:1\nFREEBUSY;FBTYPE=FREE:20250310T080000Z/PT1H\n\
+                     FREEBUSY;FBTYPE=BUSY-UNAVAILABLE:20250310T100000Z/20250310T110000Z,20250310T110000Z/PT30M\n\
+                     FREEBUSY;FBTYPE=X-OTHER:20250310T120000Z/PT1H\nEND:VFREEBUSY";
+        assert_eq!(
+            of(lines, "20250310", "20250311"),
+            [
+                ("20250310T100000Z".to_owned(), "20250310T113000Z".to_owned(), U),
+                ("20250310T120000Z".to_owned(), "20250310T130000Z".to_owned(), B),
+            ]
+        );
+    }
+
+    #[test]
+    fn the_answer_is_one_vfreebusy() {
+        let range = TimeRange { start: 1_741_564_800, end: 1_741_651_200 };
+        let text = vfreebusy(
+            range,
+            &periods(&[(1_741_600_800, 1_741_604_400, B), (1_741_604_400, 1_741_608_000, T)]),
+            1_700_000_000,
+        );
+        assert!(text.contains("DTSTART:20250310T000000Z\r\nDTEND:20250311T000000Z\r\n"), "{text}");
+        assert!(text.contains("FREEBUSY:20250310T100000Z/20250310T110000Z\r\n"), "{text}");
+        assert!(
+            text.contains("FREEBUSY;FBTYPE=BUSY-TENTATIVE:20250310T110000Z/20250310T120000Z\r\n"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line.len() <= 75));
+        let read = Series::of(&Ical::parse(text).unwrap());
+        assert_eq!(read.kind(), Kind::FreeBusy);
+        assert_eq!(busy(&read, range, &Zone::Utc).len(), 2);
+    }
+}

@@ -238,9 +238,14 @@ impl Rule {
         Occurrences::new(self, start.0, from.0, self.last(start))
     }
 
-    /// Like [`Rule::occurrences`], but DTSTART is one of them only if the rule yields it: for EXRULE.
-    pub fn matches(&self, start: Civil, from: Civil) -> Occurrences<'_> {
-        Occurrences::new(self, start.0, from.0, self.last(start)).unforced(start.0, from.0)
+    /// Like [`Rule::occurrences`], but none after `to`, and no step is wasted on looking for one there.
+    pub fn between(&self, start: Civil, from: Civil, to: Civil) -> Occurrences<'_> {
+        Occurrences::new(self, start.0, from.0, self.last(start).min(to.0))
+    }
+
+    /// Like [`Rule::between`], but DTSTART is one of them only if the rule yields it: for EXRULE.
+    pub fn matches(&self, start: Civil, from: Civil, to: Civil) -> Occurrences<'_> {
+        self.between(start, from, to).unforced(start.0, from.0)
     }
 
     fn last(&self, start: Civil) -> i64 {

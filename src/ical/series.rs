@@ -9,6 +9,9 @@
 mod read;
 mod walk;
 
+#[cfg(test)]
+mod tests;
+
 use super::busy::{Busy, BusyType};
 use super::recur::Rule;
 use super::value::{Civil, Duration};

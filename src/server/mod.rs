@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -280,7 +280,8 @@ async fn run(
     stop: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
-    let mut connections = JoinSet::new();
+    let connections = TaskTracker::new();
+    let deadline = CancellationToken::new();
     loop {
         let next = async {
             let permit = Arc::clone(&room).acquire_owned().await;
@@ -290,13 +291,15 @@ async fn run(
             () = stop.cancelled() => break,
             next = next => next,
         };
-        // Ended ones are taken from the set.
-        while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
                 let connection = connection(stream, peer.ip(), Arc::clone(&state), graceful.watcher());
+                let cut = deadline.clone();
                 connections.spawn(async move {
-                    connection.await;
+                    tokio::select! {
+                        () = connection => {}
+                        () = cut.cancelled() => {}
+                    }
                     drop(permit);
                 });
             }
@@ -307,14 +310,16 @@ async fn run(
         }
     }
     drop(listener);
+    connections.close();
     followers.close();
     let ended = tokio::time::timeout(DRAIN, async {
         graceful.shutdown().await;
-        while connections.join_next().await.is_some() {}
+        connections.wait().await;
     });
     if ended.await.is_err() {
         tracing::warn!("{} connections did not end in time and were cut", connections.len());
-        connections.shutdown().await;
+        deadline.cancel();
+        connections.wait().await;
     }
     followers.wait().await;
 }

@@ -9,7 +9,7 @@ differences.md) the question is put to dateutil so that it answers what the RFC 
 import random
 import re
 import sys
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from itertools import islice
 
 from dateutil.rrule import rrulestr
@@ -57,6 +57,17 @@ def union(a, b):
             y = next(b, None)
 
 
+def week_numbers(day, first_day):
+    """The number of a day's week from the front and from the back: week 1 has the year's fourth day."""
+    def begin(year):
+        fourth = date(year, 1, 4)
+        return fourth - timedelta(days=(fourth.weekday() - first_day) % 7)
+    week = day - timedelta(days=(day.weekday() - first_day) % 7)
+    year = (week + timedelta(days=3)).year
+    number = (week - begin(year)).days // 7 + 1
+    return {number, number - (begin(year + 1) - begin(year)).days // 7 - 1}
+
+
 def answer(rule, start):
     """The recurrence set of RFC 5545: DTSTART first, COUNT counting it."""
     p = parts(rule)
@@ -69,6 +80,10 @@ def answer(rule, start):
         p["BYSECOND"] = ",".join(sorted({str(min(59, int(s))) for s in p["BYSECOND"].split(",")}))
     if freq == "YEARLY" and "BYWEEKNO" in p and "BYDAY" in p:  # D6
         p["BYDAY"] = ",".join(d[-2:] for d in p["BYDAY"].split(","))
+    weeks = None
+    if freq == "YEARLY" and "BYWEEKNO" in p and "BYSETPOS" not in p:    # D10
+        weeks = {int(w) for w in p.pop("BYWEEKNO").split(",")}
+        first_day = DAYS.index(p.get("WKST", "MO"))
     begin = start
     if freq == "WEEKLY" and "BYSETPOS" in p:                   # D3
         wkst = DAYS.index(p.get("WKST", "MO"))
@@ -81,6 +96,8 @@ def answer(rule, start):
         got = union(plain(join({**p, "BYDAY": ",".join(numbered)}), begin), plain(join({**p, "BYDAY": ",".join(rest)}), begin))
     else:
         got = plain(join(p), begin)
+    if weeks is not None:
+        got = (t for t in got if weeks & week_numbers(t.date(), first_day))
     seen = 1
     yield start                                                # D4
     for t in got:
@@ -138,6 +155,8 @@ def case(r):
     mixed = re.search(r"[0-9]", p.get("BYDAY", "")) and any(not re.match(r"[-+0-9]", d) for d in p["BYDAY"].split(","))
     if any(k.startswith("BY") for k in p) and some(.25) and not mixed:
         p["BYSETPOS"] = pick(r, 1, 4, 2, True)
+    if "BYSETPOS" in p and "BYWEEKNO" in p:                    # D10
+        p["BYWEEKNO"] = pick(r, 1, 51, 3)
     if some(.2):
         p["WKST"] = r.choice(DAYS)
     span = {"YEARLY": 365, "MONTHLY": 31, "WEEKLY": 7, "DAILY": 1}.get(freq, 1) * int(p.get("INTERVAL", 1))

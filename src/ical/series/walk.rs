@@ -5,11 +5,11 @@ use crate::ical::recur::Occurrences;
 use crate::ical::value::Civil;
 use crate::ical::zone::Zone;
 
-/// How many candidates one walk may look at: more than a century of days and hours of a year.
-const BUDGET: usize = 100_000;
+/// How many candidates one walk may look at: two days of seconds, or centuries of days.
+const BUDGET: usize = 200_000;
 
-/// Two days: more than any two zones differ, and than any clock is ever changed by.
-const SLACK: i64 = 2 * 86_400;
+/// No clock is ever changed by more (Samoa left out a day).
+const SLACK: i64 = 86_400;
 
 /// The instances of a series within a range.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,15 +66,14 @@ impl Series {
             return true;
         }
         // In UTC there is nothing to be unsure of, and a rule of seconds would spend its budget before the range.
-        let slack = match master.frame {
-            Frame::Zone(Zone::Utc | Zone::Fixed(_)) => 0,
+        let slack = match &master.frame {
+            Frame::Zone(Zone::Utc | Zone::Fixed(_)) if !self.ranged => 0,
             _ => SLACK,
         };
-        let wide = self.longest + self.moved + slack;
-        let from = Civil(master.frame.civil(range.start, floating).0 - wide);
+        let from = Civil(master.frame.civil(range.start, floating).0 - self.longest - self.moved - slack);
         let to = Civil(master.frame.civil(range.end, floating).0 + self.moved + slack);
-        let mut candidates = Candidates::new(self, master, start, from);
-        let mut excluded = Candidates::excluded(self, master, start, from);
+        let mut candidates = Candidates::new(self, master, start, from, to);
+        let mut excluded = Candidates::excluded(self, master, start, from, to);
         let mut budget = BUDGET;
         while let Some((civil, length)) = candidates.next(to) {
             if budget == 0 {
@@ -240,10 +239,10 @@ struct Candidates<'a> {
 }
 
 impl<'a> Candidates<'a> {
-    fn new(series: &'a Series, master: &'a Part, start: Civil, from: Civil) -> Candidates<'a> {
+    fn new(series: &'a Series, master: &'a Part, start: Civil, from: Civil, to: Civil) -> Candidates<'a> {
         let extras = series.extras.partition_point(|extra| extra.start < from);
         let ways = series.rules.iter().map(|ruled| {
-            let walk = ruled.rule.occurrences(start, from);
+            let walk = ruled.rule.between(start, from, to);
             Way::of(ruled, walk, &master.frame, start)
         });
         Candidates {
@@ -254,9 +253,15 @@ impl<'a> Candidates<'a> {
     }
 
     /// The times that EXRULEs take away (RFC 2445 §4.8.5.2, still met in old data).
-    fn excluded(series: &'a Series, master: &'a Part, start: Civil, from: Civil) -> Candidates<'a> {
+    fn excluded(
+        series: &'a Series,
+        master: &'a Part,
+        start: Civil,
+        from: Civil,
+        to: Civil,
+    ) -> Candidates<'a> {
         let ways = series.exrules.iter().map(|ruled| {
-            let walk = ruled.rule.matches(start, from);
+            let walk = ruled.rule.matches(start, from, to);
             Way::of(ruled, walk, &master.frame, start)
         });
         Candidates { rules: ways.collect(), extras: &[], first: None }

@@ -61,12 +61,12 @@ fn every_zone_agrees_with_the_engine_that_its_table_came_from() {
         let ours = zone(name.as_str());
         zones += 1;
         // A prime number of seconds, so that all hours and days are met; then the changes themselves.
-        let mut instants: Vec<i64> = (-2_000_000_000..7_000_000_000_i64).step_by(19_999_999).collect();
+        let mut instants: Vec<i64> = (-2_000_000_000..7_000_000_000_i64).step_by(99_999_989).collect();
         for change in
             theirs.following(jiff::Timestamp::MIN).take_while(|c| c.timestamp().as_second() < 5_500_000_000)
         {
             let at = change.timestamp().as_second();
-            instants.extend([at - 3600, at - 1, at, at + 1, at + 1800, at + 3600]);
+            instants.extend([at - 1, at, at + 1800, at + 3600]);
         }
         for instant in instants {
             let Ok(timestamp) = jiff::Timestamp::from_second(instant) else { continue };
