@@ -4,6 +4,7 @@
 //! was read back, and recognised by its UID and content if that never happened.
 
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 
 use super::ledger::spelling;
 use super::plan::{Case, Clash, Decision, Side, Step, Version, Winner, plan};
@@ -17,6 +18,8 @@ use crate::store::{Commit, CommitError, Etag, Expect, Fault, Name, Object, Op};
 
 /// How often one object is looked at anew when a rival was faster.
 const ROUNDS: usize = 4;
+/// How many writes are on their way to one far side at a time.
+const PARALLEL: usize = 5;
 
 /// A write on the far side whose result is yet to be read back.
 #[derive(Debug)]
@@ -27,6 +30,19 @@ pub(super) struct Pushed {
     sent: Bytes,
     /// Further steps of the commit that remembers it.
     with: Vec<Op>,
+}
+
+/// A write on the far side that is yet to be sent.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    uid: String,
+    name: Name,
+    etag: Etag,
+    place: Option<(RemoteId, Option<provider::Version>)>,
+    bytes: Bytes,
+    with: Vec<Op>,
+    /// How often the object was looked at before.
+    round: usize,
 }
 
 /// How one look at an object ended.
@@ -45,6 +61,23 @@ struct Facts {
     object: Option<Object>,
     ours: Option<Ical>,
     far: Far,
+}
+
+impl Pushed {
+    fn of(out: Outgoing, written: provider::Written) -> Pushed {
+        let base = Base {
+            uid: out.uid,
+            name: out.name,
+            etag: out.etag,
+            remote: written.id,
+            version: None,
+            print: String::new(),
+            missing: None,
+            conflict: None,
+            pending: false,
+        };
+        Pushed { base, version: written.version, sent: out.bytes, with: out.with }
+    }
 }
 
 impl Facts {
@@ -67,21 +100,112 @@ impl Facts {
 }
 
 impl Pass {
-    /// Brings the object of that UID to agreement, or notes why it cannot be.
+    /// Brings the object of that UID to agreement, or notes why it cannot be. Writes on the far side are collected
+    /// until `flush`.
     pub(super) async fn settle(&mut self, uid: &str, far: Far) -> Result<(), Halt> {
+        self.settle_from(uid, far, 0).await
+    }
+
+    async fn settle_from(&mut self, uid: &str, far: Far, round: usize) -> Result<(), Halt> {
         let mut far = far;
-        for _ in 0..ROUNDS {
+        for round in round..ROUNDS {
+            self.round = round;
             far = match self.settle_once(uid, far).await? {
                 Settled::Done => return Ok(()),
-                Settled::Again => match self.ledger.by_uid(uid).map(|b| b.remote.clone()) {
-                    Some(id) => self.look_there(&id).await?,
-                    None => Far::Absent,
-                },
+                Settled::Again => self.look_again(uid).await?,
                 Settled::Found(id) => self.look_there(&id).await?,
             };
         }
         self.fail(uid, None, None, "It keeps changing on both sides; it is tried again.".into(), Retry::Soon);
         Ok(())
+    }
+
+    async fn look_again(&self, uid: &str) -> Result<Far, Halt> {
+        match self.ledger.by_uid(uid).map(|b| b.remote.clone()) {
+            Some(id) => self.look_there(&id).await,
+            None => Ok(Far::Absent),
+        }
+    }
+
+    /// Sends the writes that were collected, several at a time, reads back what the far side made of them, and
+    /// remembers it.
+    pub(super) async fn flush(&mut self) -> Result<(), Halt> {
+        while !self.outgoing.is_empty() {
+            let outgoing = std::mem::take(&mut self.outgoing);
+            self.announce(&outgoing).await?;
+            let provider = std::sync::Arc::clone(&self.provider);
+            let calendar = self.mapping.remote.clone();
+            let sending = outgoing.into_iter().map(|out| {
+                let (provider, calendar) = (&provider, &calendar);
+                async move {
+                    let slot = match &out.place {
+                        Some((id, version)) => Slot::At(id, version.as_ref()),
+                        None => Slot::New { uid: &out.uid },
+                    };
+                    let answer = provider.put(calendar, slot, out.bytes.clone()).await;
+                    (out, answer)
+                }
+            });
+            let sent: Vec<_> = futures_util::stream::iter(sending).buffer_unordered(PARALLEL).collect().await;
+            let mut again = Vec::new();
+            let mut halt = None;
+            for (out, answer) in sent {
+                match self.sent(&out.uid, out.place.as_ref(), Some(&out.name), answer) {
+                    Ok(Ok(written)) => self.unread.push(Pushed::of(out, written)),
+                    Ok(Err(settled)) => {
+                        // What was announced did not happen: whatever is there is not ours.
+                        self.forget_pending(&out.uid).await?;
+                        again.push((out, settled));
+                    }
+                    Err(trouble) => halt = halt.or(Some(trouble)),
+                }
+            }
+            if let Some(halt) = halt {
+                return Err(halt);
+            }
+            self.read_back().await?;
+            for (out, settled) in again {
+                let far = match settled {
+                    Settled::Done => continue,
+                    Settled::Found(id) => self.look_there(&id).await?,
+                    Settled::Again => self.look_again(&out.uid).await?,
+                };
+                self.settle_from(&out.uid, far, out.round.saturating_add(1)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget_pending(&mut self, uid: &str) -> Result<(), Halt> {
+        if self.ledger.by_uid(uid).is_some_and(|b| b.pending) {
+            self.remember(Vec::new(), self.ledger.delete(uid)).await?;
+            self.ledger.remove(uid);
+        }
+        Ok(())
+    }
+
+    /// Remembers what is about to be made on the far side. If the answer never comes, the next pass knows what it
+    /// finds there, even if somebody has changed it by then.
+    async fn announce(&mut self, outgoing: &[Outgoing]) -> Result<(), Halt> {
+        let mut ops = Vec::new();
+        for out in outgoing.iter().filter(|out| out.place.is_none()) {
+            let Some(remote) = self.provider.place(&self.mapping.remote, &out.uid) else { continue };
+            let ical = Ical::parse(out.bytes.clone());
+            let base = Base {
+                uid: out.uid.clone(),
+                name: out.name.clone(),
+                etag: out.etag.clone(),
+                remote,
+                version: None,
+                print: ical.map(|ical| print::print(&ical)).unwrap_or_default(),
+                missing: None,
+                conflict: None,
+                pending: true,
+            };
+            ops.extend(self.ledger.put(&base, Some(out.bytes.clone()))?);
+            self.ledger.insert(base);
+        }
+        self.remember(Vec::new(), ops).await
     }
 
     async fn look_there(&self, id: &RemoteId) -> Result<Far, Halt> {
@@ -163,6 +287,8 @@ impl Pass {
             (Far::Same, Some(base)) if unknown => self.look_there(&base.remote).await?,
             (far, _) => far,
         };
+        // What was only announced was agreed on if it is found there, else it never happened.
+        let base = base.filter(|b| !(b.pending && matches!(far, Far::Absent)));
         let agreed = match base.as_ref().filter(|b| !b.print.is_empty()) {
             Some(_) => match self.ledger.bytes(&*self.session.house.store, uid).await? {
                 Some(bytes) => Ical::parse(bytes).ok(),
@@ -211,9 +337,14 @@ impl Pass {
             with.extend(self.conflict_ops(&conflict)?);
         }
         match step {
-            Step::Nothing | Step::Park => Ok(Settled::Done),
+            Step::Nothing | Step::Park => {
+                if facts.object.is_none() && matches!(facts.far, Far::Absent) {
+                    self.forget_pending(uid).await?;
+                }
+                Ok(Settled::Done)
+            }
             Step::Agree => self.agree(uid, &facts, with).await,
-            Step::Push(bytes) => self.push(uid, &facts, bytes, with).await,
+            Step::Push(bytes) => Ok(self.push(uid, &facts, bytes, with)),
             Step::Pull(bytes) => self.pull(uid, &facts, bytes, with).await,
             Step::Both(bytes) => self.both(uid, &facts, bytes, with).await,
             Step::DeleteRemote => self.delete_remote(uid, &facts, with).await,
@@ -256,6 +387,7 @@ impl Pass {
             print: print::print(ical),
             missing: None,
             conflict: None,
+            pending: false,
             ..base.clone()
         };
         if fresh == *base {
@@ -273,42 +405,23 @@ impl Pass {
         Ok(Settled::Done)
     }
 
-    async fn push(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Result<Settled, Halt> {
+    fn push(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Settled {
         let (Some(name), Some(etag)) = (facts.name().cloned(), facts.etag().cloned()) else {
-            return Ok(Settled::Again);
+            return Settled::Again;
         };
-        let place = facts.place();
-        let written = match self.put_there(uid, place.as_ref(), bytes.clone(), Some(&name)).await? {
-            Ok(written) => written,
-            Err(settled) => return Ok(settled),
-        };
-        let base = Base {
-            uid: uid.to_owned(),
-            name,
-            etag,
-            remote: written.id,
-            version: None,
-            print: String::new(),
-            missing: None,
-            conflict: None,
-        };
-        self.unread.push(Pushed { base, version: written.version, sent: bytes, with });
-        Ok(Settled::Done)
+        let (uid, place, round) = (uid.to_owned(), facts.place(), self.round);
+        self.outgoing.push(Outgoing { uid, name, etag, place, bytes, with, round });
+        Settled::Done
     }
 
-    /// Writes on the far side. Inner error: how the look at the object ends instead.
-    async fn put_there(
+    /// Reads the far side's answer to a write. Inner error: how the look at the object ends instead.
+    fn sent(
         &mut self,
         uid: &str,
         place: Option<&(RemoteId, Option<provider::Version>)>,
-        bytes: Bytes,
         name: Option<&Name>,
+        answer: Result<provider::Written, Trouble>,
     ) -> Result<Result<provider::Written, Settled>, Halt> {
-        let slot = match place {
-            Some((id, version)) => Slot::At(id, version.as_ref()),
-            None => Slot::New { uid },
-        };
-        let answer = self.provider.put(&self.mapping.remote, slot, bytes).await;
         let remote = place.map(|(id, _)| id.clone());
         match answer {
             Ok(written) => {
@@ -342,19 +455,23 @@ impl Pass {
     }
 
     /// Reads back what was written on the far side, and remembers what it made of it.
-    pub(super) async fn read_back(&mut self) -> Result<(), Halt> {
+    async fn read_back(&mut self) -> Result<(), Halt> {
         let batch = self.provider.abilities().batch.max(1);
         while !self.unread.is_empty() {
             let rest = self.unread.split_off(self.unread.len().min(batch));
             let pushed = std::mem::replace(&mut self.unread, rest);
             let ids: Vec<RemoteId> = pushed.iter().map(|p| p.base.remote.clone()).collect();
             let mut seen = self.provider.read(&self.mapping.remote, &ids).await?;
+            let mut ops = Vec::new();
             for push in pushed {
                 let at = seen.iter().position(|s| s.id == push.base.remote);
                 let found = at.map(|at| seen.swap_remove(at));
                 let (base, bytes) = read_back_base(push.base, push.version.as_ref(), &push.sent, found);
-                self.keep(base, Some(bytes), push.with).await?;
+                ops.extend(self.ledger.put(&base, Some(bytes))?);
+                ops.extend(push.with);
+                self.ledger.insert(base);
             }
+            self.remember(Vec::new(), ops).await?;
         }
         Ok(())
     }
@@ -407,7 +524,9 @@ impl Pass {
         let (Some(name), Some(place)) = (facts.name().cloned(), facts.place()) else {
             return Ok(Settled::Again);
         };
-        let written = match self.put_there(uid, Some(&place), bytes.clone(), Some(&name)).await? {
+        let slot = Slot::At(&place.0, place.1.as_ref());
+        let answer = self.provider.put(&self.mapping.remote, slot, bytes.clone()).await;
+        let written = match self.sent(uid, Some(&place), Some(&name), answer)? {
             Ok(written) => written,
             Err(settled) => return Ok(settled),
         };
@@ -420,6 +539,7 @@ impl Pass {
             print: String::new(),
             missing: None,
             conflict: None,
+            pending: false,
         };
         let found = self.provider.read(&self.mapping.remote, &[written.id]).await?.pop();
         let (base, agreed) = read_back_base(base, written.version.as_ref(), &bytes, found);
@@ -500,7 +620,7 @@ impl Pass {
         };
         let id = Some(conflict.id.clone());
         let base = match &facts.base {
-            Some(base) => Base { conflict: id, missing: None, ..base.clone() },
+            Some(base) => Base { conflict: id, missing: None, pending: false, ..base.clone() },
             None => Base {
                 uid: uid.to_owned(),
                 name: name.clone(),
@@ -510,6 +630,7 @@ impl Pass {
                 print: String::new(),
                 missing: None,
                 conflict: id,
+                pending: false,
             },
         };
         let with = self.conflict_ops(&conflict)?;
@@ -620,6 +741,7 @@ fn new_base(uid: &str, name: &Name, etag: &Etag, seen: &Seen, ical: &Ical) -> Ba
         print: print::print(ical),
         missing: None,
         conflict: None,
+        pending: false,
     }
 }
 

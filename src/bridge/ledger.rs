@@ -29,10 +29,6 @@ impl Ledger {
         Ok(ledger)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.bases.len()
-    }
-
     pub(super) fn all(&self) -> impl Iterator<Item = &Base> {
         self.bases.values()
     }

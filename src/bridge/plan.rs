@@ -175,20 +175,27 @@ fn winner(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> Option<Wi
         (Direction::Push, _) | (Direction::Both, Policy::Local) => Some(Winner::Local),
         (Direction::Both, Policy::Ask) => None,
         (Direction::Both, Policy::Newest) => {
-            let ours = changed_at(local, case.base);
-            let theirs = changed_at(remote, case.base);
-            let later = matches!((ours, theirs), (Some(ours), Some(theirs)) if ours > theirs.saturating_add(TOLERANCE));
+            let later = is_later(local, remote, case.base);
             Some(if later { Winner::Local } else { Winner::External })
         }
     }
 }
 
-/// When the version was made: what it says of itself, unless the client that changed it does not keep `LAST-MODIFIED`;
-/// else when its side stored it; else when it was written.
-fn changed_at(version: Version<'_>, base: Option<&Ical>) -> Option<i64> {
-    let said = print::last_modified(version.ical);
-    let kept = said.filter(|_| base.is_none_or(|base| print::last_modified(base) != said));
-    kept.or(version.stored).or(said).or_else(|| print::written(version.ical))
+/// Tells whether ours was clearly made after theirs. Only stamps of one kind are compared: what the objects say of
+/// themselves, if whoever changed them keeps `LAST-MODIFIED`; else when each side stored its own; else when they were
+/// written.
+fn is_later(ours: Version<'_>, theirs: Version<'_>, base: Option<&Ical>) -> bool {
+    let kept = |ical: &Ical| {
+        print::last_modified(ical)
+            .filter(|at| base.is_none_or(|base| print::last_modified(base) != Some(*at)))
+    };
+    let pairs = [
+        (kept(ours.ical), kept(theirs.ical)),
+        (ours.stored, theirs.stored),
+        (print::written(ours.ical), print::written(theirs.ical)),
+    ];
+    let comparable = pairs.into_iter().find_map(|(ours, theirs)| Some((ours?, theirs?)));
+    comparable.is_some_and(|(ours, theirs)| ours > theirs.saturating_add(TOLERANCE))
 }
 
 /// Stores the merged text where it says something new.

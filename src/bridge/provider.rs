@@ -171,6 +171,9 @@ pub trait Provider: Send + Sync {
     /// an error.
     fn read<'a>(&'a self, calendar: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>>;
 
+    /// Returns where a new object with this UID would be put, if that is known beforehand.
+    fn place(&self, calendar: &RemoteId, uid: &str) -> Option<RemoteId>;
+
     /// Stores an object.
     fn put<'a>(&'a self, calendar: &'a RemoteId, slot: Slot<'a>, bytes: Bytes) -> Fut<'a, Written>;
 

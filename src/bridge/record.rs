@@ -198,6 +198,9 @@ pub struct Base {
     /// The conflict that it waits for.
     #[serde(default)]
     pub conflict: Option<String>,
+    /// True: it is about to be made on the far side, and nobody knows yet whether that happened.
+    #[serde(default)]
+    pub pending: bool,
 }
 
 /// How a pass ended.

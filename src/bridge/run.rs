@@ -91,6 +91,10 @@ pub(super) struct Pass {
     pub(super) mass_delete: MassDelete,
     /// Objects that failed in this pass.
     pub(super) failed: Vec<Failure>,
+    /// Writes on the far side that are yet to be sent.
+    pub(super) outgoing: Vec<super::apply::Outgoing>,
+    /// How often the object at hand was looked at before.
+    pub(super) round: usize,
     /// Writes whose result is yet to be read back.
     pub(super) unread: Vec<super::apply::Pushed>,
 }
@@ -221,7 +225,8 @@ impl Pass {
             .extend(delta.gone.iter().filter_map(|id| self.ledger.by_remote(id)).map(|b| b.uid.clone()));
         if delta.complete {
             let told = &seen.far_gone;
-            let absent = |b: &&Base| !listed.contains(&spelling(&b.remote)) && !told.contains(&b.uid);
+            let absent =
+                |b: &&Base| !b.pending && !listed.contains(&spelling(&b.remote)) && !told.contains(&b.uid);
             let absent: Vec<Base> = self.ledger.all().filter(absent).cloned().collect();
             for base in absent {
                 seen.absent = seen.absent.saturating_add(1);
@@ -249,6 +254,9 @@ impl Pass {
             for uid in gone {
                 seen.here.entry(uid).or_insert(Here::Removed);
             }
+        }
+        for base in self.ledger.all().filter(|b| b.pending) {
+            seen.here.entry(base.uid.clone()).or_insert(Here::Written);
         }
         self.add_failures(&mut seen, &listed, full);
         Ok(seen)
@@ -287,7 +295,7 @@ impl Pass {
         if self.confirmed {
             return Ok(());
         }
-        let total = self.ledger.len();
+        let total = self.ledger.all().filter(|b| !b.pending).count();
         let read: HashSet<String> = seen.read.iter().map(spelling).collect();
         let there_changed =
             |uid: &str| self.ledger.by_uid(uid).is_some_and(|b| read.contains(&spelling(&b.remote)));
@@ -342,7 +350,7 @@ impl Pass {
                     }
                 }
             }
-            self.read_back().await?;
+            self.flush().await?;
         }
         for uid in seen.far_gone {
             here.remove(&uid);
@@ -351,11 +359,11 @@ impl Pass {
         for uid in here.into_keys() {
             let far = if self.ledger.by_uid(&uid).is_some() { Far::Same } else { Far::Absent };
             self.settle(&uid, far).await?;
-            if self.unread.len() >= batch {
-                self.read_back().await?;
+            if self.outgoing.len() >= batch {
+                self.flush().await?;
             }
         }
-        self.read_back().await?;
+        self.flush().await?;
         self.mark_missing(&seen.missing, &seen.back).await?;
         self.state.rev = Some(seen.rev);
         self.state.cursor = seen.cursor;

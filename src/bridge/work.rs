@@ -203,6 +203,8 @@ impl Bridge {
             confirmed: confirm,
             mass_delete: self.settings.mass_delete,
             failed: Vec::new(),
+            outgoing: Vec::new(),
+            round: 0,
             unread: Vec::new(),
         };
         Ok(Some(Start { connection, connection_state, pass }))
