@@ -318,3 +318,26 @@ fn running_requests_end_before_the_server_does() {
     let read = ask(&served, "GET", "/dav/files/anna/slow.txt", vec![basic("anna", "anna-secret")], b"");
     assert_eq!((read.status, read.body.as_slice()), (200, &b"abcd"[..]));
 }
+
+// a store that fails is never told as a wrong password, and whoever was verified before is verified anew.
+#[test]
+fn an_account_that_cannot_be_read_is_an_outage() {
+    use kalends::store::{Commit, Key, Op, Origin, Table};
+    let served = Served::plain();
+    assert_eq!(signed(&served, "anna", "anna-secret"), 200);
+    let house = served.guard().house();
+    let garbage = Op::PutRecord(Key::new(Table::Principal, "anna"), "{garbage".into());
+    let commit = Commit::new(Origin::System, house.clock.now()).op(garbage);
+    served.runtime().block_on(house.store.commit(commit)).unwrap();
+    // The commit did not come through the guard: it hears of it from the store, a moment later.
+    let soon = Instant::now() + Duration::from_secs(5);
+    let answer = loop {
+        let answer = ask(&served, "OPTIONS", "/dav/", vec![basic("anna", "anna-secret")], b"");
+        if answer.status != 200 || Instant::now() > soon {
+            break answer;
+        }
+    };
+    assert_eq!((answer.status, answer.all("retry-after").len()), (503, 1), "{}", answer.show());
+    assert!(answer.all("www-authenticate").is_empty());
+    assert_eq!(signed(&served, "bert", "bert-secret"), 200);
+}

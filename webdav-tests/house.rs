@@ -201,7 +201,7 @@ fn arrows_point_down_only() {
             let Some(its) = layer(&target) else { continue }; // a macro or a re-export at the crate's root
             let sideways = SIDEWAYS.iter().any(|(from, to, _)| *from == source.module && *to == target);
             let texts_apart = own == 1 || source.module == "store";
-            if its > own || (its == own && !sideways) || (texts_apart && its <= own) {
+            if its > own || texts_apart || (its == own && !sideways) {
                 wrong.push(format!("{} uses crate::{target}: from layer {own} to layer {its}", source.name));
             }
         }
@@ -441,6 +441,44 @@ fn commands_in_the_pages_exist() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Every option that a page names, as `section.key` or as a variable of the environment, is in config.example.toml.
+#[test]
+fn options_in_the_pages_exist() {
+    let mut known = BTreeSet::new();
+    let mut section = String::new();
+    for line in page("config.example.toml").lines() {
+        if let Some(name) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            section = name.to_string();
+        } else if let Some((key, _)) = line.trim_start_matches('#').split_once(" = ") {
+            known.insert(format!("{section}.{key}"));
+        }
+    }
+    assert!(known.contains("server.listen"), "config.example.toml was not understood: {known:?}");
+    let sections: BTreeSet<&str> = known.iter().filter_map(|k| k.split('.').next()).collect();
+    let mut wrong = Vec::new();
+    for (name, text) in pages() {
+        for code in text.split('`').skip(1).step_by(2) {
+            let option = code.split_once('.').filter(|(s, key)| {
+                sections.contains(s)
+                    && !key.is_empty()
+                    && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+            });
+            if option.is_some() && !known.contains(code) && !code.ends_with(".rs") {
+                wrong.push(format!("{name} names the option `{code}`"));
+            }
+        }
+        for (at, _) in text.match_indices("KALENDS_") {
+            let rest = &text[at + 8..];
+            let word: String = rest.chars().take_while(|c| c.is_ascii_uppercase() || *c == '_').collect();
+            let option = word.to_lowercase().replace("__", ".");
+            if word.contains("__") && !known.contains(&option) {
+                wrong.push(format!("{name} names KALENDS_{word}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "options that do not exist:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 use bytes::Bytes;
 
 use super::access::Writable;
-use super::properties::{encode_properties, object_properties_key};
+use super::properties::{decode_properties, encode_properties, object_properties_key};
 use super::{Error, Refusal, Session};
 use crate::ical::series::Series;
 use crate::ical::{self, check};
@@ -174,35 +174,44 @@ impl Session {
         Err(Refusal::Stale.into())
     }
 
-    /// Stores the properties that a client sets on an object; the object's bytes and etag stay.
+    /// Changes the properties that clients set on an object; the object's bytes and etag stay. The change is made to
+    /// the newest record and carried out again if another writer was faster.
     ///
     /// # Errors
     /// `Missing` if there is no such object; when the store fails.
-    pub async fn set_object_properties(
+    pub async fn update_object_properties(
         &self,
         at: &Writable,
         name: &Name,
         when: &When<'_>,
-        properties: &Properties,
+        change: impl Fn(&mut Properties) + Send + Sync,
     ) -> Result<(), Error> {
+        let key = object_properties_key(at.id(), name.as_str());
         for _ in 0..ATTEMPTS {
             let before = at.meta(name.as_str()).await?;
             if before.is_none() {
                 return Err(Refusal::Missing.into());
             }
             when.look(before.as_ref())?;
-            let key = object_properties_key(at.id(), name.as_str());
+            let record = self.house.store.record(&key).await?;
+            let mut properties = match &record {
+                Some(bytes) => decode_properties(bytes)?,
+                None => Properties::default(),
+            };
+            change(&mut properties);
             let op = if properties.0.is_empty() {
-                Op::DeleteRecord(key)
+                Op::DeleteRecord(key.clone())
             } else {
-                Op::PutRecord(key, encode_properties(properties))
+                Op::PutRecord(key.clone(), encode_properties(&properties))
             };
             let commit = self
                 .commit_on(at, name, before.as_ref(), when)
+                .expect(Expect::Record(key.clone(), record))
                 .op(op)
                 .op(Op::Touch { collection: at.id(), name: Some(name.clone()) });
             match self.house.store.commit(touch_home(commit, at)).await {
                 Ok(_) => return Ok(()),
+                Err(CommitError::Rejected(Rejected::Record(rival))) if rival == key => continue,
                 Err(error) => self.again(error)?,
             }
         }

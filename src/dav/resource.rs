@@ -359,6 +359,10 @@ impl Members {
         };
         if self.facts != Facts::NONE {
             for resource in &mut page {
+                // One principal, one sum: it is not counted again for each member.
+                if resource.collection().is_some() {
+                    resource.used = self.parent.used;
+                }
                 resource.load(scope, self.facts).await?;
             }
         }

@@ -28,3 +28,14 @@ pub(super) async fn scope() -> Scope {
         locking: Arc::default(),
     }
 }
+
+pub(super) fn request(method: &str, path: &str, body: &str) -> crate::http::Request {
+    crate::http::Request {
+        method: http::Method::from_bytes(method.as_bytes()).unwrap(),
+        path: path.to_owned(),
+        query: None,
+        headers: http::HeaderMap::new(),
+        peer: std::net::Ipv4Addr::LOCALHOST.into(),
+        body: crate::http::body(bytes::Bytes::from(body.to_owned())),
+    }
+}

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::store::{CollectionId, Name, Rev};
+use crate::store::{Collection, Name, Rev};
 
 /// What a path names, whether or not it exists. Percent-encoding is undone: `@` and `%40` are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -281,24 +281,26 @@ fn host_name(authority: &str) -> String {
 
 /// Returns a log's position as a sync-token: an absolute URI (RFC 6578 §4), the same after restart, restore and a
 /// change of the base URL.
-pub fn sync_token(collection: CollectionId, rev: Rev) -> String {
-    format!("urn:kalends:sync:{}:{}", collection.0, rev.0)
+///
+/// The time at which the collection was made is part of it: numbers begin anew in a new store, and a token of an
+/// older one that happens to fit must not be taken for one of this.
+pub fn sync_token(collection: &Collection, rev: Rev) -> String {
+    format!("urn:kalends:sync:{}-{:x}:{}", collection.id.0, collection.created.0, rev.0)
 }
 
-/// Reads a sync-token back. Nothing: it is not one of ours.
-pub fn read_sync_token(text: &str) -> Option<(CollectionId, Rev)> {
-    let (collection, rev) = text.trim().strip_prefix("urn:kalends:sync:")?.split_once(':')?;
-    let number = |text: &str| match text.bytes().all(|b| b.is_ascii_digit()) {
-        true => text.parse::<u64>().ok(),
-        false => None,
-    };
-    Some((CollectionId(number(collection)?), Rev(number(rev)?)))
+/// Reads a sync-token of this collection back. Nothing: it is none.
+pub fn read_sync_token(text: &str, collection: &Collection) -> Option<Rev> {
+    let (_, rev) = text.trim().rsplit_once(':')?;
+    let rev = Rev(rev.parse().ok()?);
+    // Compared as it would be written: there is one spelling.
+    (text.trim() == sync_token(collection, rev)).then_some(rev)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
+    use crate::store::{CollectionId, Kind, Properties, Timestamp};
 
     fn check(path: &str, canonical: &str) {
         let site = Site::new("https://cal.example.org/").unwrap();
@@ -365,10 +367,29 @@ mod tests {
 
     #[test]
     fn tokens() {
-        let token = sync_token(CollectionId(17), Rev(4));
-        assert_eq!(read_sync_token(&token), Some((CollectionId(17), Rev(4))));
-        for bad in ["", "17", "urn:kalends:sync:17", "urn:kalends:sync:17:+4", "http://x/sync/17:4"] {
-            assert_eq!(read_sync_token(bad), None, "{bad}");
+        let made = |id: u64, at: i64| Collection {
+            id: CollectionId(id),
+            parent: CollectionId::HOMES,
+            name: Name::new("c").unwrap(),
+            owner: "anna".into(),
+            kind: Kind::Calendar,
+            components: Vec::new(),
+            properties: Properties::default(),
+            created: Timestamp(at),
+            modified: Timestamp(at),
+        };
+        let collection = made(17, 1_780_000_000_000);
+        let token = sync_token(&collection, Rev(4));
+        assert_eq!(read_sync_token(&token, &collection), Some(Rev(4)));
+        assert_eq!(read_sync_token(&format!(" {token}\n"), &collection), Some(Rev(4)));
+        assert_eq!(read_sync_token(&token, &made(18, 1_780_000_000_000)), None, "another collection");
+        assert_eq!(read_sync_token(&token, &made(17, 1_780_000_000_001)), None, "another store");
+        let stem = token.trim_end_matches('4');
+        for rev in ["", "+4", "04", "-1", "x", "99999999999999999999"] {
+            assert_eq!(read_sync_token(&format!("{stem}{rev}"), &collection), None, "{rev}");
+        }
+        for bad in ["", "17", "urn:kalends:sync:17", "http://x/sync/17:4"] {
+            assert_eq!(read_sync_token(bad, &collection), None, "{bad}");
         }
     }
 }

@@ -25,7 +25,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -280,8 +280,7 @@ async fn run(
     stop: CancellationToken,
 ) {
     let graceful = GracefulShutdown::new();
-    let connections = TaskTracker::new();
-    let deadline = CancellationToken::new();
+    let mut connections = JoinSet::new();
     loop {
         let next = async {
             let permit = Arc::clone(&room).acquire_owned().await;
@@ -291,15 +290,13 @@ async fn run(
             () = stop.cancelled() => break,
             next = next => next,
         };
+        // Ended ones are taken from the set.
+        while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
                 let connection = connection(stream, peer.ip(), Arc::clone(&state), graceful.watcher());
-                let cut = deadline.clone();
                 connections.spawn(async move {
-                    tokio::select! {
-                        () = connection => {}
-                        () = cut.cancelled() => {}
-                    }
+                    connection.await;
                     drop(permit);
                 });
             }
@@ -310,16 +307,14 @@ async fn run(
         }
     }
     drop(listener);
-    connections.close();
     followers.close();
     let ended = tokio::time::timeout(DRAIN, async {
         graceful.shutdown().await;
-        connections.wait().await;
+        while connections.join_next().await.is_some() {}
     });
     if ended.await.is_err() {
         tracing::warn!("{} connections did not end in time and were cut", connections.len());
-        deadline.cancel();
-        connections.wait().await;
+        connections.shutdown().await;
     }
     followers.wait().await;
 }

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body as _, Incoming};
 
 use super::State;
 use super::stream::Paced;
-use crate::auth::{Caller, Denied, Scope, Via, proxy};
+use crate::auth::{Denied, Scope, Via, proxy};
 use crate::http::{Body, Reply, Request};
 use crate::store::Origin;
 
@@ -72,9 +72,9 @@ async fn dav(state: &Arc<State>, request: Request) -> Reply {
     if !matches!(request.path.trim_start_matches('/').split('/').next(), Some("" | "dav" | "principals")) {
         return nothing();
     }
-    let caller = match sign_in(state, &request.headers, request.peer).await {
+    let caller = match state.guard.authenticate(&request.headers, request.peer).await {
         Ok(caller) => caller,
-        Err(reply) => return *reply,
+        Err(denied) => return refused(denied),
     };
     if let Via::Token(_) = caller.via {
         let safe = matches!(request.method.as_str(), "GET" | "HEAD" | "OPTIONS" | "PROPFIND" | "REPORT");
@@ -88,24 +88,23 @@ async fn dav(state: &Arc<State>, request: Request) -> Reply {
     state.dav.serve(request, state.house.session(caller.principal, origin)).await
 }
 
-/// Finds out who is asking, or returns the refusal.
-async fn sign_in(state: &State, headers: &HeaderMap, peer: IpAddr) -> Result<Caller, Box<Reply>> {
-    let denied = match state.guard.authenticate(headers, peer).await {
-        Ok(caller) => return Ok(caller),
-        Err(denied) => denied,
-    };
-    Err(Box::new(match denied {
+/// Returns what a client is told that was not recognised.
+fn refused(denied: Denied) -> Reply {
+    match denied {
         Denied::Missing => unauthorised("Sign in with your login name and a password or an app password.\n"),
         Denied::Wrong => unauthorised("The login name or the password is wrong.\n"),
         Denied::Slow(after) => {
             let words = "Too many wrong passwords came from your address; wait a little.\n";
             later(text(StatusCode::TOO_MANY_REQUESTS, words), after)
         }
+        // a 401 would make clients forget a good password, a 4xx switch their calendars off.
         Denied::Fault(fault) => {
             tracing::error!("nobody can sign in: {fault}");
-            unavailable()
+            let words =
+                "The server cannot find out who you are just now. Nothing is wrong with your password.\n";
+            later(text(StatusCode::SERVICE_UNAVAILABLE, words), RETRY_AFTER)
         }
-    }))
+    }
 }
 
 /// RFC 7617. Basic alone: there are clients that fail on a scheme which they do not know.
@@ -161,12 +160,6 @@ fn nothing() -> Reply {
     text(StatusCode::NOT_FOUND, "There is nothing here. Calendars are below /dav/.\n")
 }
 
-/// What a failure below is answered with.
-pub(super) fn unavailable() -> Reply {
-    let words = "The server cannot find out who you are just now. Nothing is wrong with your password.\n";
-    later(text(StatusCode::SERVICE_UNAVAILABLE, words), RETRY_AFTER)
-}
-
 fn later(mut reply: Reply, after: Duration) -> Reply {
     reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
     reply
@@ -187,4 +180,28 @@ fn full(bytes: Bytes) -> Body {
 
 fn empty() -> Body {
     Body::new(Empty::new().map_err(|never| match never {}))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::store::Fault;
+
+    //
+    #[test]
+    fn an_outage_is_never_told_as_a_wrong_password() {
+        let reply = refused(Denied::Fault(Fault::Broken("gone".into())));
+        assert_eq!(reply.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(reply.headers().contains_key(header::RETRY_AFTER));
+        assert!(!reply.headers().contains_key(header::WWW_AUTHENTICATE));
+        for denied in [Denied::Missing, Denied::Wrong] {
+            assert_eq!(refused(denied).headers().get_all(header::WWW_AUTHENTICATE).iter().count(), 1);
+        }
+        let slow = refused(Denied::Slow(Duration::from_millis(20)));
+        assert_eq!(
+            (slow.status(), &slow.headers()[header::RETRY_AFTER]),
+            (StatusCode::TOO_MANY_REQUESTS, &HeaderValue::from(1))
+        );
+    }
 }

@@ -10,6 +10,7 @@ Needs wrk, and KALENDS_PYTHON (default .test-tools/venv/bin/python) with radical
 not count, however quick it was. `--json FILE` and `--md FILE` keep the results.
 """
 import argparse
+import calendar
 import json
 import os
 import pathlib
@@ -84,8 +85,6 @@ def busy_intervals(answer):
             if end.startswith("P"):
                 hours, minutes = (int(n or 0) for n in re.fullmatch(r"PT(?:(\d+)H)?(?:(\d+)M)?", end).groups())
                 begin = time.strptime(start, "%Y%m%dT%H%M%SZ")
-                import calendar
-
                 end = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(calendar.timegm(begin) + hours * 3600 + minutes * 60))
             pairs.append((start, end))
     out = []
@@ -101,7 +100,8 @@ class Bench:
     def __init__(self, chosen):
         self.chosen = chosen
         self.results = {}  # (operation, size, server) → value, or {"error": …}
-        self.seconds = 2 if chosen.check else chosen.seconds
+        self.seconds = 1 if chosen.check else chosen.seconds
+        self.turns = 4 if chosen.check else 400
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kalends-bench-", dir=chosen.workdir))
         self.passed = self.failed = 0
 
@@ -122,7 +122,7 @@ class Bench:
 
     def times(self, action, least=3, most=25, seconds=3.0):
         """The median in ms of an action that is repeated for some seconds."""
-        found, end = [], time.monotonic() + seconds
+        found, end = [], time.monotonic() + (0.2 if self.chosen.check else seconds)
         while len(found) < least or (len(found) < most and time.monotonic() < end):
             begun = time.perf_counter()
             check = action()
@@ -181,7 +181,7 @@ class Bench:
         wire = server.wire()
         token = TOKEN.findall(sync(wire, path, "").text)[-1]
         found = []
-        for turn in range(25):
+        for turn in range(min(25, self.turns)):
             event = calendar.events[turn % len(calendar.events)]
             answer = wire.ask("PUT", path + event.name, event.ical(f"Event {event.number} changed {turn}"))
             if answer.status not in (200, 201, 204):
@@ -199,7 +199,7 @@ class Bench:
 
     def put_full(self, server, path, calendar):
         wire, found = server.wire(), []
-        for turn in range(60):
+        for turn in range(min(60, self.turns)):
             name = f"{path}extra-{turn}.ics"
             body = data.fresh(turn, f"extra-{time.monotonic_ns()}")
             begun = time.perf_counter()
@@ -267,7 +267,7 @@ class Bench:
 
     def put_one(self, server):
         path, wire, found = server.make("alone"), server.wire(), []
-        for turn in range(400):
+        for turn in range(self.turns):
             body = data.fresh(turn, "alone")
             begun = time.perf_counter()
             answer = wire.ask("PUT", f"{path}alone-{turn}.ics", body, "If-None-Match: *\r\n")

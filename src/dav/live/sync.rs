@@ -29,6 +29,6 @@ pub(super) const ALL: &[Property] = &[
 
 fn token(r: &Resource, _: &Scope, w: &mut Writer) -> bool {
     let (Some(at), Some(rev)) = (r.collection(), r.rev()) else { return false };
-    w.text(&sync_token(at.id(), rev));
+    w.text(&sync_token(at.collection(), rev));
     true
 }

@@ -227,3 +227,34 @@ pub(super) async fn unlock(scope: Scope, request: Request, href: Option<Href>) -
     crate::dav::lock::forget(&scope, std::slice::from_ref(&lock)).await?;
     Ok(reply_empty(StatusCode::NO_CONTENT))
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use crate::dav::testing::{request, scope};
+    use crate::dav::{Denied, Protocol, method};
+
+    /// RFC 4918 §6.2: of rivals for an exclusive lock one gets it.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn one_of_many_rivals_gets_the_lock() {
+        let scope = scope().await;
+        let body = "<lockinfo xmlns='DAV:'><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>";
+        let rivals: Vec<_> = (0..12)
+            .map(|_| tokio::spawn(method::serve(scope.clone(), request("LOCK", "/dav/files/anna/f", body))))
+            .collect();
+        let mut won = 0;
+        for rival in rivals {
+            match rival.await.unwrap() {
+                Ok(reply) => {
+                    assert_eq!(reply.status(), 201);
+                    won += 1;
+                }
+                Err(Denied::Protocol(Protocol::NoConflictingLock(root))) => {
+                    assert_eq!(root, "/dav/files/anna/f")
+                }
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(won, 1);
+    }
+}

@@ -36,7 +36,7 @@ pub(super) async fn serve(scope: Scope, mut request: Request, href: Option<Href>
         return Err(Refusal::Bad("The body of a PROPPATCH must be a DAV:propertyupdate.".into()).into());
     }
     let href = href.ok_or(Refusal::Missing)?;
-    let at = Resource::at(&scope, &href, Facts::DEAD).await?;
+    let at = Resource::at(&scope, &href, Facts::NONE).await?;
     let changes: Vec<Change> = Spot::at(&at).map(Change::Resource).into_iter().collect();
     let gate = Gate::read(&scope, &request.headers, Some(&href), &changes).await?;
     let (steps, verdicts) = read(&body, &at);
@@ -91,9 +91,8 @@ async fn store(scope: &Scope, at: &Resource, gate: &Gate, steps: &[Step]) -> Res
     let to = at.writable(scope)?;
     match &at.node {
         Node::Member(_, meta) => {
-            let mut properties = at.dead.clone().unwrap_or_default();
-            apply(&mut properties, steps);
-            Ok(scope.session.set_object_properties(&to, &meta.name, &gate.when(), &properties).await?)
+            let change = |properties: &mut Properties| apply(properties, steps);
+            Ok(scope.session.update_object_properties(&to, &meta.name, &gate.when(), change).await?)
         }
         Node::Collection(now) => {
             gate.allow_now(&Now::Collection(now.clone()))?;
@@ -188,4 +187,39 @@ fn propstat(names: &[&Name], status: StatusCode, denied: Option<&Denied>, path: 
         denied.explain(path).write(path, w);
     }
     w.close();
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use crate::dav::method;
+    use crate::dav::testing::{request, scope};
+
+    fn set(path: &str, n: usize) -> crate::http::Request {
+        let body = format!(
+            "<D:propertyupdate xmlns:D='DAV:'><D:set><D:prop><x:p{n} xmlns:x='urn:x'>{n}</x:p{n}></D:prop></D:set>\
+             </D:propertyupdate>"
+        );
+        request("PROPPATCH", path, &body)
+    }
+
+    /// Clients that set different properties at the same time do not undo each other's work.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn rivals_lose_nothing() {
+        let scope = scope().await;
+        let put = request("PUT", "/dav/files/anna/f", "x");
+        assert_eq!(method::serve(scope.clone(), put).await.unwrap().status(), 201);
+        for path in ["/dav/files/anna/f", "/dav/calendars/anna/calendar/"] {
+            let rivals = (0..6).map(|n| tokio::spawn(method::serve(scope.clone(), set(path, n))));
+            for rival in rivals.collect::<Vec<_>>() {
+                assert_eq!(rival.await.unwrap().unwrap().status(), 207);
+            }
+        }
+        let files = scope.session.files().await.unwrap();
+        assert_eq!(files.object_properties("f").await.unwrap().0.len(), 6);
+        let home = scope.session.home().await.unwrap();
+        let calendar = home.child("calendar").await.unwrap().unwrap();
+        let own = calendar.collection().properties.0.keys().filter(|name| name.ns == "urn:x").count();
+        assert_eq!(own, 6);
+    }
 }

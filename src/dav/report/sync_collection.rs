@@ -89,14 +89,9 @@ impl Sync {
     /// Reads the token. RFC 6578 §3.2: one that cannot be continued from is refused, never answered in full.
     async fn position(&self) -> Result<Option<Rev>, Denied> {
         let Some(text) = &self.report.since else { return Ok(None) };
-        match read_sync_token(text) {
-            Some((id, rev)) if id == self.collection.id() => {
-                let head = self.collection.head().await?;
-                if rev > head.rev || rev < head.horizon {
-                    return Err(Refusal::TokenExpired.into());
-                }
-                Ok(Some(rev))
-            }
+        let head = self.collection.head().await?;
+        match read_sync_token(text, self.collection.collection()) {
+            Some(rev) if rev <= head.rev && rev >= head.horizon => Ok(Some(rev)),
             _ => Err(Refusal::TokenExpired.into()),
         }
     }
@@ -115,7 +110,7 @@ impl Sync {
             }
             (Some(since), limit) => self.changed(&mut out, since, limit, Seen::UpToToken).await?,
         };
-        out.sync_token(&sync_token(self.collection.id(), end));
+        out.sync_token(&sync_token(self.collection.collection(), end));
         Ok(out)
     }
 
