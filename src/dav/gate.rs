@@ -112,10 +112,10 @@ impl Gate {
             Change::Tree(id) => (Spot::of(*id), Some(*id)),
         };
         let covering = covering_spot(scope, &spot).await?;
-        if let Some(first) = covering.first() {
-            if !covering.iter().any(good) {
-                return Err(locked(scope, first));
-            }
+        if let Some(first) = covering.first()
+            && !covering.iter().any(good)
+        {
+            return Err(locked(scope, first));
         }
         self.held.extend(covering.into_iter().filter(|lock| lock.is_filed_under(&spot)));
         let mut waiting: Vec<CollectionId> = tree.into_iter().collect();

@@ -184,15 +184,15 @@ impl Denied {
         w.leaf(&dav("responsedescription"), &explained.sentence);
         w.close();
         let mut reply = reply_xml(explained.status, w.take());
-        if let Denied::Protocol(Protocol::Method(allow)) = self {
-            if let Ok(value) = http::HeaderValue::from_str(allow) {
-                reply.headers_mut().insert(http::header::ALLOW, value);
-            }
+        if let Denied::Protocol(Protocol::Method(allow)) = self
+            && let Ok(value) = http::HeaderValue::from_str(allow)
+        {
+            reply.headers_mut().insert(http::header::ALLOW, value);
         }
-        if let Denied::Protocol(Protocol::Range(length)) = self {
-            if let Ok(value) = http::HeaderValue::from_str(&format!("bytes */{length}")) {
-                reply.headers_mut().insert(http::header::CONTENT_RANGE, value);
-            }
+        if let Denied::Protocol(Protocol::Range(length)) = self
+            && let Ok(value) = http::HeaderValue::from_str(&format!("bytes */{length}"))
+        {
+            reply.headers_mut().insert(http::header::CONTENT_RANGE, value);
         }
         reply
     }

@@ -119,10 +119,10 @@ impl Asked {
 
     /// Writes the whole element; false, with nothing written: 404.
     pub fn write(&self, resource: &Resource, scope: &Scope, w: &mut Writer) -> bool {
-        if let Some(property) = self.property {
-            if property.on.has(resource.kind()) {
-                return property.write(resource, scope, w);
-            }
+        if let Some(property) = self.property
+            && property.on.has(resource.kind())
+        {
+            return property.write(resource, scope, w);
         }
         match resource.stored(&self.name.ns, &self.name.local) {
             Some(xml) => {

@@ -195,18 +195,20 @@ impl Resource {
         if facts == Facts::NONE {
             return Ok(());
         }
-        if facts.has(Facts::HEAD) && self.head.is_none() {
-            if let Node::Collection(at) = &self.node {
-                self.head = Some(at.head().await?);
-            }
+        if facts.has(Facts::HEAD)
+            && self.head.is_none()
+            && let Node::Collection(at) = &self.node
+        {
+            self.head = Some(at.head().await?);
         }
         if facts.has(Facts::USED) && self.used.is_none() && matches!(self.node, Node::Collection(_)) {
             self.used = Some(scope.session.used().await?);
         }
-        if facts.has(Facts::DEAD) && self.dead.is_none() {
-            if let Node::Member(at, meta) = &self.node {
-                self.dead = Some(at.object_properties(meta.name.as_str()).await?);
-            }
+        if facts.has(Facts::DEAD)
+            && self.dead.is_none()
+            && let Node::Member(at, meta) = &self.node
+        {
+            self.dead = Some(at.object_properties(meta.name.as_str()).await?);
         }
         if facts.has(Facts::LOCKS) {
             self.locks = super::lock::covering(scope, self).await?;

@@ -188,11 +188,11 @@ impl Sync {
     /// Tells one member as it is now; false: there was nothing to tell.
     async fn member(&self, out: &mut Multistatus, name: &Member, seen: Seen) -> Result<bool, Denied> {
         let kind = self.collection.collection().kind;
-        if kind != Kind::Calendar {
-            if let Some(child) = self.collection.child(name.as_str()).await? {
-                self.child(out, child).await?;
-                return Ok(true);
-            }
+        if kind != Kind::Calendar
+            && let Some(child) = self.collection.child(name.as_str()).await?
+        {
+            self.child(out, child).await?;
+            return Ok(true);
         }
         let found = match self.report.asking.needs_bytes() {
             true => self.collection.found(name.as_str()).await?,
