@@ -8,6 +8,9 @@ mod live;
 mod lock;
 mod method;
 mod multistatus;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod page;
 mod place;
 mod precondition;
 mod property;

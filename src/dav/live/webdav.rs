@@ -136,7 +136,7 @@ pub(super) const ALL: &[Property] = &[
     // RFC 5995 §3.2.1: POST to the collection itself adds a member.
     Property {
         name: dav("add-member"),
-        on: Kinds::CALENDAR.or(Kinds::FILES),
+        on: Kinds::CALENDAR,
         allprop: false,
         needs: Facts::NONE,
         get: Get::Inside(|r, _, w| {

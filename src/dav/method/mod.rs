@@ -22,7 +22,7 @@ use crate::store::Fault;
 const OWNED: Kinds = Kinds::CALENDAR.or(Kinds::FILES).or(Kinds::MEMBER);
 
 /// Which methods exist on which kinds of resources: `Allow` and 405 read it.
-const METHODS: &[(&str, Kinds)] = &[
+pub(super) const METHODS: &[(&str, Kinds)] = &[
     ("OPTIONS", Kinds::ALL),
     ("GET", Kinds::ALL),
     ("HEAD", Kinds::ALL),
