@@ -59,6 +59,8 @@ pub struct Config {
     pub mass_delete_limit: usize,
     /// `retention.changes`.
     pub keep_changes: Duration,
+    /// `retention.versions`.
+    pub keep_versions: Duration,
     /// `retention.runs`.
     pub keep_runs: Duration,
     /// `log.format`.
@@ -84,6 +86,7 @@ impl Default for Config {
             schedule: Schedule::default(),
             mass_delete_limit: MassDelete::default().objects,
             keep_changes: Duration::from_secs(400 * 86_400),
+            keep_versions: Duration::from_secs(90 * 86_400),
             keep_runs: Settings::default().keep_runs,
             log_format: LogFormat::Text,
             log_level: "info".into(),
@@ -275,6 +278,16 @@ pub const SETTINGS: &[Setting] = &[
               reads everything anew.",
         set: |config, text| {
             config.keep_changes = duration(text)?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "retention.versions",
+        default: "\"90 d\"",
+        example: "",
+        doc: "How long the former versions of changed and deleted events are kept, to be looked at and restored.",
+        set: |config, text| {
+            config.keep_versions = duration(text)?;
             Ok(())
         },
     },

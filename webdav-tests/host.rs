@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use kalends::auth::Guard;
+use kalends::auth::{Guard, Scope};
 use kalends::calendar::NewPrincipal;
 use kalends::config::Config;
 use kalends::server::{Running, Server};
@@ -81,6 +81,12 @@ impl Served {
 impl Host for Served {
     fn address(&self) -> SocketAddr {
         self.running().address()
+    }
+
+    fn token(&self, user: &str, scopes: &str) -> Result<String, String> {
+        let scopes = scopes.split_whitespace().map(str::parse::<Scope>).collect::<Result<Vec<_>, _>>()?;
+        let made = self.guard().add_token(user, "dialogue", scopes.into());
+        Ok(self.runtime.block_on(made).map_err(|error| format!("{error:?}"))?.1)
     }
 
     fn restart(&mut self) -> Result<(), String> {

@@ -106,7 +106,7 @@ pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
     Ok(done())
 }
 
-async fn find(session: &Session, id: &str) -> Result<Writable, Problem> {
+pub(super) async fn find(session: &Session, id: &str) -> Result<Writable, Problem> {
     let missing = || Problem::missing("There is no such calendar.");
     let id = id.parse().map(CollectionId).map_err(|_| missing())?;
     let found = session.house.store.collection(id).await?.ok_or_else(missing)?;

@@ -68,6 +68,11 @@ impl Call {
         self.ids.first().map_or("", String::as_str)
     }
 
+    /// Returns the further names in the path, from 1.
+    pub(super) fn part(&self, at: usize) -> &str {
+        self.ids.get(at).map_or("", String::as_str)
+    }
+
     /// Returns a parameter of the query.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())

@@ -10,6 +10,7 @@ mod json;
 mod mappings;
 mod problem;
 mod runs;
+mod versions;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -73,6 +74,9 @@ routes! {
     GET "/calendars/{}" LOOK calendars::one;
     PATCH "/calendars/{}" EVENTS calendars::change;
     DELETE "/calendars/{}" EVENTS calendars::remove;
+    GET "/calendars/{}/events/{}/versions" LOOK versions::list;
+    GET "/calendars/{}/events/{}/versions/{}" LOOK versions::one;
+    POST "/calendars/{}/events/{}/versions/{}/restore" EVENTS versions::restore;
     GET "/connections" LOOK connections::list;
     POST "/connections" BRIDGES connections::create;
     POST "/connections/caldav" BRIDGES connections::create_caldav;

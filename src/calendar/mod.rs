@@ -12,6 +12,7 @@ mod put;
 mod query;
 mod refusal;
 mod transfer;
+mod versions;
 
 use std::sync::Arc;
 
@@ -25,6 +26,7 @@ pub use put::{Put, Stored, When, index_of};
 pub use query::{Found, Query, Text};
 pub use refusal::{Error, Refusal};
 pub use transfer::{Overwrite, Transferred};
+pub use versions::{Ended, Version};
 
 /// Tells the time; passed in, so that tests decide what time it is.
 pub trait Clock: Send + Sync + 'static {

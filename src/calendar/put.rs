@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use super::access::Writable;
 use super::properties::{decode_properties, encode_properties, object_properties_key};
+use super::versions::{self, Ended};
 use super::{Error, Refusal, Session};
 use crate::ical::series::Series;
 use crate::ical::{self, check};
@@ -108,11 +109,15 @@ impl Session {
     /// changed then.
     pub async fn put(&self, at: &Writable, put: Put<'_>) -> Result<Stored, Error> {
         let accepted = self.accept(at, &put.bytes, put.content_type).await?;
+        let etag = Etag::of(&put.bytes);
         for _ in 0..ATTEMPTS {
-            let before = at.meta(put.name.as_str()).await?;
+            let (before, keep) = self.before(at, put.name, Ended::Replaced).await?;
             put.when.look(before.as_ref())?;
             same_uid(before.as_ref(), &accepted.index)?;
             let mut commit = self.commit_on(at, put.name, before.as_ref(), &put.when);
+            if before.as_ref().is_some_and(|before| before.etag != etag) {
+                commit.ops.extend(keep);
+            }
             if before.is_none() {
                 commit = commit
                     .expect(Expect::NoChild(at.id(), put.name.clone()))
@@ -133,7 +138,7 @@ impl Session {
             match self.house.store.commit(commit).await {
                 Ok(done) => {
                     return Ok(Stored {
-                        etag: Etag::of(&put.bytes),
+                        etag,
                         created: before.is_none(),
                         rev: done.rev(at.id()).unwrap_or_default(),
                     });
@@ -156,14 +161,14 @@ impl Session {
         with: Vec<Op>,
     ) -> Result<Rev, Error> {
         for _ in 0..ATTEMPTS {
-            let before = at.meta(name.as_str()).await?;
+            let (before, keep) = self.before(at, name, Ended::Deleted).await?;
             if before.is_none() {
                 return Err(Refusal::Missing.into());
             }
             when.look(before.as_ref())?;
-            let commit = self
-                .commit_on(at, name, before.as_ref(), when)
-                .op(Op::Delete { collection: at.id(), name: name.clone() });
+            let mut commit = self.commit_on(at, name, before.as_ref(), when);
+            commit.ops.extend(keep);
+            let commit = commit.op(Op::Delete { collection: at.id(), name: name.clone() });
             let mut commit = touch_home(commit, at);
             commit.ops.extend(with.iter().cloned());
             match self.house.store.commit(commit).await {
@@ -216,6 +221,22 @@ impl Session {
             }
         }
         Err(Refusal::Stale.into())
+    }
+
+    /// Reads what is stored under the name, and the step that keeps its text as a version.
+    async fn before(
+        &self,
+        at: &Writable,
+        name: &Name,
+        how: Ended,
+    ) -> Result<(Option<Meta>, Option<Op>), Error> {
+        let meta = at.meta(name.as_str()).await?;
+        if meta.is_none() || at.collection().kind != Kind::Calendar {
+            return Ok((meta, None));
+        }
+        let Some(object) = at.object(name.as_str()).await? else { return Ok((None, None)) };
+        let keep = versions::keep(at.id(), &object, &self.origin, self.house.clock.now(), how);
+        Ok((Some(object.meta), keep))
     }
 
     /// Begins a commit that holds only while the object is what was seen.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::access::Writable;
 use super::collection::{may_hold, removable};
 use super::put::{ATTEMPTS, When, properties_key, same_uid, touch_home};
+use super::versions::{self, Ended};
 use super::{Error, Refusal, Session};
 use crate::store::{
     Collection, CollectionId, Commit, CommitError, Expect, Kind, Meta, Name, Object, Op, Rejected,
@@ -89,6 +90,13 @@ impl Session {
             self.fits(to, &object, target.as_ref()).await?;
             let mut commit = self.commit_on(from, name, Some(&object.meta), when);
             commit = pin(commit, to, new_name, target.as_ref());
+            if target.is_some() {
+                let over = to.object(new_name.as_str()).await?;
+                let now = self.house.clock.now();
+                commit.ops.extend(
+                    over.and_then(|over| versions::keep(to.id(), &over, &self.origin, now, Ended::Replaced)),
+                );
+            }
             if source == Source::Goes {
                 commit = commit.op(Op::Delete { collection: from.id(), name: name.clone() });
             }

@@ -155,7 +155,7 @@ impl Server {
         });
         let stop = CancellationToken::new();
         let followers = TaskTracker::new();
-        tasks::start(&followers, &guard, &bridge, config.keep_changes, &stop);
+        tasks::start(&followers, &guard, &bridge, config.keep_changes, config.keep_versions, &stop);
         let socket = config.store.join(admin::SOCKET);
         let office = Arc::new(Office::serving(Arc::clone(&guard), keys));
         match admin::listen(&socket) {

@@ -25,6 +25,7 @@ pub(super) fn start(
     guard: &Arc<Guard>,
     bridge: &Arc<Bridge>,
     keep_changes: Duration,
+    keep_versions: Duration,
     stop: &CancellationToken,
 ) {
     let house = guard.house();
@@ -37,6 +38,7 @@ pub(super) fn start(
         bridge.close().await;
     });
     tasks.spawn(until(stop.clone(), trim(Arc::clone(house), keep_changes)));
+    tasks.spawn(until(stop.clone(), forget(Arc::clone(house), keep_versions)));
 }
 
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {
@@ -56,6 +58,21 @@ async fn trim(house: Arc<House>, keep: Duration) {
             Ok(0) => {}
             Ok(rows) => tracing::info!("{rows} old rows of the change logs dropped"),
             Err(fault) => tracing::warn!("old rows of the change logs could not be dropped: {fault}"),
+        }
+        tokio::time::sleep(TRIM).await;
+    }
+}
+
+/// Forgets former versions of events (`retention.versions`), once a day.
+async fn forget(house: Arc<House>, keep: Duration) {
+    tokio::time::sleep(SETTLE).await;
+    loop {
+        let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
+        let horizon = Timestamp(house.clock.now().0.saturating_sub(keep));
+        match house.forget_versions(horizon).await {
+            Ok(0) => {}
+            Ok(versions) => tracing::info!("{versions} old versions of events forgotten"),
+            Err(error) => tracing::warn!("old versions of events could not be forgotten: {error:?}"),
         }
         tokio::time::sleep(TRIM).await;
     }

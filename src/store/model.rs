@@ -308,11 +308,13 @@ pub enum Table {
     Conflict = 11,
     /// Sealed secrets of connections.
     Secret = 12,
+    /// Former versions of objects: `COLLECTION/DIGEST OF THE UID/REV`.
+    Version = 13,
 }
 
 impl Table {
     /// Every table, in the order of its number.
-    pub const ALL: [Table; 12] = [
+    pub const ALL: [Table; 13] = [
         Table::System,
         Table::Principal,
         Table::AppPassword,
@@ -325,6 +327,7 @@ impl Table {
         Table::Run,
         Table::Conflict,
         Table::Secret,
+        Table::Version,
     ];
 }
 

@@ -21,6 +21,8 @@ pub(crate) trait Host {
     fn address(&self) -> SocketAddr;
     /// Stops it and starts it again on the same store.
     fn restart(&mut self) -> Result<(), String>;
+    /// Makes a bearer token with these scopes.
+    fn token(&self, user: &str, scopes: &str) -> Result<String, String>;
 }
 
 /// What a file wants before its first request.
@@ -128,6 +130,10 @@ impl Stage<'_> {
         match text.split_once(' ').map_or((text, ""), |(word, rest)| (word, rest.trim())) {
             ("user" | "config", _) => {}
             ("restart", "") => self.host.restart()?,
+            ("token", rest) => {
+                let (user, scopes) = rest.split_once(' ').ok_or("write it as anna read events")?;
+                self.known.insert("token".into(), self.host.token(user, scopes)?);
+            }
             ("lines", "lf") => self.lines = Lines::Lf,
             ("lines", "none") => self.lines = Lines::None,
             ("times", range) => {
@@ -188,6 +194,9 @@ mod tests {
         }
         fn restart(&mut self) -> Result<(), String> {
             Ok(())
+        }
+        fn token(&self, user: &str, scopes: &str) -> Result<String, String> {
+            Err(format!("{user} cannot have {scopes} here"))
         }
     }
 
