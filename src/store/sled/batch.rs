@@ -68,7 +68,7 @@ impl<'a> Batch<'a> {
     /// Writes a value that may be long.
     pub(super) fn put_value(&mut self, space: Space, key: Vec<u8>, value: &[u8]) -> Result<(), Fault> {
         self.remove_pieces(space, &key)?;
-        let folded = rows::fold(value, || self.next(NEXT_SERIAL))?;
+        let folded = rows::fold(space, &key, value, || self.next(NEXT_SERIAL))?;
         for (key, row) in folded.pieces {
             self.put(Space::Body, key, row);
         }
@@ -87,7 +87,7 @@ impl<'a> Batch<'a> {
 
     fn remove_pieces(&mut self, space: Space, key: &[u8]) -> Result<bool, Fault> {
         let Some(row) = self.get(space, key)? else { return Ok(false) };
-        for key in rows::keys_of_pieces(&row)? {
+        for key in rows::keys_of_pieces(space, key, &row)? {
             self.remove(Space::Body, key);
         }
         Ok(true)

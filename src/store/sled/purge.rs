@@ -4,7 +4,7 @@
 //! reachable: a lost step is done again.
 
 use super::batch::Batch;
-use super::rows::{self, PURGE, Rows, Space, core_key, id_key, number_at};
+use super::rows::{self, FADING, PURGE, Rows, Space, core_key, id_key, number_at};
 use super::stage::properties_prefix;
 use crate::store::{CollectionId, Fault, Key, Table};
 
@@ -41,10 +41,12 @@ pub(super) fn step(batch: &mut Batch<'_>) -> Result<bool, Fault> {
     ];
     for (space, prefix) in places {
         batch.prefixed(space, &prefix, &mut |key, row| {
-            for piece in rows::keys_of_pieces(row)?.into_iter().filter(|_| space != Space::Body) {
-                found.push((Space::Body, piece));
+            // Records are listed by others meanwhile.
+            let faded = row.len() == FADING.len() || space == Space::Record;
+            found.push((space, key.to_vec(), faded));
+            for piece in rows::keys_of_pieces(space, key, row)? {
+                found.push((Space::Body, piece, true));
             }
-            found.push((space, key.to_vec()));
             Ok(found.len() < STEP)
         })?;
         if found.len() >= STEP {
@@ -54,13 +56,20 @@ pub(super) fn step(batch: &mut Batch<'_>) -> Result<bool, Fault> {
     let done = found.len() < STEP;
     if done {
         if let Some(row) = batch.get(Space::Record, &lock)? {
-            found.extend(rows::keys_of_pieces(&row)?.into_iter().map(|key| (Space::Body, key)));
-            found.push((Space::Record, lock));
+            let pieces = rows::keys_of_pieces(Space::Record, &lock, &row)?;
+            found.extend(pieces.into_iter().map(|key| (Space::Body, key, true)));
+            found.push((Space::Record, lock, true));
         }
-        found.push((Space::Core, core_key(PURGE, id.0)));
     }
-    for (space, key) in found {
-        batch.remove(space, key);
+    let faded = found.iter().all(|(_, _, faded)| *faded);
+    if done && faded {
+        found.push((Space::Core, core_key(PURGE, id.0), true));
     }
-    Ok(!done || pending(batch)?)
+    for (space, key, faded) in found {
+        match faded {
+            true => batch.remove(space, key),
+            false => batch.put(space, key, FADING.to_vec()),
+        }
+    }
+    Ok(!(done && faded) || pending(batch)?)
 }

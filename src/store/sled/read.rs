@@ -7,7 +7,7 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 
 use super::rows::{
-    self, COLLECTION, Rows, Space, WRITER, child_key, core_key, id_key, log_key, meta_key, number_at,
+    self, COLLECTION, FADING, Rows, Space, WRITER, child_key, core_key, id_key, log_key, meta_key, number_at,
     record_key, uid_key,
 };
 use crate::store::codec::{self, Damaged, LogRow, Reader, Writer};
@@ -100,15 +100,20 @@ pub(super) fn meta(rows: &impl Rows, id: CollectionId, name: &str) -> Result<Opt
 
 /// Reads an object.
 pub(super) fn object(rows: &impl Rows, id: CollectionId, name: &str) -> Result<Option<Object>, Fault> {
-    // Bytes lie under the position at which they were written: other bytes than the tag's are never read.
-    // If they are gone, the object was replaced meanwhile.
+    // Pieces say at which position they were written: other bytes than the tag's are never read. If theirs is
+    // another one, the object was replaced meanwhile.
     for _ in 0..1000 {
         let Some(meta) = meta(rows, id, name)? else { return Ok(None) };
-        if let Some(bytes) = rows.pieces(id, meta.rev, meta.size)? {
+        if let Some(bytes) = bytes(rows, id, &meta)? {
             return Ok(Some(Object { meta, bytes: Bytes::from(bytes) }));
         }
     }
     Err(Damaged.into())
+}
+
+/// Reads the bytes of an object; nothing if they are no longer those of this row.
+pub(super) fn bytes(rows: &impl Rows, id: CollectionId, meta: &Meta) -> Result<Option<Vec<u8>>, Fault> {
+    rows.pieces(&rows::body_prefix(id, meta.name.as_str()), meta.rev.0, meta.size)
 }
 
 /// Reads objects after a name, without bytes.
@@ -129,7 +134,7 @@ pub(super) fn list(
     let end = rows::after_prefix(&id_key(id));
     rows.scan(Space::Meta, &start, &end, &mut |key, row| {
         let name = codec::name(key.get(8..).ok_or(Damaged)?)?;
-        match rows.unfold(row)? {
+        match rows.unfold(Space::Meta, key, row)? {
             Some(value) => items.push(codec::read_meta(name, &mut Reader::raw(&value))?),
             // A long row that was replaced meanwhile: read it anew, by name.
             None => items.extend(meta(rows, id, name.as_str())?),
@@ -170,6 +175,9 @@ pub(super) fn log(
     let start = log_key(id, Rev(since.0.saturating_add(1)));
     let end = log_key(id, Rev(head.0.saturating_add(1)));
     rows.scan(Space::Log, &start, &end, &mut |key, row| {
+        if row.len() == FADING.len() {
+            return Ok(true);
+        }
         let rev = Rev(number_at(key, 8)?);
         Ok(visit(rev, codec::read_log(&mut Reader::row(row)?)?)?.is_continue())
     })
@@ -205,7 +213,7 @@ pub(super) fn records(
     };
     rows.scan(Space::Record, &start, &end, &mut |key, row| {
         let path = key.get(1..).and_then(|path| std::str::from_utf8(path).ok()).ok_or(Damaged)?;
-        let value = match rows.unfold(row)? {
+        let value = match rows.unfold(Space::Record, key, row)? {
             Some(value) => Some(value),
             None => rows.value(Space::Record, key)?,
         };

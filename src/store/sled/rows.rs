@@ -10,7 +10,8 @@
 //! | core | `O` number · `D` digest | writer (origin) · its number |
 //! | head | id | where the log stands; newest `Touched` rows of the collection |
 //! | meta | id name | object without bytes |
-//! | body | id rev part | bytes of the object written at that position, in pieces; id 0: long values |
+//! | body | id name 0 part | bytes of the object, in pieces |
+//! | body | 0 space digest(key) 0 part | a long value of another space, in pieces |
 //! | uid | id digest(uid) | name |
 //! | time | id level bucket name | span |
 //! | log | id rev | change |
@@ -30,6 +31,10 @@ pub(super) const PIECE: usize = 4000;
 
 /// The longest path of a record: keys lie whole in their page.
 pub(super) const LONGEST_PATH: usize = 2000;
+
+/// The row of something that is going to be removed: written over the real one first, because sled gives the space
+/// of a removed row back only after ten changes of its page.
+pub(super) const FADING: [u8; 1] = [0];
 
 /// The format byte of a row that only says where the pieces of its value are.
 const IN_PIECES: u8 = 0x80 | FORMAT;
@@ -105,7 +110,7 @@ pub(super) trait Rows {
         // Between the two reads the value can be replaced and its pieces removed: then read again.
         for _ in 0..1000 {
             let Some(row) = self.get(space, key)? else { return Ok(None) };
-            if let Some(value) = self.unfold(&row)? {
+            if let Some(value) = self.unfold(space, key, &row)? {
                 return Ok(Some(value));
             }
         }
@@ -113,28 +118,32 @@ pub(super) trait Rows {
     }
 
     /// Returns the value of a row, or nothing if its pieces are gone.
-    fn unfold(&self, row: &IVec) -> Result<Option<Vec<u8>>, Fault> {
+    fn unfold(&self, space: Space, key: &[u8], row: &IVec) -> Result<Option<Vec<u8>>, Fault> {
         match row.split_first() {
             Some((&FORMAT, rest)) => Ok(Some(rest.to_vec())),
             Some((&IN_PIECES, rest)) => {
                 let mut reader = Reader::raw(rest);
                 let (serial, length) = (reader.number()?, reader.number()?);
-                self.pieces(CollectionId(0), Rev(serial), length)
+                self.pieces(&long_prefix(space, key), serial, length)
             }
             _ => Err(Damaged.into()),
         }
     }
 
-    /// Reads the bytes that were stored in pieces; nothing if a piece is gone.
-    fn pieces(&self, id: CollectionId, rev: Rev, length: u64) -> Result<Option<Vec<u8>>, Fault> {
+    /// Reads the bytes that were stored in pieces under a version; nothing if another version is there.
+    fn pieces(&self, prefix: &[u8], version: u64, length: u64) -> Result<Option<Vec<u8>>, Fault> {
         let length = usize::try_from(length).map_err(|_| Damaged)?;
         let mut bytes = Vec::new();
         for part in 0..length.div_ceil(PIECE) {
-            let Some(row) = self.get(Space::Body, &body_key(id, rev, part))? else { return Ok(None) };
+            let Some(row) = self.get(Space::Body, &piece_key(prefix, part))? else { return Ok(None) };
+            let mut row = Reader::row(&row)?;
+            if row.number()? != version {
+                return Ok(None);
+            }
             if bytes.is_empty() {
                 bytes.reserve_exact(length);
             }
-            bytes.extend_from_slice(Reader::row(&row)?.rest());
+            bytes.extend_from_slice(row.rest());
         }
         if bytes.len() != length {
             return Err(Damaged.into());
@@ -144,7 +153,12 @@ pub(super) trait Rows {
 }
 
 /// Makes the rows of a value: one, or one that points to pieces.
-pub(super) fn fold(value: &[u8], serial: impl FnOnce() -> Result<u64, Fault>) -> Result<Folded, Fault> {
+pub(super) fn fold(
+    space: Space,
+    key: &[u8],
+    value: &[u8],
+    serial: impl FnOnce() -> Result<u64, Fault>,
+) -> Result<Folded, Fault> {
     if value.len() <= PIECE {
         let mut row = Writer::row();
         row.rest(value);
@@ -153,7 +167,7 @@ pub(super) fn fold(value: &[u8], serial: impl FnOnce() -> Result<u64, Fault>) ->
     let serial = serial()?;
     let mut row = Writer(vec![IN_PIECES]);
     row.number(serial).number(value.len() as u64);
-    Ok(Folded { row: row.0, pieces: in_pieces(CollectionId(0), Rev(serial), value) })
+    Ok(Folded { row: row.0, pieces: in_pieces(&long_prefix(space, key), serial, value) })
 }
 
 /// A value ready to be stored.
@@ -162,29 +176,30 @@ pub(super) struct Folded {
     pub(super) pieces: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
-/// Returns the rows of bytes in pieces.
-pub(super) fn in_pieces(id: CollectionId, rev: Rev, bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+/// Returns the rows of bytes in pieces. Each says of which version it is, so that two are never mixed. A new version
+/// takes the place of the old one: sled gives the space of rows back that are overwritten, but not of rows that are
+/// only removed while their page still holds others.
+pub(super) fn in_pieces(prefix: &[u8], version: u64, bytes: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let rows = bytes.chunks(PIECE).enumerate().map(|(part, piece)| {
-        let mut row = Vec::with_capacity(piece.len() + 1);
-        row.push(FORMAT);
-        row.extend_from_slice(piece);
-        (body_key(id, rev, part), row)
+        let mut row = Writer::row();
+        row.number(version).rest(piece);
+        (piece_key(prefix, part), row.0)
     });
     rows.collect()
 }
 
 /// Returns the keys of the pieces that a row points to.
-pub(super) fn keys_of_pieces(row: &[u8]) -> Result<Vec<Vec<u8>>, Damaged> {
+pub(super) fn keys_of_pieces(space: Space, key: &[u8], row: &[u8]) -> Result<Vec<Vec<u8>>, Damaged> {
     let Some((&IN_PIECES, rest)) = row.split_first() else { return Ok(Vec::new()) };
     let mut reader = Reader::raw(rest);
-    let (serial, length) = (reader.number()?, reader.number()?);
-    Ok(body_keys(CollectionId(0), Rev(serial), length))
+    let (_, length) = (reader.number()?, reader.number()?);
+    Ok(piece_keys(&long_prefix(space, key), length))
 }
 
 /// Returns the keys of the pieces of `length` bytes.
-pub(super) fn body_keys(id: CollectionId, rev: Rev, length: u64) -> Vec<Vec<u8>> {
+pub(super) fn piece_keys(prefix: &[u8], length: u64) -> Vec<Vec<u8>> {
     let parts = usize::try_from(length).unwrap_or(usize::MAX).div_ceil(PIECE);
-    (0..parts).map(|part| body_key(id, rev, part)).collect()
+    (0..parts).map(|part| piece_key(prefix, part)).collect()
 }
 
 /// Returns the first key behind all that begin with the prefix.
@@ -250,9 +265,19 @@ pub(super) fn meta_key(id: CollectionId, name: &str) -> Vec<u8> {
     joined(&[&id.0.to_be_bytes(), name.as_bytes()])
 }
 
+/// What the keys of an object's pieces begin with. No name holds a zero.
+pub(super) fn body_prefix(id: CollectionId, name: &str) -> Vec<u8> {
+    joined(&[&id.0.to_be_bytes(), name.as_bytes(), &[0]])
+}
+
+/// What the keys of the pieces of a long value begin with. No collection has the id 0.
+pub(super) fn long_prefix(space: Space, key: &[u8]) -> Vec<u8> {
+    joined(&[&[0; 8], &[space as u8], short_digest(key).as_slice(), &[0]])
+}
+
 /// The key of one piece in `body`.
-pub(super) fn body_key(id: CollectionId, rev: Rev, part: usize) -> Vec<u8> {
-    joined(&[&id.0.to_be_bytes(), &rev.0.to_be_bytes(), &(part as u32).to_be_bytes()])
+pub(super) fn piece_key(prefix: &[u8], part: usize) -> Vec<u8> {
+    joined(&[prefix, &(part as u32).to_be_bytes()])
 }
 
 /// A UID's key in `uid`.

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use super::batch::Batch;
 use super::read::{self, HeadRow};
 use super::rows::{
-    self, CHILD, COLLECTION, NEXT_ID, NEXT_WRITER, PURGE, Rows, Space, WRITER, child_key, core_key, id_key,
-    log_key, meta_key, record_key, uid_key, writer_key,
+    self, CHILD, COLLECTION, NEXT_ID, NEXT_WRITER, PURGE, Rows, Space, WRITER, body_prefix, child_key,
+    core_key, id_key, log_key, meta_key, record_key, uid_key, writer_key,
 };
 use super::time;
 use crate::store::codec::{self, Damaged, LogRow, Reader, Writer};
@@ -266,7 +266,7 @@ impl Stage<'_, '_> {
         let mut row = Writer::default();
         codec::write_meta(&meta, &mut row);
         self.batch.put_value(Space::Meta, meta_key(id, name.as_str()), &row.0)?;
-        for (key, row) in rows::in_pieces(id, rev, bytes) {
+        for (key, row) in rows::in_pieces(&body_prefix(id, name.as_str()), rev.0, bytes) {
             self.batch.put(Space::Body, key, row);
         }
         if let Some(uid) = &index.uid {
@@ -286,7 +286,7 @@ impl Stage<'_, '_> {
 
     /// Removes an object's bytes and its index rows.
     fn remove_derived(&mut self, id: CollectionId, old: &Meta) -> Result<(), Fault> {
-        for key in rows::body_keys(id, old.rev, old.size) {
+        for key in rows::piece_keys(&body_prefix(id, old.name.as_str()), old.size) {
             self.batch.remove(Space::Body, key);
         }
         if let Some(uid) = &old.index.uid

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::batch::Batch;
 use super::read;
-use super::rows::{self, Rows, Space, log_key, meta_key, uid_key};
+use super::rows::{self, FADING, Rows, Space, log_key, meta_key, uid_key};
 use super::snapshot::Snapshot;
 use super::time;
 use crate::store::codec::{self, Reader, Writer};
@@ -56,12 +56,14 @@ pub(super) fn trim(rows: &Snapshot, older_than: Timestamp, write: &mut Do<'_>) -
             }
         }
         dropped += drop.len() as u64;
+        remove_faded(rows, id, write)?;
         for step in drop.chunks(STEP).map(<[_]>::to_vec) {
+            let faded: Vec<_> = step.iter().map(|(rev, _)| log_key(id, *rev)).collect();
             // A row that was superfluous then is so for ever.
             write(Box::new(move |batch| {
                 let horizon = step.iter().filter_map(|(_, gone)| *gone).max();
-                for (rev, _) in step {
-                    batch.remove(Space::Log, log_key(id, rev));
+                for (rev, _) in &step {
+                    batch.put(Space::Log, log_key(id, *rev), FADING.to_vec());
                 }
                 let mut row = read::head(batch, id)?;
                 if let Some(horizon) = horizon.filter(|_| row != Default::default()) {
@@ -70,9 +72,31 @@ pub(super) fn trim(rows: &Snapshot, older_than: Timestamp, write: &mut Do<'_>) -
                 }
                 Ok(())
             }))?;
+            write(Box::new(move |batch| {
+                faded.into_iter().for_each(|key| batch.remove(Space::Log, key));
+                Ok(())
+            }))?;
         }
     }
     Ok(dropped)
+}
+
+/// Removes what a trim left half done when the process ended.
+fn remove_faded(rows: &Snapshot, id: CollectionId, write: &mut Do<'_>) -> Result<(), Fault> {
+    let mut faded = Vec::new();
+    rows.prefixed(Space::Log, &rows::id_key(id), &mut |key, row| {
+        if row.len() == FADING.len() {
+            faded.push(key.to_vec());
+        }
+        Ok(true)
+    })?;
+    match faded.is_empty() {
+        true => Ok(()),
+        false => write(Box::new(move |batch| {
+            faded.into_iter().for_each(|key| batch.remove(Space::Log, key));
+            Ok(())
+        })),
+    }
 }
 
 /// Makes indexes anew; see `Store::rebuild`.
@@ -87,7 +111,7 @@ pub(super) fn rebuild(rows: &Snapshot, index: &Recompute, write: &mut Do<'_>) ->
             after = Some(last.name.clone());
             let mut anew = Vec::new();
             for meta in page {
-                let Some(bytes) = rows.pieces(id, meta.rev, meta.size)? else { continue };
+                let Some(bytes) = read::bytes(rows, id, &meta)? else { continue };
                 let object = Object { bytes: Bytes::from(bytes), meta };
                 let found = collection.as_ref().and_then(|collection| index(collection, &object));
                 let found = found.unwrap_or_else(|| object.meta.index.clone());
@@ -147,7 +171,7 @@ fn remove_stray(batch: &mut Batch<'_>, id: CollectionId) -> Result<(), Fault> {
     let mut uids = std::collections::HashSet::new();
     batch.prefixed(Space::Meta, &rows::id_key(id), &mut |key, row| {
         let name = codec::name(key.get(8..).unwrap_or_default())?;
-        if let Some(value) = batch.unfold(row)?
+        if let Some(value) = batch.unfold(Space::Meta, key, row)?
             && let Some(uid) = codec::read_meta(name, &mut Reader::raw(&value))?.index.uid
         {
             uids.insert(uid_key(id, &uid));

@@ -10,8 +10,8 @@ use bytes::Bytes;
 
 use super::read;
 use super::rows::{
-    self, CHILD, COLLECTION, NEXT_ID, NEXT_SERIAL, NEXT_WRITER, PURGE, Rows, Space, WRITER, WRITER_NUMBER,
-    core_key, number_at, uid_key, writer_key,
+    self, CHILD, COLLECTION, NEXT_ID, NEXT_WRITER, PURGE, Rows, Space, WRITER, WRITER_NUMBER, core_key,
+    number_at, uid_key, writer_key,
 };
 use super::time;
 use crate::store::codec::{self, Damaged, Reader};
@@ -20,7 +20,7 @@ use crate::store::{Collection, CollectionId, Etag, Fault, Meta, Name, Object, Re
 
 /// Looks at everything.
 pub(super) fn verify(rows: &impl Rows, index: Option<&Recompute>) -> Result<Verified, Fault> {
-    let mut walk = Walk { rows, index, report: Verified::default(), serials: HashSet::new(), next_writer: 0 };
+    let mut walk = Walk { rows, index, report: Verified::default(), long: HashSet::new(), next_writer: 0 };
     walk.next_writer = read::counter(rows, NEXT_WRITER)?;
     walk.core()?;
     let ids = walk.ids()?;
@@ -36,8 +36,8 @@ struct Walk<'a, R> {
     rows: &'a R,
     index: Option<&'a Recompute>,
     report: Verified,
-    /// Serials of long values that some row points to.
-    serials: HashSet<u64>,
+    /// Where the pieces of long values lie that some row points to.
+    long: HashSet<Vec<u8>>,
     next_writer: u64,
 }
 
@@ -47,10 +47,8 @@ impl<R: Rows> Walk<'_, R> {
     }
 
     /// Notes the pieces that a row points to.
-    fn points(&mut self, row: &[u8]) -> Result<(), Fault> {
-        if let Some(key) = rows::keys_of_pieces(row)?.first() {
-            self.serials.insert(number_at(key, 8)?);
-        }
+    fn points(&mut self, space: Space, key: &[u8], row: &[u8]) -> Result<(), Fault> {
+        self.long.extend(rows::keys_of_pieces(space, key, row)?);
         Ok(())
     }
 
@@ -64,7 +62,7 @@ impl<R: Rows> Walk<'_, R> {
         for (key, row) in all {
             match key.split_first() {
                 Some((&COLLECTION, _)) => {
-                    self.points(&row)?;
+                    self.points(Space::Core, &key, &row)?;
                     self.record_of(CollectionId(number_at(&key, 1)?))?;
                 }
                 Some((&CHILD, rest)) => {
@@ -77,7 +75,7 @@ impl<R: Rows> Walk<'_, R> {
                     }
                 }
                 Some((&WRITER, _)) => {
-                    self.points(&row)?;
+                    self.points(Space::Core, &key, &row)?;
                     let value = self.rows.value(Space::Core, &key)?.ok_or(Damaged)?;
                     let number = self.rows.get(Space::Core, &writer_key(&value))?;
                     let number = number.map(|row| Reader::row(&row)?.number()).transpose()?;
@@ -150,8 +148,9 @@ impl<R: Rows> Walk<'_, R> {
         })?;
         let (mut objects, mut bytes) = (0, 0);
         for (name, row) in found {
-            self.points(&row)?;
-            let value = self.rows.unfold(&row)?.ok_or(Damaged)?;
+            let key = rows::meta_key(id, name.as_str());
+            self.points(Space::Meta, &key, &row)?;
+            let value = self.rows.unfold(Space::Meta, &key, &row)?.ok_or(Damaged)?;
             let meta = codec::read_meta(name.clone(), &mut Reader::raw(&value))?;
             self.object(id, collection.as_ref(), &meta, head.rev)?;
             objects += 1;
@@ -178,7 +177,7 @@ impl<R: Rows> Walk<'_, R> {
         head: Rev,
     ) -> Result<(), Fault> {
         let place = format!("{}/{}", id.0, meta.name);
-        match self.rows.pieces(id, meta.rev, meta.size) {
+        match read::bytes(self.rows, id, meta) {
             Ok(Some(bytes)) if Etag::of(&bytes) == meta.etag => {
                 let object = Object { meta: meta.clone(), bytes: Bytes::from(bytes) };
                 let anew =
@@ -235,13 +234,14 @@ impl<R: Rows> Walk<'_, R> {
             }
             Ok(true)
         })?;
-        let revs: HashMap<Rev, u64> = metas.values().map(|meta| (meta.rev, meta.size)).collect();
         self.rows.prefixed(Space::Body, &own, &mut |key, _| {
-            let rev = Rev(number_at(key, 8)?);
-            let expected =
-                revs.get(&rev).is_some_and(|size| rows::body_keys(id, rev, *size).iter().any(|k| k == key));
-            if !expected {
-                stray.push(format!("bytes written at {rev} of collection {} belong to no object", id.0));
+            let name = key.len().checked_sub(5).and_then(|end| key.get(8..end)).ok_or(Damaged)?;
+            let name = codec::name(name)?;
+            let keys = metas
+                .get(&name)
+                .map(|meta| rows::piece_keys(&rows::body_prefix(id, name.as_str()), meta.size));
+            if !keys.is_some_and(|keys| keys.iter().any(|expected| expected == key)) {
+                stray.push(format!("there are bytes of {}/{name} that belong to no object", id.0));
             }
             Ok(true)
         })?;
@@ -301,15 +301,16 @@ impl<R: Rows> Walk<'_, R> {
 
     fn records(&mut self) -> Result<(), Fault> {
         for table in Table::ALL {
-            let mut points = Vec::new();
-            self.rows.prefixed(Space::Record, &[table as u8], &mut |_, row| {
-                points.push(row.clone());
+            let mut found = Vec::new();
+            self.rows.prefixed(Space::Record, &[table as u8], &mut |key, row| {
+                found.push((key.to_vec(), row.clone()));
                 Ok(true)
             })?;
-            for row in points {
+            for (key, row) in found {
                 self.report.records += 1;
-                self.points(&row)?;
-                if !matches!(self.rows.unfold(&row), Ok(Some(_))) {
+                self.points(Space::Record, &key, &row)?;
+                let fading = row.len() == rows::FADING.len() && row.as_ref() == rows::FADING;
+                if !fading && !matches!(self.rows.unfold(Space::Record, &key, &row), Ok(Some(_))) {
                     self.flaw(format!("a record in {table:?} cannot be read"));
                 }
             }
@@ -319,34 +320,27 @@ impl<R: Rows> Walk<'_, R> {
 
     /// Pieces of long values that no row points to.
     fn pieces(&mut self) -> Result<(), Fault> {
-        let mut there = BTreeSet::new();
-        self.rows.prefixed(Space::Body, &rows::id_key(CollectionId(0)), &mut |key, _| {
-            there.insert(number_at(key, 8)?);
-            Ok(true)
-        })?;
-        let next = read::counter(self.rows, NEXT_SERIAL)?;
-        // Values of collections that are being purged still point to theirs.
+        // Rows of collections that are being purged still point to theirs.
         let mut purging = Vec::new();
         self.rows.prefixed(Space::Core, &[PURGE], &mut |key, _| {
             purging.push(CollectionId(number_at(key, 1)?));
             Ok(true)
         })?;
         for id in purging {
-            let mut points = Vec::new();
-            for space in [Space::Meta] {
-                self.rows.prefixed(space, &rows::id_key(id), &mut |_, row| {
-                    points.push(row.clone());
-                    Ok(true)
-                })?;
-            }
-            for row in points {
-                self.points(&row)?;
-            }
+            let mut found = Vec::new();
+            self.rows.prefixed(Space::Meta, &rows::id_key(id), &mut |key, row| {
+                found.extend(rows::keys_of_pieces(Space::Meta, key, row)?);
+                Ok(true)
+            })?;
+            self.long.extend(found);
         }
-        for serial in there {
-            if !self.serials.contains(&serial) || serial >= next {
-                self.flaw("pieces of a long value belong to nothing".into());
-            }
+        let mut stray = 0;
+        self.rows.prefixed(Space::Body, &rows::id_key(CollectionId(0)), &mut |key, _| {
+            stray += u64::from(!self.long.contains(key));
+            Ok(true)
+        })?;
+        if stray > 0 {
+            self.flaw(format!("{stray} pieces of long values belong to nothing"));
         }
         Ok(())
     }
