@@ -319,6 +319,23 @@ fn running_requests_end_before_the_server_does() {
     assert_eq!((read.status, read.body.as_slice()), (200, &b"abcd"[..]));
 }
 
+#[test]
+fn more_connections_than_configured_wait_for_their_turn() {
+    let setup = crate::dialogue::Setup { users: vec![], config: vec!["server.connections = 1".into()] };
+    let served = Served::start(&setup).unwrap();
+    let first = TcpStream::connect(served.address()).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    let mut second = TcpStream::connect(served.address()).unwrap();
+    second.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    second.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    let mut answer = [0; 12];
+    assert!(second.read_exact(&mut answer).is_err(), "one at a time");
+    drop(first);
+    second.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    second.read_exact(&mut answer).unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
 // a store that fails is never told as a wrong password, and whoever was verified before is verified anew.
 #[test]
 fn an_account_that_cannot_be_read_is_an_outage() {

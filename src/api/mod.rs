@@ -161,6 +161,7 @@ fn recognised(caller: Result<Caller, Denied>) -> Result<Caller, Problem> {
         Ok(_) => Err(Problem::unauthenticated("Programs sign in with a bearer token, not with a password.")),
         Err(Denied::Missing) => Err(Problem::unauthenticated("Sign in with a bearer token.")),
         Err(Denied::Wrong) => Err(Problem::unauthenticated("The token is not one of this server.")),
+        Err(Denied::Busy) => Err(crate::store::Fault::Broken("too many sign-ins at a time".into()).into()),
         Err(Denied::Slow(wait)) => {
             Err(Problem::wait(wait, "Too many wrong credentials came from your address; wait a little."))
         }

@@ -76,6 +76,8 @@ pub enum Denied {
     Missing,
     /// The credentials are wrong. The answer has been delayed already.
     Wrong,
+    /// Too many are signing in at a time: nothing was looked at.
+    Busy,
     /// Too many wrong ones from there: nothing was looked at; come back after this time.
     Slow(Duration),
     /// It could not be found out. Never told as a wrong password: clients would throw theirs away.
@@ -148,10 +150,6 @@ impl Guard {
     ) -> Result<Caller, Denied> {
         // A name that cannot exist goes the whole way of one that does not.
         let name = login_name(&user).unwrap_or_else(|_| user.to_lowercase());
-        if let Some(after) = self.throttle.refuses(&name, address, self.house.clock.now()) {
-            refused(&name, address, "too-many-failures");
-            return Err(Denied::Slow(after));
-        }
         let epoch = self.verified.epoch(&name);
         let principal = self.house.principal(&name).await.map_err(Denied::Fault)?;
         let device = token::is_app_password(&self.house, &name, &password).await.map_err(Denied::Fault)?;
@@ -160,8 +158,13 @@ impl Guard {
             self.verified.remember(digest, caller.clone(), epoch);
             return Ok(caller);
         }
+        // Only what costs a hash is refused unseen.
+        if let Some(after) = self.throttle.refuses(&name, address, self.house.clock.now()) {
+            refused(&name, address, "too-many-failures");
+            return Err(Denied::Slow(after));
+        }
         let Ok(permit) = tokio::time::timeout(PATIENCE, self.cores.acquire()).await else {
-            return Err(Denied::Fault(Fault::Broken("too many sign-ins at a time".into())));
+            return Err(Denied::Busy);
         };
         // Somebody else may have verified the same while this one waited.
         if let Some(caller) = self.verified.recall(&digest) {
@@ -182,10 +185,6 @@ impl Guard {
     }
 
     async fn bearer(&self, secret: &str, digest: cache::Digest, address: IpAddr) -> Result<Caller, Denied> {
-        if let Some(after) = self.throttle.refuses("", address, self.house.clock.now()) {
-            refused("", address, "too-many-failures");
-            return Err(Denied::Slow(after));
-        }
         let epoch = self.verified.epoch(token::EVERY_TOKEN);
         let Some(token) = token::find(&self.house, secret).await.map_err(Denied::Fault)? else {
             return Err(self.wrong("", address, "wrong-token").await);

@@ -26,7 +26,7 @@ pub(super) enum User {
         #[arg(long = "email", value_name = "ADDRESS")]
         emails: Vec<String>,
         /// Name shown to people
-        #[arg(long, value_name = "TEXT", default_value = "")]
+        #[arg(long, value_name = "TEXT", default_value = "", hide_default_value = true)]
         display_name: String,
         /// May administer the server
         #[arg(long)]

@@ -10,7 +10,7 @@ use crate::server::admin::Op;
 /// Verify the configuration and the store
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  kalends check --config /etc/kalends.toml\n\n\
-                        Reads every object, compares it with its index and the logs, and changes nothing.\n\
+                        Reads every object and compares it with its index and the logs. Changes nothing without --repair.\n\
                         Exit code 1 if anything is wrong.")]
 pub(super) struct Check {
     /// Make all indexes anew from the objects first

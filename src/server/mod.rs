@@ -75,6 +75,8 @@ struct State {
     prefix: String,
     /// The base URL without a slash at its end.
     base: String,
+    /// It was configured, not guessed.
+    configured: bool,
     trusted: Vec<Network>,
 }
 
@@ -151,6 +153,7 @@ impl Server {
             guard: Arc::clone(&guard),
             prefix,
             base: base.clone(),
+            configured: config.base_url.is_some(),
             trusted: config.trusted_proxies,
         });
         let stop = CancellationToken::new();
@@ -220,6 +223,10 @@ fn base(config: &Config, address: SocketAddr) -> (String, String) {
     match &config.base_url {
         Some(url) => {
             (url.as_str().trim_end_matches('/').to_owned(), url.path().trim_end_matches('/').to_owned())
+        }
+        // 0.0.0.0 is no address that a client could use.
+        None if address.ip().is_unspecified() => {
+            (format!("http://localhost:{}", address.port()), String::new())
         }
         None => (format!("http://{address}"), String::new()),
     }
@@ -381,22 +388,50 @@ async fn speaks_http2(stream: &TcpStream) -> bool {
 /// Answers one request; a panic below is a 500 and a line in the log, not a lost server.
 async fn guarded(state: &Arc<State>, request: http::Request<Incoming>, peer: IpAddr) -> Reply {
     if !tracing::enabled!(target: "kalends::request", tracing::Level::DEBUG) {
-        return caught(state, request, peer).await;
+        return caught(route::answer(state, request, peer)).await;
     }
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let begun = std::time::Instant::now();
-    let reply = caught(state, request, peer).await;
+    let reply = caught(route::answer(state, request, peer)).await;
     let (status, took) = (reply.status().as_u16(), begun.elapsed());
     tracing::debug!(target: "kalends::request", %peer, %method, path, status, ?took);
     reply
 }
 
-async fn caught(state: &Arc<State>, request: http::Request<Incoming>, peer: IpAddr) -> Reply {
-    match AssertUnwindSafe(route::answer(state, request, peer)).catch_unwind().await {
+/// Turns a panic into an answer.
+async fn caught(answer: impl Future<Output = Reply>) -> Reply {
+    match AssertUnwindSafe(answer).catch_unwind().await {
         Ok(reply) => reply,
         Err(_) => {
             tracing::error!("a request panicked; this is a fault of Kalends, please report the lines above");
             route::text(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong in the server.\n")
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer() {
+        let reply = caught(async { panic!("this panic is meant") }).await;
+        assert_eq!(reply.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(caught(async { route::text(StatusCode::OK, "") }).await.status(), StatusCode::OK);
+    }
+
+    #[test]
+    fn clients_are_told_an_address_that_they_can_use() {
+        for (listen, base_url, want) in [
+            ("0.0.0.0:8008", None, ("http://localhost:8008", "")),
+            ("127.0.0.1:80", None, ("http://127.0.0.1:80", "")),
+            ("127.0.0.1:80", Some("https://a.example"), ("https://a.example", "")),
+            ("127.0.0.1:80", Some("https://a.example/k/"), ("https://a.example/k", "/k")),
+        ] {
+            let config = Config { base_url: base_url.map(|url| url.parse().unwrap()), ..Config::default() };
+            let (base, prefix) = base(&config, listen.parse().unwrap());
+            assert_eq!((base.as_str(), prefix.as_str()), want);
         }
     }
 }

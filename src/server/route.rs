@@ -20,6 +20,8 @@ use crate::store::Origin;
 
 /// How long a client should stay away when something below failed.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
+/// And when there was too much to do.
+const SOON: Duration = Duration::from_secs(5);
 
 /// Answers one request.
 pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>, peer: IpAddr) -> Reply {
@@ -97,6 +99,10 @@ fn refused(denied: Denied) -> Reply {
             let words = "Too many wrong passwords came from your address; wait a little.\n";
             later(text(StatusCode::TOO_MANY_REQUESTS, words), after)
         }
+        Denied::Busy => {
+            let words = "Too many people are signing in at the same time; try again in a moment.\n";
+            later(text(StatusCode::SERVICE_UNAVAILABLE, words), SOON)
+        }
         // Q-02: a 401 would make clients forget a good password, a 4xx switch their calendars off.
         Denied::Fault(fault) => {
             tracing::error!("nobody can sign in: {fault}");
@@ -128,6 +134,11 @@ async fn ready(state: &State) -> Reply {
 
 /// The page for people who open the address in a browser.
 fn page(state: &State, request: &Request) -> Reply {
+    // Unless it is configured, the person's browser knows best under which address it found us.
+    let base = match request.header("host").filter(|_| !state.configured) {
+        Some(host) => format!("http://{host}"),
+        None => state.base.clone(),
+    };
     let html = format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Kalends</title>\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n\
@@ -137,7 +148,7 @@ fn page(state: &State, request: &Request) -> Reply {
          <p>In your calendar program, add a CalDAV account with this address, your login name and your password:</p>\n\
          <p><code>{base}/</code></p>\n\
          <p>A program that asks for the full path wants <code>{base}/dav/</code>.</p>\n</html>\n",
-        base = escaped(&state.base),
+        base = escaped(&base),
     );
     let bytes = Bytes::from(html);
     let length = HeaderValue::from(bytes.len());
