@@ -5,8 +5,9 @@ FROM rust:1-bookworm AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
-# The test target is named in Cargo.toml, so the file must be there; it is not built.
+# These targets are named in Cargo.toml, so the files must be there; they are not built.
 COPY webdav-tests/main.rs ./webdav-tests/main.rs
+COPY webdav-tests/bench/hyper.rs ./webdav-tests/bench/hyper.rs
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --bin kalends && cp target/release/kalends /kalends
 
