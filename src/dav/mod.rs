@@ -186,6 +186,7 @@ async fn xml_body(request: &mut Request) -> Result<Option<Element>, Denied> {
     }
     match crate::xml::parse(&bytes, limits) {
         Ok(element) => Ok(Some(element)),
+        Err(error) if error.wants_external_entity() => Err(Protocol::NoExternalEntities.into()),
         Err(error) => Err(Refusal::Bad(error.0).into()),
     }
 }

@@ -23,6 +23,8 @@ pub enum Denied {
 /// The rules that only WebDAV and its kin have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protocol {
+    /// RFC 4918 §16: the body points to something outside of it.
+    NoExternalEntities,
     /// RFC 4918 §9.1.1: `Depth: infinity` is not served.
     FiniteDepth,
     /// The method cannot be used on this resource; what can.
@@ -287,6 +289,9 @@ fn explain_refusal(refusal: &Refusal, path: &str) -> Explained {
 fn explain_protocol(protocol: &Protocol) -> Explained {
     use Condition::{Bare, None, With};
     match protocol {
+        Protocol::NoExternalEntities => {
+            e(403, Bare(dav("no-external-entities")), "The body may not refer to anything outside of it.")
+        }
         Protocol::FiniteDepth => {
             e(403, Bare(dav("propfind-finite-depth")), "Depth: infinity is not served; ask with Depth: 1.")
         }

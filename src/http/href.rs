@@ -77,6 +77,11 @@ impl Href {
         }
     }
 
+    /// Tells whether a segment of the path cannot be a name: too long, not UTF-8, a control character, a slash.
+    pub fn has_bad_name(path: &str) -> bool {
+        path.split('/').filter(|part| !part.is_empty()).any(|part| decode(part).is_none())
+    }
+
     /// Returns the resource that holds this one and its name there, where both are named by clients.
     pub fn parent(&self) -> Option<(Href, &Name)> {
         match self {

@@ -66,6 +66,15 @@ impl Default for Limits {
 #[error("{0}")]
 pub struct XmlError(pub String);
 
+const EXTERNAL: &str = "A document type declaration that points outside of the document is not accepted.";
+
+impl XmlError {
+    /// Tells whether the document wanted something from outside of itself (RFC 4918 §16, `no-external-entities`).
+    pub fn wants_external_entity(&self) -> bool {
+        self.0 == EXTERNAL
+    }
+}
+
 fn refuse<T>(why: impl Into<String>) -> Result<T, XmlError> {
     Err(XmlError(why.into()))
 }
@@ -104,6 +113,9 @@ pub fn parse(bytes: &[u8], limits: Limits) -> Result<Element, XmlError> {
             }
             Event::Decl(decl) if first => declaration(&decl)?,
             Event::Decl(_) => return refuse("An XML declaration may only stand at the very beginning."),
+            Event::DocType(dtd) if dtd.contains("SYSTEM") || dtd.contains("PUBLIC") => {
+                return refuse(EXTERNAL);
+            }
             Event::DocType(_) => return refuse("A document type declaration is not accepted."),
             Event::Comment(_) | Event::PI(_) => {}
             Event::Eof => break,
@@ -399,6 +411,8 @@ mod tests {
         check("<a/>x", Err("outside its root"));
         check("<a/>&amp;", Err("outside its root"));
         check("<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>", Err("document type"));
+        check("<!DOCTYPE a [<!ENTITY b SYSTEM 'file:///etc/passwd'>]><a>&b;</a>", Err("points outside"));
+        check("<!DOCTYPE a PUBLIC 'x' 'http://example.com/x.dtd'><a/>", Err("points outside"));
         check("<a>&b;</a>", Err("not defined"));
         check("<a>&#0;</a>", Err("character reference"));
         check("<a>&#xFFFE;</a>", Err("character reference"));

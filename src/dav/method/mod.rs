@@ -15,6 +15,7 @@ use http::{HeaderValue, StatusCode};
 
 use super::resource::{Facts, Kinds, Resource};
 use super::{Denied, Protocol, Scope, xml_body};
+use crate::calendar::Refusal;
 use crate::http::{Href, Reply, Request, reply_empty};
 use crate::store::Fault;
 
@@ -41,6 +42,9 @@ pub(super) const METHODS: &[(&str, Kinds)] = &[
 /// What can be done where nothing is yet.
 const FREE: &str = "OPTIONS, PUT, MKCOL, MKCALENDAR, LOCK";
 
+/// What a name must be, in words.
+const BAD_NAME: &str = "a name has at most 255 bytes of UTF-8, no control characters and no slash";
+
 /// Returns the `Allow` header for a kind of resource.
 fn allow(kind: Kinds) -> String {
     let names: Vec<&str> = METHODS.iter().filter(|(_, on)| on.has(kind)).map(|(name, _)| *name).collect();
@@ -55,6 +59,10 @@ fn not_here(kind: Kinds) -> Denied {
 /// Answers a request.
 pub(super) async fn serve(scope: Scope, request: Request) -> Result<Reply, Denied> {
     let href = Href::parse(&request.path);
+    let binds = matches!(request.method.as_str(), "PUT" | "MKCOL" | "MKCALENDAR" | "LOCK");
+    if binds && href.is_none() && Href::has_bad_name(&request.path) {
+        return Err(Refusal::BadName(BAD_NAME.into()).into());
+    }
     match request.method.as_str() {
         "OPTIONS" => options(scope, href).await,
         "GET" | "HEAD" => get::serve(scope, request, href).await,

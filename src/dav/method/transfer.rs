@@ -79,6 +79,7 @@ fn deep(depth: Option<Depth>, form: Form) -> Result<bool, Denied> {
 fn target(scope: &Scope, text: &str) -> Result<Href, Denied> {
     scope.locate(text).map_err(|elsewhere| match elsewhere {
         Elsewhere::Host => Protocol::OtherServer.into(),
+        Elsewhere::Path if Href::has_bad_name(text) => Refusal::BadName(super::BAD_NAME.into()).into(),
         Elsewhere::Path => Refusal::NoParent.into(),
         Elsewhere::Broken => {
             Refusal::Bad("The Destination header is no URL and no absolute path.".into()).into()
