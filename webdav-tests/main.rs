@@ -19,5 +19,6 @@ mod durability;
 mod host;
 mod house;
 mod ical;
+mod ical_merge;
 mod quirks;
 mod recurrence;

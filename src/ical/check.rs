@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 
-use super::{Component, Ical, Problem, ProblemKind, line::problem};
+use super::line::{self, problem};
+use super::{Component, Ical, Problem, ProblemKind};
 
 /// A calendar object resource.
 #[derive(Debug)]
@@ -47,20 +48,30 @@ fn judge(ical: &Ical) -> Result<(String, String), Problem> {
     }
     if let Some(method) = calendar.property("METHOD") {
         // RFC 4791 §4.1: calendar object resources MUST NOT specify METHOD.
-        let reason = format!("METHOD:{} makes this a scheduling message, not a stored event", method.raw());
+        let method_name = excerpt(&method.raw());
+        let reason = format!("METHOD {method_name} makes this a scheduling message, not a stored object");
         return Err(problem(ProblemKind::Object, method.line(), reason));
     }
-    if let Some(version) = calendar.property("VERSION").filter(|version| version.raw().trim() != "2.0") {
-        let reason = format!("VERSION is {}, but only iCalendar 2.0 is understood", version.raw());
+    if let Some(version) = calendar.property("VERSION").filter(|version| !is_version_2(&version.raw())) {
+        let reason = format!("VERSION is {}, but only iCalendar 2.0 is understood", excerpt(&version.raw()));
         return Err(problem(ProblemKind::Data, version.line(), reason));
     }
     if let Some(scale) =
         calendar.property("CALSCALE").filter(|scale| !scale.raw().trim().eq_ignore_ascii_case("GREGORIAN"))
     {
-        let reason = format!("CALSCALE is {}, but only GREGORIAN is understood", scale.raw());
+        let reason = format!("CALSCALE is {}, but only GREGORIAN is understood", excerpt(&scale.raw()));
         return Err(problem(ProblemKind::Data, scale.line(), reason));
     }
     share_uid_and_type(calendar)
+}
+
+/// RFC 5545 §3.7.4: `2.0`, or `1.0;2.0` for a range that ends there. One that says nothing is taken.
+fn is_version_2(written: &str) -> bool {
+    written.trim().is_empty() || written.split(';').any(|version| version.trim() == "2.0")
+}
+
+fn excerpt(text: &str) -> String {
+    line::excerpt(text.trim().as_bytes())
 }
 
 fn share_uid_and_type(calendar: Component<'_>) -> Result<(String, String), Problem> {
@@ -71,9 +82,13 @@ fn share_uid_and_type(calendar: Component<'_>) -> Result<(String, String), Probl
     for component in calendar.components().filter(|component| !beside(component.name())) {
         let line = component.line();
         let name = component.name();
-        let uid = component.property("UID").map(|uid| uid.text().trim().to_owned()).unwrap_or_default();
-        if uid.is_empty() {
+        let mut uids = component.all("UID").map(|uid| (uid.line(), uid.text().trim().to_owned()));
+        let Some((_, uid)) = uids.next().filter(|(_, uid)| !uid.is_empty()) else {
             return Err(problem(ProblemKind::Object, line, format!("the {name} has no UID")));
+        };
+        if let Some((line, other)) = uids.find(|(_, other)| *other != uid) {
+            let reason = format!("the {name} has two UIDs, {} and {}", excerpt(&uid), excerpt(&other));
+            return Err(problem(ProblemKind::Object, line, reason));
         }
         match &shared {
             None => shared = Some((uid, name)),
@@ -82,14 +97,18 @@ fn share_uid_and_type(calendar: Component<'_>) -> Result<(String, String), Probl
                 return Err(problem(ProblemKind::Object, line, reason));
             }
             Some((first, _)) if *first != uid => {
-                let reason = format!("the UIDs {first} and {uid} cannot share one calendar object");
+                let reason = format!(
+                    "the UIDs {} and {} cannot share one calendar object",
+                    excerpt(first),
+                    excerpt(&uid)
+                );
                 return Err(problem(ProblemKind::Object, line, reason));
             }
             Some(_) => {}
         }
         if name == "VEVENT" && component.property("DTSTART").is_none() {
-            // RFC 5545 §3.6.1: required where there is no METHOD.
-            return Err(problem(ProblemKind::Object, line, "the VEVENT has no DTSTART"));
+            // RFC 5545 §3.6.1: required where there is no METHOD; without it, this is no valid iCalendar.
+            return Err(problem(ProblemKind::Data, line, "the VEVENT has no DTSTART"));
         }
         if component.property("RECURRENCE-ID").is_none() {
             if let Some(first) = master {
@@ -136,13 +155,16 @@ mod tests {
             (EVENT.to_owned(), event.clone()),
             (format!("{EVENT}{instance}"), event.clone()),
             // invited to one instance only.
-            (instance.to_owned(), event),
+            (instance.to_owned(), event.clone()),
             (format!("METHOD:REPLY\r\n{EVENT}"), object(3)),
             (format!("{EVENT}{second}"), object(7)),
             (format!("{EVENT}{EVENT}"), object(7)),
             (format!("{EVENT}{}", second.replace("VEVENT", "VTODO").replace("UID:b", "UID:a")), object(7)),
             ("BEGIN:VEVENT\r\nDTSTART:20260101T100000Z\r\nEND:VEVENT\r\n".to_owned(), object(3)),
-            ("BEGIN:VEVENT\r\nUID:a\r\nEND:VEVENT\r\n".to_owned(), object(3)),
+            ("BEGIN:VEVENT\r\nUID:a\r\nEND:VEVENT\r\n".to_owned(), Err((ProblemKind::Data, Some(3)))),
+            (EVENT.replace("UID:a", "UID:a\r\nUID:b"), object(5)),
+            (EVENT.replace("UID:a", "UID:a\r\nUID:a"), event.clone()),
+            (EVENT.replace("UID:a", "UID: "), object(3)),
             (String::new(), object(1)),
             ("BEGIN:VEVENT\r\n".to_owned(), Err((ProblemKind::Data, Some(4)))),
             ("nonsense\r\n".to_owned(), Err((ProblemKind::Data, Some(3)))),

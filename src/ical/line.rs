@@ -10,8 +10,12 @@ use super::{Problem, ProblemKind};
 
 /// Longest text that is read, in bytes.
 pub(super) const MAX_BYTES: usize = 10 << 20;
-/// Most physical lines that are read.
-const MAX_LINES: usize = 200_000;
+/// Longest logical line that is read, its folds included.
+const MAX_LINE: usize = 1 << 20;
+/// Most logical lines that are read.
+const MAX_LINES: usize = 100_000;
+/// Longest name of a property or component.
+const MAX_NAME: usize = 255;
 
 /// One logical line.
 #[derive(Debug, Clone, Copy)]
@@ -42,11 +46,16 @@ impl Line {
 
     fn text<'a>(&self, bytes: &'a [u8], range: Range<u32>) -> Cow<'a, str> {
         let slice = bytes.get(range.start as usize..range.end as usize).unwrap_or_default();
+        // Checked when the line was read: the unfolded line is UTF-8.
         if self.folded {
-            // Checked when the line was read: the unfolded line is UTF-8.
             return Cow::Owned(String::from_utf8(unfold(slice)).unwrap_or_default());
         }
-        String::from_utf8_lossy(slice)
+        Cow::Borrowed(std::str::from_utf8(slice).unwrap_or_default())
+    }
+
+    /// Returns the whole line, unfolded.
+    pub(super) fn logical<'a>(&self, bytes: &'a [u8]) -> Cow<'a, str> {
+        self.text(bytes, self.start..self.content_end)
     }
 
     /// Returns the value, unfolded.
@@ -77,51 +86,61 @@ pub(super) fn problem(kind: ProblemKind, line: usize, reason: impl Into<String>)
     Problem { kind, line: Some(line), reason: reason.into() }
 }
 
-/// Splits a text into logical lines. Blank lines and a byte-order mark are skipped, LF ends a line as CRLF does (Q-26).
+/// Splits a text into logical lines, tolerant as Q-26 asks: LF ends a line as CRLF does, a doubled CR before it goes,
+/// blank lines are skipped, also within a fold, and a byte-order mark before any line: texts get concatenated.
 pub(super) fn split(bytes: &[u8]) -> Result<Lines, Problem> {
     if bytes.len() > MAX_BYTES {
         let reason = format!("the text is longer than {MAX_BYTES} bytes");
         return Err(Problem { kind: ProblemKind::Limit, line: None, reason });
     }
     let whole_is_utf8 = std::str::from_utf8(bytes).is_ok();
+    let has_nul = bytes.contains(&0);
     let mut found = Lines { lines: Vec::with_capacity(bytes.len() / 28 + 4), odd: Vec::new() };
-    let mut at = if bytes.starts_with(b"\xEF\xBB\xBF") { 3 } else { 0 };
-    let mut number = 0usize;
+    let mut at = 0;
+    let mut number = 1usize;
     while at < bytes.len() {
-        let first_number = number + 1;
-        let start = at;
-        let mut folded = false;
-        // The end of the first physical line, then of each continuation.
-        let (mut content_end, mut end) = physical(bytes, at);
-        number += 1;
-        while matches!(bytes.get(end), Some(b' ' | b'\t')) && content_end > start {
+        let first_number = number;
+        let start = if bytes.get(at..at + 3) == Some(b"\xEF\xBB\xBF") { at + 3 } else { at };
+        let (mut content_end, mut end) = physical(bytes, start);
+        let (mut folded, mut soft) = (false, None);
+        loop {
+            let (next, blank) = skip_blank_lines(bytes, end);
+            (at, number) = (next, number + 1 + blank);
+            let continues = match bytes.get(next) {
+                Some(b' ' | b'\t') => true,
+                // Nothing follows, or another line, unless quoted-printable text ends in a soft break.
+                None => false,
+                Some(_) => {
+                    bytes.get(content_end.wrapping_sub(1)) == Some(&b'=')
+                        && *soft.get_or_insert_with(|| is_quoted_printable(bytes, start))
+                }
+            };
+            if !continues {
+                break;
+            }
             folded = true;
-            (content_end, end) = physical(bytes, end);
-            number += 1;
+            (content_end, end) = physical(bytes, next);
         }
-        if number > MAX_LINES {
-            return Err(problem(
-                ProblemKind::Limit,
-                number,
-                format!("there are more than {MAX_LINES} lines"),
-            ));
-        }
-        at = end;
         let content = bytes.get(start..content_end).unwrap_or_default();
         if content.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r' | b'\n')) {
             continue;
         }
-        let line = head(bytes, start..content_end, end, first_number, folded, &mut found.odd)?;
-        if !whole_is_utf8 {
-            let text = unfold(content);
-            if std::str::from_utf8(&text).is_err() {
-                return Err(problem(ProblemKind::Data, first_number, "the line is not UTF-8"));
-            }
+        if content.len() > MAX_LINE {
+            let reason = format!("the line is longer than {MAX_LINE} bytes");
+            return Err(problem(ProblemKind::Limit, first_number, reason));
         }
-        if content.contains(&0) {
+        if found.lines.len() >= MAX_LINES {
+            let reason = format!("there are more than {MAX_LINES} lines");
+            return Err(problem(ProblemKind::Limit, first_number, reason));
+        }
+        if has_nul && content.contains(&0) {
             return Err(problem(ProblemKind::Data, first_number, "the line holds a NUL character"));
         }
-        found.lines.push(line);
+        if !whole_is_utf8 && std::str::from_utf8(&unfold(content)).is_err() {
+            let reason = format!("the line is not UTF-8: {}", excerpt(content));
+            return Err(problem(ProblemKind::Data, first_number, reason));
+        }
+        found.lines.push(head(bytes, start..content_end, end, first_number, folded, &mut found.odd)?);
     }
     Ok(found)
 }
@@ -131,13 +150,50 @@ fn physical(bytes: &[u8], from: usize) -> (usize, usize) {
     let rest = bytes.get(from..).unwrap_or_default();
     match rest.iter().position(|byte| *byte == b'\n') {
         Some(offset) => {
-            let newline = from + offset;
-            let content =
-                if offset > 0 && bytes.get(newline - 1) == Some(&b'\r') { newline - 1 } else { newline };
-            (content, newline + 1)
+            let line = rest.get(..offset).unwrap_or_default();
+            (from + without_returns(line).len(), from + offset + 1)
         }
         None => (bytes.len(), bytes.len()),
     }
+}
+
+/// Cuts CRs at the end.
+fn without_returns(mut line: &[u8]) -> &[u8] {
+    while let [before @ .., b'\r'] = line {
+        line = before;
+    }
+    line
+}
+
+/// Returns where the first line begins at or after `from` that is not empty, and how many empty ones stand before.
+fn skip_blank_lines(bytes: &[u8], from: usize) -> (usize, usize) {
+    let (mut at, mut count) = (from, 0);
+    loop {
+        let mut ahead = at;
+        while bytes.get(ahead) == Some(&b'\r') {
+            ahead += 1;
+        }
+        if bytes.get(ahead) != Some(&b'\n') {
+            return (at, count);
+        }
+        (at, count) = (ahead + 1, count + 1);
+    }
+}
+
+/// Tells whether a line declares quoted-printable text, a relic of vCalendar 1.0 that still occurs (Q-26).
+fn is_quoted_printable(bytes: &[u8], start: usize) -> bool {
+    const MARK: &[u8] = b"QUOTED-PRINTABLE";
+    let head = bytes.get(start..(start + 512).min(bytes.len())).unwrap_or_default();
+    let parameters = head.split(|byte| matches!(byte, b':' | b'\n')).next().unwrap_or_default();
+    parameters.windows(MARK.len()).any(|window| window.eq_ignore_ascii_case(MARK))
+}
+
+/// Returns the beginning of a line, fit to stand in a sentence.
+pub(super) fn excerpt(content: &[u8]) -> String {
+    let text = String::from_utf8_lossy(content.get(..160).unwrap_or(content));
+    let short: String = text.chars().filter(|c| !c.is_control()).take(40).collect();
+    let more = if short.len() < content.len() { "…" } else { "" };
+    format!("“{short}{more}”")
 }
 
 /// Finds the name and the colon of a logical line.
@@ -168,18 +224,27 @@ fn head(
     }
     // A lone quote in a parameter hides the colon: the first one outside it counts then.
     let colon = colon.or_else(|| slice.iter().position(|byte| *byte == b':')).ok_or_else(|| {
-        problem(ProblemKind::Data, number, "the line has no colon, so it is no content line")
+        let reason = format!(
+            "the line has no colon, so it is no content line: {}; a line that goes on must begin with a blank",
+            excerpt(slice)
+        );
+        problem(ProblemKind::Data, number, reason)
     })?;
     let name_end = name_end.unwrap_or(colon).min(colon);
     let name = slice.get(..name_end).unwrap_or_default();
     let mut place = 0;
-    if !upper || name.iter().any(|byte| !matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'-')) {
+    if !upper || name.is_empty() || name.len() > MAX_NAME {
         let name = String::from_utf8(unfold(name)).unwrap_or_default().trim().to_ascii_uppercase();
+        if !is_name(&name) {
+            let reason = format!(
+                "the line does not begin with the name of a property: {}; a line that goes on must begin with a \
+                 blank",
+                excerpt(slice)
+            );
+            return Err(problem(ProblemKind::Data, number, reason));
+        }
         odd.push(name.into_boxed_str());
         place = odd.len();
-    }
-    if name.is_empty() {
-        return Err(problem(ProblemKind::Data, number, "the line has no property name"));
     }
     // The text is at most 10 MiB long: every offset fits.
     let at = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
@@ -195,21 +260,34 @@ fn head(
     })
 }
 
+/// RFC 5545 §3.1 allows letters, digits and `-`. Whatever else is ASCII is taken (Q-19), but no blank: a name with one
+/// is the rest of a line that was broken by mistake.
+pub(super) fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.len() <= MAX_NAME && name.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Removes folds: a line break followed by one blank (RFC 5545 §3.1). Works on bytes, so that a fold inside a
-/// character is mended (Q-26).
+/// character is mended (Q-26). Every line break in a logical line is a fold; one without a blank is a soft break of
+/// quoted-printable text, whose `=` goes with it.
 pub(super) fn unfold(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
-    loop {
-        match rest {
-            [] => return out,
-            [b'\r', b'\n', b' ' | b'\t', after @ ..] | [b'\n', b' ' | b'\t', after @ ..] => rest = after,
-            [first, after @ ..] => {
-                out.push(*first);
+    while let Some(newline) = rest.iter().position(|byte| *byte == b'\n') {
+        let line = without_returns(rest.get(..newline).unwrap_or_default());
+        let (next, _) = skip_blank_lines(rest, newline + 1);
+        match rest.get(next..).unwrap_or_default() {
+            [b' ' | b'\t', after @ ..] => {
+                out.extend_from_slice(line);
+                rest = after;
+            }
+            after => {
+                out.extend_from_slice(line.strip_suffix(b"=").unwrap_or(line));
                 rest = after;
             }
         }
     }
+    out.extend_from_slice(rest);
+    out
 }
 
 /// Writes one logical line with CRLF, folded at 75 octets and never inside a character (RFC 5545 §3.1).
@@ -217,21 +295,29 @@ pub fn fold(line: &str, out: &mut String) {
     fold_with(line, "\r\n", out);
 }
 
-/// Writes one logical line with the given line break. Line breaks inside `line` are dropped: one line stays one line.
+/// Writes one logical line with the given line break. One line stays one line: a line break within it is written as
+/// `\n`, the escape of TEXT; CR and NUL are dropped.
 pub(super) fn fold_with(line: &str, line_break: &str, out: &mut String) {
-    let mut column = 0;
-    for c in line.chars() {
-        if matches!(c, '\r' | '\n') {
-            continue;
+    const WIDTH: usize = 75;
+    let line = if line.contains(['\n', '\r', '\0']) {
+        Cow::Owned(line.replace(['\r', '\0'], "").replace('\n', "\\n"))
+    } else {
+        Cow::Borrowed(line)
+    };
+    out.reserve(line.len() + line.len() / 32 + 2);
+    let (mut rest, mut column) = (&*line, 0);
+    while column + rest.len() > WIDTH {
+        let mut cut = WIDTH - column;
+        while !rest.is_char_boundary(cut) {
+            cut -= 1;
         }
-        if column + c.len_utf8() > 75 {
-            out.push_str(line_break);
-            out.push(' ');
-            column = 1;
+        let (head, tail) = rest.split_at(cut);
+        for part in [head, line_break, " "] {
+            out.push_str(part);
         }
-        out.push(c);
-        column += c.len_utf8();
+        (rest, column) = (tail, 1);
     }
+    out.push_str(rest);
     out.push_str(line_break);
 }
 

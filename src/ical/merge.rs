@@ -5,11 +5,15 @@
 //! Our bytes stay wherever the other side changed nothing: what it cannot hold (private properties, a second alarm)
 //! is never lost to a poorer copy.
 
+mod says;
+
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::{Component, Edit, Ical, Property};
+use super::tree::Edit;
+use super::{Component, Ical, Property};
+use says::{Element, all_say, children, children_say, elements, is_list, is_set, names, same};
 
 /// What came of a merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,47 +42,42 @@ impl Merged {
 /// there is a clash).
 const TIME: [&str; 9] =
     ["DTSTART", "DTEND", "DUE", "DURATION", "RRULE", "RDATE", "EXDATE", "EXRULE", "STATUS"];
-/// Sets of values: additions and removals of both sides go together.
-const SETS: [&str; 9] =
-    ["ATTENDEE", "ATTACH", "CATEGORIES", "COMMENT", "CONTACT", "EXDATE", "RDATE", "RELATED-TO", "RESOURCES"];
-/// Sets whose values may share a line, separated by commas.
-const LISTS: [&str; 4] = ["CATEGORIES", "EXDATE", "RDATE", "RESOURCES"];
-/// Properties that follow every change and never clash.
-const STAMPS: [&str; 5] = ["DTSTAMP", "LAST-MODIFIED", "SEQUENCE", "CREATED", "ACKNOWLEDGED"];
-/// Properties whose value is one TEXT, compared unescaped.
-const TEXTS: [&str; 4] = ["SUMMARY", "DESCRIPTION", "LOCATION", "URL"];
 
-/// Merges. The three texts are objects of one UID.
+/// Merges. The three texts are objects of one UID; a base without components stands for "never agreed".
+///
+/// What changed on one side only is taken; sets (ATTENDEE, EXDATE, CATEGORIES …) are merged element by element, an
+/// attendee even parameter by parameter; times, recurrence and status go as one. DTSTAMP, LAST-MODIFIED and SEQUENCE
+/// never clash: the later one stays.
 pub fn merge(base: &Ical, ours: &Ical, theirs: &Ical) -> Merged {
     let (Some(our_calendar), Some(their_calendar)) = (ours.calendar(), theirs.calendar()) else {
         return Merged::Clean(ours.bytes().clone());
     };
-    let base_parts: Vec<Component<'_>> = base.calendar().map(parts).unwrap_or_default();
-    let (our_parts, their_parts) = (parts(our_calendar), parts(their_calendar));
-    let mut work = Work { edit: Some(ours.edit()), clashes: Vec::new(), changed: false };
-    let identities: BTreeSet<Identity> =
-        base_parts.iter().chain(&our_parts).chain(&their_parts).map(|part| Identity::of(*part)).collect();
-    for identity in &identities {
-        let find = |parts: &[Component<'_>]| parts.iter().position(|part| Identity::of(*part) == *identity);
-        let b = find(&base_parts).and_then(|at| base_parts.get(at)).copied();
-        let o = find(&our_parts).and_then(|at| our_parts.get(at)).copied();
-        let t = find(&their_parts).and_then(|at| their_parts.get(at)).copied();
-        match (b, o, t) {
-            (b, Some(o), Some(t)) => work.component(b, o, t),
-            (None, None, Some(t)) => work.adopt(our_calendar, t),
-            (Some(b), None, Some(t)) if !same(b, t) => {
-                work.clash(format!("{identity} is gone here and changed there"))
+    let base_parts = says::components(base.calendar());
+    let our_parts = says::components(Some(our_calendar));
+    let their_parts = says::components(Some(their_calendar));
+    let mut work =
+        Work { edit: Some(ours.edit()), clashes: Vec::new(), changed: false, whose: String::new() };
+    let keys: BTreeSet<&String> =
+        base_parts.keys().chain(our_parts.keys()).chain(their_parts.keys()).collect();
+    for key in keys {
+        match (base_parts.get(key), our_parts.get(key), their_parts.get(key)) {
+            (b, Some(o), Some(t)) => work.component(b.copied(), *o, *t),
+            (None, None, Some(t)) => {
+                let text = text_of(*t);
+                work.edit(|edit| edit.append_component(our_calendar, &text));
             }
-            (Some(b), Some(o), None) if same(b, o) => work.edit(|edit| edit.remove_component(o)),
-            (Some(_), Some(_), None) => work.clash(format!("{identity} is changed here and gone there")),
+            (Some(b), None, Some(t)) if !same(*b, *t) => {
+                work.clashes.push(format!("{} is gone here and changed there", says::describe(*t)));
+            }
+            (Some(b), Some(o), None) if same(*b, *o) => work.edit(|edit| edit.remove_component(*o)),
+            (Some(_), Some(o), None) => {
+                work.clashes.push(format!("{} is changed here and gone there", says::describe(*o)));
+            }
             _ => {}
         }
     }
-    if work.changed {
-        work.zones(our_calendar, their_calendar);
-    }
     let bytes = match work.edit {
-        Some(edit) if work.changed => edit.finish(),
+        Some(edit) if work.changed => with_zones(edit.finish(), their_calendar),
         _ => ours.bytes().clone(),
     };
     if work.clashes.is_empty() {
@@ -93,128 +92,16 @@ pub fn equal(one: &Ical, other: &Ical) -> bool {
     let (Some(one), Some(other)) = (one.calendar(), other.calendar()) else {
         return one.bytes() == other.bytes();
     };
-    let (one, other) = (parts(one), parts(other));
-    one.len() == other.len()
-        && one.iter().all(|a| other.iter().any(|b| Identity::of(*a) == Identity::of(*b) && same(*a, *b)))
-}
-
-/// Which of the components of an object: its type and the instance that it overrides.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Identity {
-    name: String,
-    instance: Option<String>,
-}
-
-impl Identity {
-    fn of(component: Component<'_>) -> Identity {
-        let instance = component.property("RECURRENCE-ID").map(|id| id.raw().trim().to_ascii_uppercase());
-        Identity { name: component.name().to_owned(), instance }
-    }
-}
-
-impl std::fmt::Display for Identity {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.instance {
-            Some(instance) => write!(f, "the instance of {instance}"),
-            None => write!(f, "the {}", self.name),
-        }
-    }
-}
-
-/// Returns the components that carry content.
-fn parts(calendar: Component<'_>) -> Vec<Component<'_>> {
-    calendar.components().filter(|part| part.name() != "VTIMEZONE").collect()
-}
-
-/// Returns what a property says, however it is written.
-fn says(property: Property<'_>) -> String {
-    let name = property.name();
-    let value = if TEXTS.contains(&name) { property.text() } else { property.raw().trim().to_owned() };
-    let mut parameters: Vec<String> = property
-        .parameters()
-        .into_iter()
-        .filter(|(name, values)| {
-            let default = name == "VALUE" && values.iter().all(|v| v.eq_ignore_ascii_case("DATE-TIME"));
-            !default && !name.starts_with("X-VOBJ")
-        })
-        .map(|(name, values)| format!("{name}={}", values.join(",").trim()))
-        .collect();
-    parameters.sort();
-    format!("{name};{}:{value}", parameters.join(";"))
-}
-
-/// Returns what the properties of that name say, sorted.
-fn all_say(component: Option<Component<'_>>, name: &str) -> Vec<String> {
-    let mut said: Vec<String> = match component {
-        Some(component) => component.all(name).flat_map(elements).collect(),
-        None => Vec::new(),
-    };
-    said.sort();
-    said
-}
-
-/// Returns the values of a property one by one.
-fn elements(property: Property<'_>) -> Vec<String> {
-    if !LISTS.contains(&property.name()) {
-        return vec![says(property)];
-    }
-    let whole = says(property);
-    let Some(head) = whole.find(':').and_then(|at| whole.get(..=at)) else { return vec![whole] };
-    split_list(&property.raw()).into_iter().map(|value| format!("{head}{value}")).collect()
-}
-
-/// Splits at commas that are not escaped.
-fn split_list(raw: &str) -> Vec<String> {
-    let (mut found, mut escaped) = (vec![String::new()], false);
-    for c in raw.trim().chars() {
-        match c {
-            ',' if !escaped => found.push(String::new()),
-            c => {
-                if let Some(last) = found.last_mut() {
-                    last.push(c);
-                }
-            }
-        }
-        escaped = c == '\\' && !escaped;
-    }
-    found
-}
-
-/// Returns the names of a component's properties that count as content.
-fn names(component: Option<Component<'_>>) -> BTreeSet<String> {
-    let names = component.into_iter().flat_map(|component| component.properties());
-    names.map(|property| property.name().to_owned()).filter(|name| !STAMPS.contains(&name.as_str())).collect()
-}
-
-/// Returns what the child components (alarms) say, sorted.
-fn children_say(component: Option<Component<'_>>) -> Vec<String> {
-    let mut said: Vec<String> = component.into_iter().flat_map(|c| c.components()).map(child_says).collect();
-    said.sort();
-    said
-}
-
-fn child_says(child: Component<'_>) -> String {
-    let mut lines: Vec<String> = child
-        .properties()
-        .filter(|property| !STAMPS.contains(&property.name()) && property.name() != "X-WR-ALARMUID")
-        .map(says)
-        .collect();
-    lines.sort();
-    let children = children_say(Some(child));
-    format!("{}\n{}\n{}", child.name(), lines.join("\n"), children.join("\n"))
-}
-
-fn same(one: Component<'_>, other: Component<'_>) -> bool {
-    let (one, other) = (Some(one), Some(other));
-    let all: BTreeSet<String> = names(one).union(&names(other)).cloned().collect();
-    all.iter().all(|name| all_say(one, name) == all_say(other, name))
-        && children_say(one) == children_say(other)
+    let (one, other) = (says::components(Some(one)), says::components(Some(other)));
+    one.len() == other.len() && one.iter().all(|(key, a)| other.get(key).is_some_and(|b| same(*a, *b)))
 }
 
 struct Work<'a> {
     edit: Option<Edit<'a>>,
     clashes: Vec<String>,
     changed: bool,
+    /// Of which instance the clashes are, as the end of a sentence; empty for the master.
+    whose: String,
 }
 
 impl<'a> Work<'a> {
@@ -223,13 +110,19 @@ impl<'a> Work<'a> {
         self.changed = true;
     }
 
-    fn clash(&mut self, what: String) {
-        self.clashes.push(what);
+    fn clash(&mut self, what: &str) {
+        let what = format!("{what}{}", self.whose);
+        if !self.clashes.contains(&what) {
+            self.clashes.push(what);
+        }
     }
 
     fn component(&mut self, b: Option<Component<'_>>, o: Component<'a>, t: Component<'_>) {
-        let before = self.changed;
-        self.changed = false;
+        let before = std::mem::take(&mut self.changed);
+        self.whose = match o.property("RECURRENCE-ID") {
+            Some(_) => format!(" of {}", says::describe(o)),
+            None => String::new(),
+        };
         self.time(b, o, t);
         let all: BTreeSet<String> =
             names(b).into_iter().chain(names(Some(o))).chain(names(Some(t))).collect();
@@ -238,15 +131,16 @@ impl<'a> Work<'a> {
             if theirs == was || theirs == ours {
                 continue;
             }
-            if ours == was {
+            // Unknown properties that occur more than once are a set as well.
+            if is_set(name) || was.len().max(ours.len()).max(theirs.len()) > 1 {
+                self.unite(name, b, o, t);
+            } else if ours == was {
                 self.take(name, o, t);
-            } else if SETS.contains(&name) {
-                self.unite(name, &was, o, t);
             } else {
-                self.clash(name.to_owned());
+                self.clash(name);
             }
         }
-        self.alarms(b, o, t);
+        self.children(b, o, t);
         if self.changed {
             self.stamps(o, t);
         }
@@ -255,33 +149,31 @@ impl<'a> Work<'a> {
 
     /// The group of times, recurrence and status.
     fn time(&mut self, b: Option<Component<'_>>, o: Component<'a>, t: Component<'_>) {
-        let group = |component: Option<Component<'_>>, names: &[&str]| -> Vec<Vec<String>> {
-            names.iter().map(|name| all_say(component, name)).collect()
+        let group = |component: Option<Component<'_>>, sets: bool| -> Vec<Vec<String>> {
+            let names = TIME.iter().filter(|name| sets || !is_set(name));
+            names.map(|name| all_say(component, name)).collect()
         };
-        let (was, ours, theirs) = (group(b, &TIME), group(Some(o), &TIME), group(Some(t), &TIME));
+        let (was, ours, theirs) = (group(b, true), group(Some(o), true), group(Some(t), true));
         if theirs == was || theirs == ours {
             return;
         }
         if ours == was {
             for name in TIME {
-                if all_say(Some(o), name) != all_say(Some(t), name) {
-                    self.take(name, o, t);
+                match is_set(name) {
+                    true => self.unite(name, b, o, t),
+                    false if all_say(Some(o), name) != all_say(Some(t), name) => self.take(name, o, t),
+                    false => {}
                 }
             }
             return;
         }
-        // Both sides only left out or added instances: that goes together.
-        let fixed: Vec<&str> = TIME.into_iter().filter(|name| !SETS.contains(name)).collect();
-        let (was, ours, theirs) = (group(b, &fixed), group(Some(o), &fixed), group(Some(t), &fixed));
-        if was == ours && was == theirs {
-            for name in ["EXDATE", "RDATE"] {
-                let was = all_say(b, name);
-                if all_say(Some(t), name) != was {
-                    self.unite(name, &was, o, t);
-                }
+        // Where the series is the same on both sides, instances that were left out or added go together.
+        if group(Some(o), false) == group(Some(t), false) {
+            for name in TIME.iter().filter(|name| is_set(name)) {
+                self.unite(name, b, o, t);
             }
         } else {
-            self.clash("time and recurrence".to_owned());
+            self.clash("time and recurrence");
         }
     }
 
@@ -291,7 +183,7 @@ impl<'a> Work<'a> {
         for theirs in t.all(name) {
             let line = theirs.logical();
             match ours.next() {
-                Some(own) if says(own) == says(theirs) => {}
+                Some(own) if says::says(own) == says::says(theirs) => {}
                 Some(own) => self.edit(|edit| edit.replace(own, &line)),
                 None => self.edit(|edit| edit.insert(o, &line)),
             }
@@ -301,61 +193,119 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Adds what they added and removes what they removed.
-    fn unite(&mut self, name: &str, was: &[String], o: Component<'a>, t: Component<'_>) {
-        let (ours, theirs) = (all_say(Some(o), name), all_say(Some(t), name));
-        let removed: Vec<&String> = was.iter().filter(|element| !theirs.contains(element)).collect();
+    /// Merges a set element by element.
+    fn unite(&mut self, name: &str, b: Option<Component<'_>>, o: Component<'a>, t: Component<'_>) {
+        let (was, ours, theirs) = (elements(b, name), elements(Some(o), name), elements(Some(t), name));
+        let mut gone: BTreeSet<&str> = BTreeSet::new();
+        for (key, before) in &was {
+            match (ours.get(key), theirs.get(key)) {
+                (Some(own), None) if own.said == before.said => {
+                    gone.insert(key);
+                }
+                (Some(own), None) => self.clash(&format!("{name} {}", own.raw.trim())),
+                (None, Some(there)) if there.said != before.said => {
+                    self.clash(&format!("{name} {}", there.raw.trim()));
+                }
+                _ => {}
+            }
+        }
+        if is_list(name) {
+            self.shorten_lists(name, o, &gone);
+        } else {
+            for own in gone.iter().filter_map(|key| ours.get(*key)) {
+                self.edit(|edit| edit.remove(own.property));
+            }
+        }
+        let mut added: Vec<&Element<'_>> = Vec::new();
+        for (key, there) in &theirs {
+            match (was.get(key), ours.get(key)) {
+                (None, None) => added.push(there),
+                (before, Some(own)) if before.is_none_or(|before| before.said != there.said) => {
+                    self.change(name, before, own, there);
+                }
+                _ => {}
+            }
+        }
+        // In the order in which they stand there.
+        added.sort_by_key(|element| element.property.span().start);
+        self.add(name, o, &added);
+    }
+
+    /// Both sides have the element; theirs says something new.
+    fn change(&mut self, name: &str, before: Option<&Element<'_>>, own: &Element<'a>, there: &Element<'_>) {
+        if own.said == there.said {
+            return;
+        }
+        if before.is_some_and(|before| before.said == own.said) {
+            let line = there.property.logical();
+            return self.edit(|edit| edit.replace(own.property, &line));
+        }
+        match says::unite_parameters(before.map(|before| before.property), own.property, there.property) {
+            Some(line) => self.edit(|edit| edit.replace(own.property, &line)),
+            None => self.clash(&format!("{name} {}", own.raw.trim())),
+        }
+    }
+
+    /// Takes values out of our lines; a line that keeps none goes.
+    fn shorten_lists(&mut self, name: &str, o: Component<'a>, gone: &BTreeSet<&str>) {
         for own in o.all(name) {
-            let elements = elements(own);
-            let kept: Vec<&String> = elements.iter().filter(|element| !removed.contains(element)).collect();
-            if kept.len() == elements.len() {
+            let all = says::parts(own);
+            let kept: Vec<&str> = all
+                .iter()
+                .filter(|element| !gone.contains(element.key.as_str()))
+                .map(|element| element.raw.as_str())
+                .collect();
+            if kept.len() == all.len() {
                 continue;
             }
             if kept.is_empty() {
                 self.edit(|edit| edit.remove(own));
-                continue;
+            } else {
+                self.edit(|edit| edit.replace(own, &format!("{}{}", head(own), kept.join(","))));
             }
-            let logical = own.logical();
-            let head = logical.strip_suffix(own.raw().as_ref()).unwrap_or_default().to_owned();
-            let values: Vec<&str> =
-                kept.iter().filter_map(|e| e.split_once(':')).map(|(_, value)| value).collect();
-            self.edit(|edit| edit.replace(own, &format!("{head}{}", values.join(","))));
-        }
-        for line in t.all(name) {
-            let logical = line.logical();
-            let head = logical.strip_suffix(line.raw().as_ref()).unwrap_or_default().to_owned();
-            let added: Vec<String> =
-                elements(line).into_iter().filter(|e| !was.contains(e) && !ours.contains(e)).collect();
-            if added.is_empty() {
-                continue;
-            }
-            if !LISTS.contains(&name) {
-                self.edit(|edit| edit.insert(o, &logical));
-                continue;
-            }
-            let values: Vec<&str> =
-                added.iter().filter_map(|e| e.split_once(':')).map(|(_, value)| value).collect();
-            self.edit(|edit| edit.insert(o, &format!("{head}{}", values.join(","))));
         }
     }
 
-    fn alarms(&mut self, b: Option<Component<'_>>, o: Component<'a>, t: Component<'_>) {
-        let (was, ours, theirs) = (children_say(b), children_say(Some(o)), children_say(Some(t)));
-        if theirs == was || theirs == ours {
+    fn add(&mut self, name: &str, o: Component<'a>, added: &[&Element<'_>]) {
+        // What stands in one line there is added as one line.
+        for together in added.chunk_by(|a, b| a.property.span() == b.property.span()) {
+            let Some(first) = together.first() else { continue };
+            let line = if is_list(name) {
+                let values: Vec<&str> = together.iter().map(|element| element.raw.as_str()).collect();
+                format!("{}{}", head(first.property), values.join(","))
+            } else {
+                first.property.logical()
+            };
+            self.edit(|edit| edit.insert(o, &line));
+        }
+    }
+
+    /// Alarms and other parts of a component: told apart by what they say, and by their own UID where they have one.
+    fn children(&mut self, b: Option<Component<'_>>, o: Component<'a>, t: Component<'_>) {
+        let (was, theirs) = (children_say(b), children_say(Some(t)));
+        let ours = children(Some(o));
+        let said: BTreeSet<&str> = ours.iter().map(|child| child.said.as_str()).collect();
+        if theirs == was
+            || (theirs.len() == said.len() && theirs.iter().all(|child| said.contains(child.as_str())))
+        {
             return;
         }
-        for child in o.components() {
-            let said = child_says(child);
-            if was.contains(&said) && !theirs.contains(&said) {
-                self.edit(|edit| edit.remove_component(child));
-            }
+        let was: BTreeSet<String> = was.into_iter().collect();
+        let theirs: BTreeSet<String> = theirs.into_iter().collect();
+        for child in ours.iter().filter(|child| was.contains(&child.said) && !theirs.contains(&child.said)) {
+            self.edit(|edit| edit.remove_component(child.component));
         }
-        for child in t.components() {
-            let said = child_says(child);
-            if !was.contains(&said) && !ours.contains(&said) {
-                let text = text_of(child);
-                self.edit(|edit| edit.append_component(o, &text));
+        for child in children(Some(t)) {
+            if was.contains(&child.said) || said.contains(child.said.as_str()) {
+                continue;
             }
+            let changed_here = |own: &&says::Child<'_>| own.id == child.id && !was.contains(&own.said);
+            if child.id.is_some() && ours.iter().any(|own| changed_here(&own)) {
+                self.clash(child.component.name());
+                continue;
+            }
+            let text = text_of(child.component);
+            self.edit(|edit| edit.append_component(o, &text));
         }
     }
 
@@ -367,28 +317,42 @@ impl<'a> Work<'a> {
             match o.property(name) {
                 None => self.edit(|edit| edit.insert(o, &line)),
                 Some(own) if later(name, &own.raw(), &theirs.raw()) => {
-                    self.edit(|edit| edit.replace(own, &line))
+                    self.edit(|edit| edit.replace(own, &line));
                 }
                 Some(_) => {}
             }
         }
     }
+}
 
-    /// Takes over a component that we do not have.
-    fn adopt(&mut self, calendar: Component<'a>, t: Component<'_>) {
-        let text = text_of(t);
-        self.edit(|edit| edit.append_component(calendar, &text));
+/// Takes over the definitions of zones that the text now names and lacks (RFC 5545 §3.2.19: each TZID needs one).
+fn with_zones(merged: Bytes, theirs: Component<'_>) -> Bytes {
+    let Ok(ical) = Ical::parse(merged.clone()) else { return merged };
+    let Some(calendar) = ical.calendar() else { return merged };
+    let id = |zone: Component<'_>| zone.property("TZID").map(|id| id.raw().trim().to_owned());
+    let known: BTreeSet<String> = calendar.named("VTIMEZONE").filter_map(id).collect();
+    let mut lacking: BTreeSet<String> = BTreeSet::new();
+    let mut open: Vec<Component<'_>> = calendar.components().collect();
+    while let Some(component) = open.pop() {
+        let named = component.properties().filter_map(|property| property.parameter("TZID"));
+        lacking.extend(named.map(|tzid| tzid.trim().to_owned()).filter(|tzid| !known.contains(tzid)));
+        open.extend(component.components());
     }
-
-    /// Takes over the definitions of zones that only their text has (RFC 5545 §3.2.19: each TZID needs one).
-    fn zones(&mut self, ours: Component<'a>, theirs: Component<'_>) {
-        let id = |zone: Component<'_>| zone.property("TZID").map(|id| id.raw().trim().to_owned());
-        let known: Vec<Option<String>> = ours.named("VTIMEZONE").map(id).collect();
-        for zone in theirs.named("VTIMEZONE").filter(|zone| !known.contains(&id(*zone))) {
-            let text = text_of(zone);
-            self.edit(|edit| edit.prepend_component(ours, &text));
+    let mut edit = ical.edit();
+    for zone in theirs.named("VTIMEZONE") {
+        // Taken once, however often it is defined.
+        if id(zone).is_some_and(|id| lacking.remove(&id)) {
+            edit = edit.prepend_component(calendar, &text_of(zone));
         }
     }
+    edit.finish()
+}
+
+/// Name and parameters of a line as written, with the colon.
+fn head(property: Property<'_>) -> String {
+    let mut line = property.logical();
+    line.truncate(line.len().saturating_sub(property.raw().len()));
+    line
 }
 
 fn later(name: &str, ours: &str, theirs: &str) -> bool {
@@ -401,7 +365,7 @@ fn later(name: &str, ours: &str, theirs: &str) -> bool {
 
 fn text_of(component: Component<'_>) -> String {
     let bytes = component.ical().bytes().get(component.span()).unwrap_or_default();
-    String::from_utf8_lossy(bytes).into_owned()
+    super::expand::utf8(bytes).into_owned()
 }
 
 #[cfg(test)]

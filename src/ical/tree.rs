@@ -70,8 +70,9 @@ impl Ical {
                         return Err(problem(ProblemKind::Limit, number, reason));
                     }
                     let name = line.value(&self.bytes).trim().to_ascii_uppercase();
-                    if name.is_empty() {
-                        return Err(problem(ProblemKind::Data, number, "BEGIN names no component"));
+                    if !line::is_name(&name) {
+                        let reason = format!("BEGIN names no component: {}", line::excerpt(name.as_bytes()));
+                        return Err(problem(ProblemKind::Data, number, reason));
                     }
                     self.lines.odd.push(name.into_boxed_str());
                     let name = u32::try_from(self.lines.odd.len()).unwrap_or(u32::MAX);
@@ -79,15 +80,18 @@ impl Ical {
                     self.nodes.push(Node { name, begin: at, end: at, next: 0 });
                 }
                 "END" => {
-                    let name = line.value(&self.bytes).trim().to_ascii_uppercase();
+                    let value = line.value(&self.bytes);
+                    let name = value.trim();
                     let next = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
                     let Some(node) = open.pop() else {
-                        let reason = format!("END:{name} closes nothing");
+                        let reason =
+                            format!("END closes {}, which was not begun", line::excerpt(name.as_bytes()));
                         return Err(problem(ProblemKind::Data, number, reason));
                     };
-                    let opened = self.node_name(node).to_owned();
-                    if opened != name {
-                        let reason = format!("END:{name} stands where END:{opened} is due");
+                    let opened = self.node_name(node);
+                    if !opened.eq_ignore_ascii_case(name) {
+                        let name = line::excerpt(name.as_bytes());
+                        let reason = format!("END closes {name} where END:{opened} is due");
                         return Err(problem(ProblemKind::Data, number, reason));
                     }
                     if let Some(node) = self.nodes.get_mut(node) {
@@ -106,8 +110,11 @@ impl Ical {
             None => Ok(()),
             Some(node) => {
                 let name = self.node_name(node).to_owned();
+                let begun = self.nodes.get(node).and_then(|node| self.line(node.begin as usize));
                 let last = self.lines.lines.last().map_or(1, |line| line.number as usize);
-                Err(problem(ProblemKind::Data, last, format!("the text ends before END:{name}")))
+                let begun = begun.map_or(0, |line| line.number);
+                let reason = format!("the text ends before END:{name}, begun at line {begun}");
+                Err(problem(ProblemKind::Data, last, reason))
             }
         }
     }
@@ -266,9 +273,14 @@ impl<'a> Property<'a> {
         self.content().map_or(Cow::Borrowed(""), |line| line.value(&self.ical.bytes))
     }
 
-    /// Returns the value as TEXT, unescaped.
+    /// Returns the value as TEXT, unescaped; quoted-printable where the line says so.
     pub fn text(&self) -> String {
-        value::unescape(&self.raw())
+        match self.parameter("ENCODING") {
+            Some(encoding) if encoding.eq_ignore_ascii_case("QUOTED-PRINTABLE") => {
+                value::unescape(&value::unquote_printable(&self.raw()))
+            }
+            _ => value::unescape(&self.raw()),
+        }
     }
 
     /// Returns the first value of a parameter (name in upper case), quotes removed.
@@ -290,9 +302,7 @@ impl<'a> Property<'a> {
 
     /// Returns the whole logical line, unfolded: name, parameters, value.
     pub fn logical(&self) -> String {
-        let span = self.content().map_or(0..0, |line| line.start as usize..line.content_end as usize);
-        let unfolded = line::unfold(self.ical.bytes.get(span).unwrap_or_default());
-        String::from_utf8(unfolded).unwrap_or_default()
+        self.content().map_or_else(String::new, |line| line.logical(&self.ical.bytes).into_owned())
     }
 
     /// Returns the bytes of all its physical lines with the line break.
@@ -306,7 +316,8 @@ impl<'a> Property<'a> {
     }
 }
 
-/// Splices into a text. Steps may be given in any order; those at one place keep theirs.
+/// Splices into a text. Steps may be given in any order; those at one place keep theirs. Who names a line twice: the
+/// last word counts. What is said about the inside of a removed component goes with it.
 #[derive(Debug)]
 pub struct Edit<'a> {
     ical: &'a Ical,
@@ -380,7 +391,11 @@ impl Edit<'_> {
         self.splice(at..at, text)
     }
 
+    /// What is not whole components would break the object: it is left out.
     fn with_own_breaks(&self, text: &str) -> String {
+        if !Ical::parse(text.to_owned()).is_ok_and(|part| part.roots().next().is_some()) {
+            return String::new();
+        }
         let line_break = self.ical.line_break();
         text.lines().filter(|line| !line.is_empty()).flat_map(|line| [line, line_break]).collect()
     }
@@ -388,19 +403,32 @@ impl Edit<'_> {
     /// Returns the new text.
     pub fn finish(mut self) -> Bytes {
         let bytes = &self.ical.bytes;
-        self.splices.sort_by_key(|(span, _)| (span.start, span.end));
+        // Insertions before what stands at the same place; of equals, the order in which they were named.
+        self.splices.sort_by_key(|(span, _)| (span.start, !span.is_empty()));
         let mut out = Vec::with_capacity(bytes.len() + 256);
         let mut at = 0;
-        for (span, text) in &self.splices {
-            if span.start > at {
-                out.extend_from_slice(bytes.get(at..span.start).unwrap_or_default());
+        let mut splices = self.splices.iter().peekable();
+        while let Some((span, text)) = splices.next() {
+            // It lies within something that was removed or replaced.
+            if span.start < at {
+                continue;
             }
+            let (mut end, mut text) = (span.end, text);
+            // The same place is named again: the widest span counts, of equals the last.
+            while !span.is_empty()
+                && let Some((again, other)) = splices.next_if(|(again, _)| again.start == span.start)
+            {
+                if again.end >= end {
+                    (end, text) = (again.end, other);
+                }
+            }
+            out.extend_from_slice(bytes.get(at..span.start).unwrap_or_default());
             // A text whose last line has no break gets one before anything follows it.
             if !text.is_empty() && !out.is_empty() && out.last() != Some(&b'\n') {
                 out.extend_from_slice(self.ical.line_break().as_bytes());
             }
             out.extend_from_slice(text.as_bytes());
-            at = at.max(span.end);
+            at = end;
         }
         out.extend_from_slice(bytes.get(at..).unwrap_or_default());
         Bytes::from(out)

@@ -14,12 +14,12 @@ pub const DAY: i64 = 86_400;
 pub struct Civil(pub i64);
 
 impl Civil {
-    /// Returns the time made of these parts, or nothing if there is no such day or hour.
+    /// Returns the time made of these parts, or nothing if there is no such day or hour. 24:00:00 is the next midnight.
     pub fn new(year: i64, month: i64, day: i64, hour: i64, minute: i64, second: i64) -> Option<Civil> {
         let valid = (1..=12).contains(&month)
             && day >= 1
             && day <= days_in_month(year, month)
-            && (0..24).contains(&hour)
+            && ((0..24).contains(&hour) || (hour, minute, second) == (24, 0, 0))
             && (0..60).contains(&minute)
             && (0..=60).contains(&second);
         // RFC 5545 §3.3.12: a leap second is read as the second before it where there is none.
@@ -27,7 +27,7 @@ impl Civil {
         valid.then(|| Civil(days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second))
     }
 
-    /// Reads `YYYYMMDD` or `YYYYMMDDTHHMMSS`, a trailing `Z` ignored.
+    /// Reads `YYYYMMDD` or `YYYYMMDDTHHMMSS`, a trailing `Z` ignored. Missing seconds are 0.
     pub fn parse(text: &str) -> Option<Civil> {
         let bytes = text.trim().as_bytes();
         let number = |from: usize, to: usize| -> Option<i64> {
@@ -39,11 +39,14 @@ impl Civil {
         let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
         match bytes.get(8..) {
             None | Some([]) => Civil::new(year, month, day, 0, 0, 0),
-            Some([b'T' | b't', rest @ ..]) if matches!(rest.len(), 6 | 7) => {
-                if rest.len() == 7 && !matches!(rest.last(), Some(b'Z' | b'z')) {
-                    return None;
-                }
-                Civil::new(year, month, day, number(9, 11)?, number(11, 13)?, number(13, 15)?)
+            Some([b'T' | b't', rest @ ..]) => {
+                let clock = if let [clock @ .., b'Z' | b'z'] = rest { clock } else { rest };
+                let second = match clock.len() {
+                    6 => number(13, 15)?,
+                    4 => 0,
+                    _ => return None,
+                };
+                Civil::new(year, month, day, number(9, 11)?, number(11, 13)?, second)
             }
             Some(_) => None,
         }
@@ -172,10 +175,39 @@ impl DateTime {
     }
 }
 
+/// What a property declares about its values.
+#[derive(Debug, Default)]
+struct Declared {
+    tzid: Option<String>,
+    date: bool,
+}
+
+impl Declared {
+    fn of(property: &Property<'_>) -> Declared {
+        let mut declared = Declared::default();
+        for (name, values) in property.parameters() {
+            match name.as_str() {
+                "TZID" => declared.tzid = values.into_iter().next(),
+                "VALUE" => {
+                    declared.date =
+                        values.first().is_some_and(|value| value.trim().eq_ignore_ascii_case("DATE"));
+                }
+                _ => {}
+            }
+        }
+        declared
+    }
+
+    /// Of a value declared as DATE that has a time of day, the day.
+    fn read(&self, text: &str) -> Option<DateTime> {
+        let time = DateTime::parse(text, self.tzid.as_deref())?;
+        Some(if self.date { DateTime::Date(time.civil().midnight()) } else { time })
+    }
+}
+
 /// Reads a property with one DATE or DATE-TIME.
 pub fn date_time(property: &Property<'_>) -> Option<DateTime> {
-    let tzid = property.parameter("TZID");
-    DateTime::parse(&property.raw(), tzid.as_deref())
+    Declared::of(property).read(&property.raw())
 }
 
 /// The end of a PERIOD.
@@ -198,11 +230,11 @@ pub struct Moment {
 
 /// Reads a property with a comma list of DATE, DATE-TIME or PERIOD. What cannot be read is left out and counted.
 pub fn date_times(property: &Property<'_>) -> (Vec<Moment>, usize) {
-    let tzid = property.parameter("TZID");
+    let declared = Declared::of(property);
     let raw = property.raw();
     let (mut found, mut bad) = (Vec::new(), 0);
     for text in raw.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-        match moment(text, tzid.as_deref()) {
+        match moment(text, &declared) {
             Some(moment) => found.push(moment),
             None => bad += 1,
         }
@@ -210,14 +242,14 @@ pub fn date_times(property: &Property<'_>) -> (Vec<Moment>, usize) {
     (found, bad)
 }
 
-fn moment(text: &str, tzid: Option<&str>) -> Option<Moment> {
+fn moment(text: &str, declared: &Declared) -> Option<Moment> {
     let Some((start, end)) = text.split_once('/') else {
-        return Some(Moment { start: DateTime::parse(text, tzid)?, end: None });
+        return Some(Moment { start: declared.read(text)?, end: None });
     };
-    let start = DateTime::parse(start, tzid)?;
+    let start = declared.read(start)?;
     let end = match Duration::parse(end) {
         Some(duration) => PeriodEnd::After(duration),
-        None => PeriodEnd::At(DateTime::parse(end, tzid)?),
+        None => PeriodEnd::At(declared.read(end)?),
     };
     Some(Moment { start, end: Some(end) })
 }
@@ -232,6 +264,9 @@ pub struct Duration {
 }
 
 impl Duration {
+    /// Longer than ten thousand years is no duration: sums stay sums.
+    const LONGEST: i64 = 10_000 * 366 * DAY;
+
     /// Reads `P2W`, `-PT15M`, `P1DT12H` … in any case.
     pub fn parse(text: &str) -> Option<Duration> {
         let text = text.trim();
@@ -254,8 +289,7 @@ impl Duration {
                     continue;
                 }
                 unit => {
-                    // A century of seconds: more is no length of an event.
-                    let n = number.take().filter(|n| *n < 4_000_000_000)?;
+                    let n = number.take().filter(|n| *n <= Duration::LONGEST)?;
                     match (unit, in_time) {
                         ('W', false) => duration.days += n * 7,
                         ('D', false) => duration.days += n,
@@ -265,6 +299,9 @@ impl Duration {
                         _ => return None,
                     }
                     any = true;
+                    if duration.days > Duration::LONGEST / DAY || duration.seconds > Duration::LONGEST {
+                        return None;
+                    }
                 }
             }
         }
@@ -300,7 +337,8 @@ pub fn utc_offset(text: &str) -> Option<i64> {
     (hours < 24 && minutes < 60 && seconds < 60).then_some(sign * (hours * 3600 + minutes * 60 + seconds))
 }
 
-/// Reads TEXT (RFC 5545 §3.3.11): `\n`, `\,`, `\;`, `\\`. Any other escape keeps its character.
+/// Reads TEXT (RFC 5545 §3.3.11): `\n`, `\,`, `\;`, `\\`, and `\:` and `\"`, which old clients write. A backslash
+/// before anything else is one: people write `C:\temp`.
 pub fn unescape(raw: &str) -> String {
     if !raw.contains('\\') {
         return raw.to_owned();
@@ -311,13 +349,34 @@ pub fn unescape(raw: &str) -> String {
         match (c, c == '\\') {
             (_, true) => match chars.next() {
                 Some('n' | 'N') => out.push('\n'),
-                Some(other) => out.push(other),
+                Some(meant @ ('\\' | ';' | ',' | ':' | '"')) => out.push(meant),
+                Some(other) => out.extend(['\\', other]),
                 None => out.push('\\'),
             },
             (c, false) => out.push(c),
         }
     }
     out
+}
+
+/// Reads quoted-printable (RFC 2045 §6.7), which vCalendar 1.0 used; what is no code of it stays as it is.
+pub(super) fn unquote_printable(raw: &str) -> String {
+    let mut out = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let [byte, after @ ..] = rest {
+        let digit = |at: usize| after.get(at).and_then(|digit| char::from(*digit).to_digit(16));
+        match (byte, digit(0), digit(1)) {
+            (b'=', Some(high), Some(low)) => {
+                out.push((high * 16 + low) as u8);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                out.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// Writes TEXT: the inverse of `unescape`. CR and other control characters are left out, so that no content line can
