@@ -215,7 +215,8 @@ mod tests {
 
     #[test]
     fn merging_sorts_joins_and_lets_the_stronger_win() {
-        let table: [(&[(i64, i64, BusyType)], &[(i64, i64, BusyType)]); 6] = [
+        type Periods = &'static [(i64, i64, BusyType)];
+        let table: [(Periods, Periods); 6] = [
             (&[(5, 7, B), (1, 3, B), (3, 5, B)], &[(1, 7, B)]),
             (&[(1, 9, B), (2, 3, B)], &[(1, 9, B)]),
             (&[(1, 9, T), (3, 5, B)], &[(1, 3, T), (3, 5, B), (5, 9, T)]),

@@ -87,6 +87,7 @@ impl Writer<'_> {
         self.edge("BEGIN", component);
         let dated = component.property("DTSTART").is_some();
         let mut id = id;
+        let mut ended = false;
         for property in component.properties() {
             match property.name() {
                 "RRULE" | "RDATE" | "EXRULE" | "EXDATE" | "RECURRENCE-ID" => {}
@@ -96,21 +97,35 @@ impl Writer<'_> {
                         self.time("RECURRENCE-ID", None, id);
                     }
                 }
-                "DTEND" if component.name() != "VTODO" => self.time("DTEND", Some(&property), ends),
-                "DUE" => self.time("DUE", Some(&property), if dated { ends } else { starts }),
+                "DTEND" if component.name() != "VTODO" => {
+                    self.time("DTEND", Some(&property), ends);
+                    ended = true;
+                }
+                "DUE" => {
+                    self.time("DUE", Some(&property), if dated { ends } else { starts });
+                    ended = true;
+                }
                 // A nominal day is not always 24 hours; in UTC it would be.
-                "DURATION" => match Duration::parse(&property.raw()) {
-                    Some(duration) if duration.plain_seconds() != length => {
-                        let name = if component.name() == "VTODO" { "DUE" } else { "DTEND" };
-                        self.time(name, None, ends);
+                "DURATION" => {
+                    let plain = Duration::parse(&property.raw()).map(Duration::plain_seconds);
+                    if plain == Some(length) {
+                        self.copy(property);
+                        ended = true;
                     }
-                    _ => self.copy(property),
-                },
+                }
                 _ => self.property(property),
             }
         }
         if let Some(id) = id {
             self.time("RECURRENCE-ID", None, id);
+        }
+        // An RDATE with a PERIOD has an end of its own.
+        let unsaid = if matches!(starts, Written::Date(_)) { 86_400 } else { 0 };
+        if !ended && component.name() == "VEVENT" && length != unsaid {
+            self.time("DTEND", None, ends);
+        }
+        if !ended && component.name() == "VTODO" && dated && length != 0 {
+            self.time("DUE", None, ends);
         }
         for child in component.components() {
             self.component(child);

@@ -151,8 +151,10 @@ impl Rule {
                     _ => return problem(format!("INTERVAL={value} is not a positive number")),
                 }
             }
-            "COUNT" => match value.parse::<u64>() {
-                Ok(n) if n > 0 => self.count = Some(n),
+            "COUNT" => match value.parse::<i64>() {
+                Ok(n) if n > 0 => self.count = Some(n.unsigned_abs()),
+                // Some exporters write -1 for a series without COUNT.
+                Ok(n) if n < 0 => self.count = None,
                 _ => return problem(format!("COUNT={value} is not a positive number")),
             },
             "UNTIL" => self.until = Some(until(value)?),

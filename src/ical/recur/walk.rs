@@ -346,11 +346,12 @@ impl<'a> Occurrences<'a> {
             }
             let first = day_number(year, month, 1);
             let mask = self.month_mask(year, month, first);
-            if mask != 0 {
-                if let Some(slot) = self.days.get_mut(groups) {
-                    *slot = (first, mask);
-                    groups += 1;
-                }
+            if mask == 0 {
+                continue;
+            }
+            if let Some(slot) = self.days.get_mut(groups) {
+                *slot = (first, mask);
+                groups += 1;
             }
         }
         self.groups = groups;

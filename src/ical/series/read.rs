@@ -35,7 +35,10 @@ impl Series {
                 drafts.push(Draft::of(component, place, kind));
             }
         }
-        let master = drafts.iter().position(|draft| draft.rid.is_none()).map(|at| drafts.swap_remove(at));
+        // Two versions of the master in one object: the newer counts (RFC 5545 §3.8.7.4).
+        let newest = drafts.iter().filter(|draft| draft.rid.is_none()).map(|draft| draft.sequence).max();
+        drafts.retain(|draft| draft.rid.is_some() || Some(draft.sequence) == newest);
+        let master = drafts.iter().position(|draft| draft.rid.is_none()).map(|at| drafts.remove(at));
         if let Some(draft) = &master {
             reader.master(&mut series, draft);
         }
@@ -44,6 +47,9 @@ impl Series {
         series
     }
 }
+
+/// With more overrides than this nobody looks for two of the same instance.
+const MANY: usize = 2000;
 
 fn kind_of(name: &str) -> Kind {
     match name {
@@ -63,6 +69,7 @@ struct Draft<'a> {
     end: Option<Property<'a>>,
     duration: Option<Property<'a>>,
     rid: Option<Property<'a>>,
+    sequence: i64,
     completed: Option<Property<'a>>,
     created: Option<Property<'a>>,
     transparent: bool,
@@ -87,6 +94,7 @@ impl<'a> Draft<'a> {
             end: None,
             duration: None,
             rid: None,
+            sequence: 0,
             completed: None,
             created: None,
             transparent: false,
@@ -102,6 +110,10 @@ impl<'a> Draft<'a> {
                 "RECURRENCE-ID" => &mut draft.rid,
                 "COMPLETED" => &mut draft.completed,
                 "CREATED" => &mut draft.created,
+                "SEQUENCE" => {
+                    draft.sequence = property.raw().trim().parse().unwrap_or(0);
+                    continue;
+                }
                 "TRANSP" => {
                     draft.transparent = property.raw().trim().eq_ignore_ascii_case("TRANSPARENT");
                     continue;
@@ -395,10 +407,12 @@ impl Reader<'_> {
 
     fn overrides(&mut self, series: &mut Series, drafts: &[Draft<'_>]) {
         let mut overrides = Vec::with_capacity(drafts.len());
+        let mut sequences = Vec::with_capacity(drafts.len());
         for draft in drafts {
             let part = self.part(draft);
             let Some(time) = self.date_time(draft.rid.as_ref()) else {
                 overrides.push(Override { key: None, day: false, part, range: None });
+                sequences.push(draft.sequence);
                 continue;
             };
             let frame = match &series.master {
@@ -418,7 +432,20 @@ impl Reader<'_> {
                 series.ranged = true;
                 range = Some(by);
             }
+            // Of two overrides of one instance the newer counts, of equals the later.
+            let same = |over: &Override| over.key == Some(key) && over.day == day;
+            if drafts.len() <= MANY
+                && let Some(at) = overrides.iter().position(same)
+            {
+                if sequences.get(at).is_some_and(|&sequence| sequence <= draft.sequence) {
+                    overrides.remove(at);
+                    sequences.remove(at);
+                } else {
+                    continue;
+                }
+            }
             overrides.push(Override { key: Some(key), day, part, range });
+            sequences.push(draft.sequence);
         }
         overrides.sort_by_key(|over| (over.day, over.key));
         series.overrides = overrides.into_boxed_slice();

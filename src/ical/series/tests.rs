@@ -44,6 +44,7 @@ fn check(series: &Series, from: &str, to: &str, expected: &[&str]) {
 
 #[test]
 fn an_override_takes_the_place_of_its_instance() {
+    // S3-091, S4-050
     let series = read(
         "BEGIN:VEVENT\nUID:1\nDTSTART;TZID=America/New_York:20250303T090000\nDTEND;TZID=America/New_York:20250303T100000
          RRULE:FREQ=WEEKLY\nEND:VEVENT
@@ -184,6 +185,7 @@ fn a_length_is_exact_with_dtend_and_nominal_with_duration() {
 
 #[test]
 fn what_is_not_said_of_the_end() {
+    // S1-016, S1-096
     // RFC 5545 §3.6.1
     check(&event("DTSTART;VALUE=DATE:20250303"), "20250301", "20250401", &["20250303/20250304"]);
     check(
@@ -208,6 +210,7 @@ fn what_is_not_said_of_the_end() {
 
 #[test]
 fn whole_days_and_floating_times_are_read_where_the_question_is_asked() {
+    // S1-016, S1-099
     let day = event("DTSTART;VALUE=DATE:20250303");
     let new_york = by_tzid("America/New_York").unwrap();
     let auckland = by_tzid("Pacific/Auckland").unwrap();
@@ -233,6 +236,7 @@ fn whole_days_and_floating_times_are_read_where_the_question_is_asked() {
 
 #[test]
 fn gaps_and_overlaps_in_a_series() {
+    // S1-099, S4-090
     let instants = |lines: &str| -> Vec<String> {
         event(lines).instances(TimeRange::ALL, &Zone::Utc, 9).list.iter().map(|i| utc_text(i.start)).collect()
     };
@@ -317,6 +321,7 @@ fn extra_dates_and_periods() {
 
 #[test]
 fn an_override_without_its_master_stands_alone() {
+    // S3-091
     // Q-16: invited to one instance.
     let series = read(
         "BEGIN:VEVENT\nUID:1\nRECURRENCE-ID:20250310T100000Z\nDTSTART:20250310T120000Z\nDTEND:20250310T130000Z\nEND:VEVENT",
@@ -331,6 +336,50 @@ fn an_override_without_its_master_stands_alone() {
 }
 
 #[test]
+fn of_two_versions_the_newer_counts() {
+    let over = |sequence: u32, start: &str| {
+        format!(
+            "BEGIN:VEVENT\nUID:1\nSEQUENCE:{sequence}\nRECURRENCE-ID:20250304T100000Z\nDTSTART:{start}\nEND:VEVENT\n"
+        )
+    };
+    let master = |sequence: u32, rule: &str| {
+        format!(
+            "BEGIN:VEVENT\nUID:1\nSEQUENCE:{sequence}\nDTSTART:20250303T100000Z\nRRULE:{rule}\nEND:VEVENT\n"
+        )
+    };
+    let text = [
+        over(2, "20250305T120000Z"),
+        master(1, "FREQ=DAILY;COUNT=9"),
+        over(1, "20250306T120000Z"),
+        master(3, "FREQ=DAILY;COUNT=2"),
+    ]
+    .concat();
+    check(
+        &read(&text),
+        "20250301",
+        "20250401",
+        &["20250303T100000Z/20250303T100000Z", "20250305T120000Z/20250305T120000Z"],
+    );
+    let text = [over(1, "20250305T120000Z"), over(1, "20250306T120000Z")].concat();
+    check(&read(&text), "20250301", "20250401", &["20250306T120000Z/20250306T120000Z"]);
+    // An EXDATE beside an override (Apple): the override takes place.
+    let text = format!(
+        "{}{}",
+        master(1, "FREQ=DAILY;COUNT=2\nEXDATE:20250304T100000Z"),
+        over(1, "20250304T120000Z")
+    );
+    check(
+        &read(&text),
+        "20250301",
+        "20250401",
+        &["20250303T100000Z/20250303T100000Z", "20250304T120000Z/20250304T120000Z"],
+    );
+    // COUNT=-1 is written for "without COUNT".
+    let endless = event("DTSTART:20250303T100000Z\nRRULE:FREQ=DAILY;COUNT=-1");
+    assert_eq!((endless.note(), endless.span().unwrap().end), (None, None));
+}
+
+#[test]
 fn what_is_not_understood_counts_as_dtstart_alone() {
     for rule in [
         "RSCALE=CHINESE;FREQ=YEARLY",
@@ -340,7 +389,7 @@ fn what_is_not_understood_counts_as_dtstart_alone() {
         "INTERVAL=2",
         "FREQ=DAILY;BYMONTHDAY=0",
         "FREQ=DAILY;UNTIL=soon",
-        "FREQ=DAILY;COUNT=-1",
+        "FREQ=DAILY;COUNT=0",
         "FREQ=WEEKLY;BYDAY=XX",
         "",
     ] {
@@ -596,6 +645,7 @@ fn open_ranges_and_endless_series() {
 
 #[test]
 fn a_zone_in_the_object_is_used_when_its_name_is_not_known() {
+    // S1-099
     let series = read(
         "BEGIN:VTIMEZONE\nTZID:Office\nBEGIN:STANDARD\nDTSTART:19701025T030000\nRRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU
          TZOFFSETFROM:+0200\nTZOFFSETTO:+0100\nEND:STANDARD\nBEGIN:DAYLIGHT\nDTSTART:19700329T020000

@@ -94,7 +94,13 @@ fn path_like(name: &str) -> Option<Zone> {
 /// letter case, a Windows name, or either with a path in front.
 pub fn by_tzid(name: &str) -> Option<Zone> {
     let name = name.trim_matches(|c: char| c.is_whitespace() || c == '"');
-    iana(name).or_else(|| windows(name)).or_else(|| path_like(name))
+    iana(name).or_else(|| windows(name)).or_else(|| path_like(name)).or_else(|| dashed(name))
+}
+
+/// `US-Eastern`, as old libical wrote it.
+fn dashed(name: &str) -> Option<Zone> {
+    let (area, place) = name.split_once('-').filter(|(area, _)| area.chars().all(char::is_alphabetic))?;
+    iana(&format!("{area}/{place}"))
 }
 
 /// Outlook's display names: `(UTC+01:00) Amsterdam, Berlin, Bern, Rome, Stockholm, Vienna`, also `GMT-0500`.
@@ -103,7 +109,7 @@ pub fn by_tzid(name: &str) -> Option<Zone> {
 pub(super) fn by_display(name: &str) -> Option<Zone> {
     let name = name.trim_matches(|c: char| c.is_whitespace() || c == '"');
     let open = name.trim_start_matches('(');
-    let rest = open.strip_prefix("UTC").or_else(|| open.strip_prefix("GMT")).unwrap_or(open);
+    let rest = open.strip_prefix("UTC").or_else(|| open.strip_prefix("GMT")).unwrap_or(open).trim_start();
     let digits = rest.find(|c: char| !matches!(c, '+' | '-' | ':' | '0'..='9')).unwrap_or(rest.len());
     let (offset, after) = rest.split_at(digits);
     if offset.is_empty() {

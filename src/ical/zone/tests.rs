@@ -100,7 +100,7 @@ fn every_zone_agrees_with_the_engine_that_its_table_came_from() {
 
 #[test]
 fn windows_names_name_zones() {
-    //
+    // Q-17, S1-099
     for (windows, iana) in windows::WINDOWS {
         let zone = by_tzid(windows).unwrap_or_else(|| panic!("{windows} → {iana}"));
         assert!(zone == by_tzid(iana).unwrap());
@@ -140,6 +140,11 @@ fn odd_tzids_name_zones() {
     assert!(display("(GMT+05:30) Chennai, Kolkata, Mumbai, New Delhi") == by_tzid("Asia/Kolkata"));
     assert!(display("(UTC+04:00) Nowhere") == Some(Zone::Fixed(14_400)));
     assert!(display("(UTC) Coordinated Universal Time") == Some(Zone::Utc));
+    assert!(display("(GMT +01:00)") == Some(Zone::Fixed(3600)));
+    assert!(
+        by_tzid("US-Eastern") == by_tzid("America/New_York")
+            || by_tzid("US-Eastern") == by_tzid("US/Eastern")
+    );
     assert!(display("UTC-3") == Some(Zone::Fixed(-10_800)));
     assert!(display("Customized Time Zone").is_none());
 }
