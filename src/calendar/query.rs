@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::access::Readable;
 use super::{Error, Refusal};
 use crate::ical::Ical;
-use crate::ical::busy::{Busy, busy, merge};
+use crate::ical::busy::{Busy, BusyType, MOST, busy, merge};
 use crate::ical::filter::{CompFilter, Hint, matches};
 use crate::ical::series::{Series, TimeRange};
 use crate::ical::zone::Zone;
@@ -20,6 +20,9 @@ use crate::store::{Etag, Meta, Name, Object, Span};
 
 /// How many candidates are looked at before those that match are handed on.
 const PAGE: usize = 256;
+
+/// How many objects are looked at before others may have the thread: looking may cost a walk along a hostile rule.
+const TURN: usize = 32;
 
 /// How many bytes of series are kept.
 const KEPT: u64 = 16 << 20;
@@ -128,14 +131,27 @@ impl Readable {
     pub async fn busy(&self, range: TimeRange, floating: &Zone) -> Result<Vec<Busy>, Error> {
         let limit = self.house().limits.instances;
         let mut all = Vec::new();
-        for meta in self.in_range(range).await? {
+        for (turn, meta) in self.in_range(range).await?.into_iter().enumerate() {
+            give_way(turn).await;
             if !matches!(meta.index.component.as_str(), "VEVENT" | "VFREEBUSY") {
                 continue;
             }
             let Some(series) = self.series(&meta).await? else { continue };
-            all.extend(busy(&series, range, floating));
-            if all.len() > limit {
-                return Err(Refusal::TooMany(limit as u64).into());
+            let found = busy(&series, range, floating);
+            let cut = found.len() >= MOST;
+            all.extend(found);
+            if cut || all.len() > limit {
+                all = merge(all);
+                let whole = |busy: &Busy| {
+                    busy.kind == BusyType::Busy && busy.start <= range.start && busy.end >= range.end
+                };
+                if all.iter().any(whole) {
+                    break;
+                }
+                // Half the truth would show somebody free who is not.
+                if cut || all.len() > limit {
+                    return Err(Refusal::TooMany(limit.min(MOST) as u64).into());
+                }
             }
         }
         Ok(merge(all))
@@ -193,7 +209,8 @@ impl Query {
             _ => self.source = Source::Done,
         }
         let mut page = Vec::with_capacity(candidates.len());
-        for meta in candidates {
+        for (turn, meta) in candidates.into_iter().enumerate() {
+            give_way(turn).await;
             page.extend(self.decide(meta).await?);
         }
         Ok(Some(page))
@@ -257,6 +274,13 @@ impl Query {
             _ => false,
         };
         Ok(matched.then_some(found))
+    }
+}
+
+/// Lets others have the thread now and then.
+async fn give_way(turn: usize) {
+    if turn % TURN == TURN - 1 {
+        tokio::task::yield_now().await;
     }
 }
 

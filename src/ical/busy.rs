@@ -55,8 +55,8 @@ pub struct Busy {
     pub kind: BusyType,
 }
 
-/// No object may contribute more periods than this to one answer.
-const MOST: usize = 50_000;
+/// No object may contribute more periods than this to one answer: whoever gets so many must not take them for all.
+pub const MOST: usize = 50_000;
 
 /// Returns the busy time of one object within the range, clipped to it, in no order.
 ///

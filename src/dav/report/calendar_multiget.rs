@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::asking::Asking;
-use super::data::Left;
+use super::data::{Left, zone_of};
 use super::{Report, bad};
 use crate::calendar::{Found, Readable};
 use crate::dav::{Denied, Kinds, Multistatus, Resource, Scope};
@@ -46,8 +46,8 @@ impl CalendarMultiget {
         let mut left = Left::in_answers_to(out.scope());
         for text in &self.hrefs {
             match calendars.find(out.scope(), text, self.asking.needs_bytes()).await? {
-                Some((path, found)) => {
-                    self.asking.object(&mut out, &path, found, &Zone::Utc, &mut left).await?;
+                Some((known, found)) => {
+                    self.asking.object(&mut out, &known.path, found, &known.zone, &mut left).await?;
                 }
                 // Unknown, another's, not an object: a 404 for it alone, under the name that the client gave it.
                 None => out.status(text, http::StatusCode::NOT_FOUND),
@@ -61,16 +61,24 @@ impl CalendarMultiget {
 /// The calendars that the hrefs name, each looked up once.
 struct Calendars {
     home: Option<Readable>,
-    known: HashMap<Member, Option<(String, Readable)>>,
+    known: HashMap<Member, Option<Known>>,
+}
+
+/// A calendar that was found.
+struct Known {
+    path: String,
+    at: Readable,
+    /// What floating times are read in.
+    zone: Zone,
 }
 
 impl Calendars {
-    async fn find(
-        &mut self,
+    async fn find<'a>(
+        &'a mut self,
         scope: &Scope,
         text: &str,
         bytes: bool,
-    ) -> Result<Option<(String, Found)>, Denied> {
+    ) -> Result<Option<(&'a Known, Found)>, Denied> {
         // Compared after decoding: every spelling of a path is the same object.
         let Ok(Href::Object(user, calendar, object)) = scope.locate(text) else { return Ok(None) };
         if user.as_str() != scope.session.principal.name {
@@ -87,13 +95,15 @@ impl Calendars {
             let at = home.child(calendar.as_str()).await?;
             self.home = Some(home);
             let path = scope.site.path(&Href::Calendar(user, calendar.clone()));
-            self.known.insert(calendar.clone(), at.map(|at| (path, at)));
+            let known = at.map(|at| Known { path, zone: zone_of(&at), at });
+            self.known.insert(calendar.clone(), known);
         }
-        let Some(Some((path, at))) = self.known.get(&calendar) else { return Ok(None) };
+        let Some(Some(known)) = self.known.get(&calendar) else { return Ok(None) };
+        let at = &known.at;
         let found = match bytes {
             true => at.found(object.as_str()).await?,
             false => at.meta(object.as_str()).await?.map(|meta| Found::bare(at.clone(), meta)),
         };
-        Ok(found.map(|found| (path.clone(), found)))
+        Ok(found.map(|found| (known, found)))
     }
 }
