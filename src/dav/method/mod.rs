@@ -2,6 +2,9 @@
 
 mod delete;
 mod get;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod laws;
 mod lock;
 mod mkcol;
 mod propfind;
