@@ -12,6 +12,8 @@ mod tests;
 
 pub use collation::Collation;
 
+use std::cell::Cell;
+
 use super::series::{Kind, Series, TimeRange};
 use super::tree::{Component, Ical, Property};
 use super::value::{self, DateTime, PeriodEnd};
@@ -144,7 +146,7 @@ pub fn matches(filter: &CompFilter, ical: &Ical, series: &Series, floating: &Zon
     if let Some(decided) = decide(filter, series, floating) {
         return decided;
     }
-    let query = Query { series, floating, zones: Zones::of(ical) };
+    let query = Query { series, alarms: Cell::new(0), floating, zones: Zones::of(ical) };
     let mut roots = ical.roots().filter(|root| root.name() == filter.name);
     if filter.is_not_defined {
         return roots.next().is_none();
@@ -167,8 +169,12 @@ enum Place {
     Within,
 }
 
+/// Alarms of one object that are worked out; of an object with more nobody says that none goes off.
+const ALARMS: u32 = 500;
+
 struct Query<'a> {
     series: &'a Series,
+    alarms: Cell<u32>,
     floating: &'a Zone,
     zones: Zones<'a>,
 }
@@ -194,6 +200,7 @@ impl Query<'_> {
     fn within(&self, range: Option<TimeRange>, component: Component<'_>, parent: Place, here: Place) -> bool {
         let Some(range) = range else { return true };
         match (component.name(), parent, here) {
+            ("VALARM", Place::Child(_), _) if self.alarms.replace(self.alarms.get() + 1) >= ALARMS => true,
             ("VALARM", Place::Child(place), _) => {
                 alarm::overlaps(component, place, self.series, &self.zones, range, self.floating)
             }

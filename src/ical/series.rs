@@ -192,8 +192,8 @@ pub struct Series {
     longest: i64,
     /// The furthest that RANGE=THISANDFUTURE moves an instance.
     moved: i64,
-    /// There is a RANGE=THISANDFUTURE.
-    ranged: bool,
+    /// The overrides with RANGE=THISANDFUTURE: key and place among the overrides, sorted.
+    ranges: Box<[(i64, usize)]>,
     note: Option<Box<str>>,
 }
 
@@ -286,6 +286,7 @@ impl Series {
             + self.extras.len() * size_of::<Extra>()
             + (self.exdates.len() + self.exdays.len()) * 8
             + self.overrides.len() * size_of::<Override>()
+            + self.ranges.len() * 16
             + self.periods.len() * size_of::<(Busy, bool)>()
             + self.note.as_ref().map_or(0, |note| note.len())
     }

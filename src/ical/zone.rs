@@ -112,7 +112,10 @@ impl<'a> Zones<'a> {
     fn described(&self, tzid: &str) -> Option<Zone> {
         let tzid = tzid.trim();
         let found = self.calendar?.named("VTIMEZONE").find(|zone| {
-            zone.property("TZID").is_some_and(|name| name.raw().trim() == tzid || name.text().trim() == tzid)
+            zone.property("TZID").is_some_and(|name| {
+                let (raw, text) = (name.raw(), name.text());
+                [raw.trim(), text.trim()].iter().any(|name| name.eq_ignore_ascii_case(tzid))
+            })
         })?;
         vtimezone::read(found)
     }

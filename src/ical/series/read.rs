@@ -4,13 +4,13 @@ use super::{Busy, BusyType, Extra, Frame, Kind, Length, Override, Part, Row, Rul
 use crate::ical::recur::Rule;
 use crate::ical::tree::{Component, Ical, Property};
 use crate::ical::value::{self, Civil, DateTime, Duration, PeriodEnd};
-use crate::ical::zone::{Zone, Zones};
+use crate::ical::zone::{Zone, Zones, by_tzid};
 
 impl Series {
     /// Reads an object. It never fails: what cannot be understood counts as if it were not there, and
     /// [`Series::note`] says so.
     pub fn of(ical: &Ical) -> Series {
-        let mut reader = Reader { zones: Zones::of(ical), last: None, note: None };
+        let mut reader = Reader { zones: Zones::of(ical), known: Vec::new(), note: None };
         let mut series = Series {
             kind: Kind::Other,
             master: None,
@@ -23,7 +23,7 @@ impl Series {
             periods: Box::default(),
             longest: 0,
             moved: 0,
-            ranged: false,
+            ranges: Box::default(),
             note: None,
         };
         let Some(calendar) = ical.calendar() else { return series };
@@ -47,6 +47,12 @@ impl Series {
         series
     }
 }
+
+/// Different TZIDs of one object whose VTIMEZONEs are read.
+const ZONES: usize = 32;
+
+/// RRULEs of one component that are read. RFC 5545 §3.6.1: there should be one.
+const RULES: usize = 16;
 
 /// With more overrides than this nobody looks for two of the same instance.
 const MANY: usize = 2000;
@@ -154,8 +160,8 @@ impl<'a> Draft<'a> {
 
 struct Reader<'a> {
     zones: Zones<'a>,
-    /// The TZID met last: an object rarely has two.
-    last: Option<(String, Option<Zone>)>,
+    /// The TZIDs met so far: an object rarely has more than two.
+    known: Vec<(String, Option<Zone>)>,
     note: Option<String>,
 }
 
@@ -167,16 +173,17 @@ impl Reader<'_> {
     }
 
     fn zone(&mut self, tzid: &str) -> Option<Zone> {
-        if let Some((name, zone)) = &self.last
-            && name == tzid
-        {
+        if let Some((_, zone)) = self.known.iter().find(|(name, _)| name == tzid) {
             return zone.clone();
         }
-        let zone = self.zones.zone(tzid);
+        // Somebody's bomb: a VTIMEZONE for each of thousands of TZIDs.
+        let zone = if self.known.len() < ZONES { self.zones.zone(tzid) } else { by_tzid(tzid) };
         if zone.is_none() {
             self.note(|| format!("the time zone \"{tzid}\" is not known; its times are read as floating"));
         }
-        self.last = Some((tzid.to_owned(), zone.clone()));
+        if self.known.len() < ZONES {
+            self.known.push((tzid.to_owned(), zone.clone()));
+        }
         zone
     }
 
@@ -305,7 +312,11 @@ impl Reader<'_> {
 
     fn rules(&mut self, draft: &Draft<'_>, name: &str, frame: &Frame, start: Civil) -> Box<[Ruled]> {
         let mut rules = Vec::new();
-        for property in draft.all(name) {
+        for (place, property) in draft.all(name).enumerate() {
+            if place == RULES {
+                self.note(|| format!("of many {name}s the first {RULES} are followed"));
+                break;
+            }
             match Rule::parse(&property.raw()) {
                 Ok(rule) => rules.push(self.bounded(rule, frame, start)),
                 Err(problem) => self.note(|| format!("{name} on line {}: {problem}", property.line())),
@@ -429,7 +440,6 @@ impl Reader<'_> {
                 let by = start.0 - self.civil_in(&part.frame, &time).0;
                 series.moved = series.moved.max(by.abs());
                 series.longest = series.longest.max(longest(part.length));
-                series.ranged = true;
                 range = Some(by);
             }
             // Of two overrides of one instance the newer counts, of equals the later.
@@ -448,6 +458,10 @@ impl Reader<'_> {
             sequences.push(draft.sequence);
         }
         overrides.sort_by_key(|over| (over.day, over.key));
+        let ranges = overrides.iter().enumerate().filter(|(_, over)| over.range.is_some());
+        let mut ranges: Vec<(i64, usize)> = ranges.filter_map(|(at, over)| Some((over.key?, at))).collect();
+        ranges.sort_unstable();
+        series.ranges = ranges.into_boxed_slice();
         series.overrides = overrides.into_boxed_slice();
     }
 }

@@ -96,6 +96,8 @@ fn exceptions_of_another_value_type_still_mean_their_instance() {
         "BEGIN:VEVENT\nUID:1\nDTSTART:20250303T100000Z\nRRULE:FREQ=DAILY;COUNT=3\nEND:VEVENT
          BEGIN:VEVENT\nUID:1\nRECURRENCE-ID;VALUE=DATE:20250304\nDTSTART:20250401T100000Z\nEND:VEVENT",
     );
+    let moved = series.instances(range("20250401", "20250402"), &Zone::Utc, 9).list;
+    assert_eq!(moved[0].recurrence_id, Some(Written::Utc(at("20250304T100000"))));
     check(
         &series,
         "20250303",
@@ -457,6 +459,39 @@ fn hostile_rules_end_after_a_bounded_number_of_steps() {
         event("DTSTART:20250303T100000Z\nRRULE:FREQ=DAILY;INTERVAL=99999999999").span().unwrap().end,
         None
     );
+}
+
+#[test]
+fn hostile_objects_are_bounded() {
+    // Q-18
+    let many = |line: &str, times: usize| format!("{line}\n").repeat(times);
+    let rules = event(&format!(
+        "DTSTART:20250303T100000Z\n{}",
+        many("RRULE:FREQ=SECONDLY;BYMONTH=2;BYMONTHDAY=30;COUNT=1000000", 500)
+    ));
+    assert!(rules.note().is_some() && rules.rules.len() <= 16);
+    let zone = |name: usize| {
+        format!(
+            "BEGIN:VTIMEZONE\nTZID:Z{name}\nBEGIN:STANDARD\nDTSTART:19700101T000000\nTZOFFSETFROM:+0100\n\
+             TZOFFSETTO:+0{}00\nEND:STANDARD\nEND:VTIMEZONE\n",
+            name % 10
+        )
+    };
+    let zones: String = (0..200).map(zone).collect();
+    let exdates: String = (0..2000).map(|n| format!("EXDATE;TZID=Z{}:20250303T100000\n", n % 200)).collect();
+    let series = read(&format!(
+        "{zones}BEGIN:VEVENT\nUID:1\nDTSTART;TZID=Z1:20250303T100000\nRRULE:FREQ=DAILY\n{exdates}END:VEVENT"
+    ));
+    assert!(series.overlaps(range("20250401", "20250402"), &Zone::Utc));
+    let over = |n: i64| {
+        let at = Civil(at("20250303T100000") + n * 86_400).to_basic();
+        format!("BEGIN:VEVENT\nUID:1\nRECURRENCE-ID;RANGE=THISANDFUTURE:{at}Z\nDTSTART:{at}Z\nEND:VEVENT\n")
+    };
+    let overs: String = (0..3000).map(over).collect();
+    let series = read(&format!(
+        "BEGIN:VEVENT\nUID:1\nDTSTART:20250303T100000Z\nRRULE:FREQ=DAILY\nEND:VEVENT\n{overs}"
+    ));
+    assert_eq!(series.instances(range("20250303", "20450303"), &Zone::Utc, 10_000).list.len(), 7305);
 }
 
 #[test]

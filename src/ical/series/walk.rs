@@ -67,7 +67,7 @@ impl Series {
         }
         // In UTC there is nothing to be unsure of, and a rule of seconds would spend its budget before the range.
         let slack = match &master.frame {
-            Frame::Zone(Zone::Utc | Zone::Fixed(_)) if !self.ranged => 0,
+            Frame::Zone(Zone::Utc | Zone::Fixed(_)) if self.ranges.is_empty() => 0,
             _ => SLACK,
         };
         let from = Civil(master.frame.civil(range.start, floating).0 - self.longest - self.moved - slack);
@@ -119,13 +119,14 @@ impl Series {
 
     /// RFC 5545 §3.2.13: the last RANGE=THISANDFUTURE before an instance moves it and replaces its properties.
     fn moved<'a>(&'a self, master: &'a Part, civil: Civil) -> (&'a Part, Civil) {
-        if !self.ranged {
+        if self.ranges.is_empty() {
             return (master, civil);
         }
         let key = master.frame.key(civil);
-        let range = self.overrides.iter().filter(|over| over.range.is_some());
-        let last = range.filter(|over| over.key.is_some_and(|from| from <= key)).max_by_key(|over| over.key);
-        let Some((over, by)) = last.and_then(|over| Some((over, over.range?))) else {
+        let after = self.ranges.partition_point(|(from, _)| *from <= key);
+        let last = after.checked_sub(1).and_then(|at| self.ranges.get(at));
+        let over = last.and_then(|(_, place)| self.overrides.get(*place));
+        let Some((over, by)) = over.and_then(|over| Some((over, over.range?))) else {
             return (master, civil);
         };
         let here = match (&master.frame, &over.part.frame) {
@@ -139,26 +140,46 @@ impl Series {
     /// Returns the RECURRENCE-ID that an override's instance is expanded with.
     fn original(&self, over: &Override) -> Option<Written> {
         let key = over.key?;
-        if over.day {
-            return Some(Written::Date(Civil(key)));
-        }
         let frame = self.master.as_ref().map_or(&over.part.frame, |master| &master.frame);
         Some(match frame {
+            _ if over.day => match self.of_day(over) {
+                Some(civil) => written(frame, civil),
+                None => Written::Date(Civil(key)),
+            },
             Frame::Date => Written::Date(Civil(key)),
             Frame::Floating => Written::Floating(Civil(key)),
             Frame::Zone(_) => Written::Utc(key),
         })
     }
 
+    /// a RECURRENCE-ID that is a date means the instance of that day in a series with times.
+    fn of_day(&self, over: &Override) -> Option<Civil> {
+        let (master, day) = (self.master.as_ref()?, over.key?);
+        let last = Civil(day + 86_399);
+        Candidates::new(self, master, master.start?, Civil(day), last).next(last).map(|(civil, _)| civil)
+    }
+
     /// Returns when the instance that an override stands for would begin and end without it.
     pub(in crate::ical) fn without(&self, over: &Override, floating: &Zone) -> Option<(i64, i64)> {
         let (master, key) = (self.master.as_ref()?, over.key?);
-        let start = match &master.frame {
-            Frame::Zone(_) if !over.day => key,
-            frame => frame.instant(Civil(key), floating),
+        let civil = match &master.frame {
+            _ if over.day => self.of_day(over).unwrap_or(Civil(key)),
+            Frame::Zone(zone) => zone.to_civil(key),
+            Frame::Date | Frame::Floating => Civil(key),
         };
-        let civil = master.frame.civil(start, floating);
+        let start = if over.day {
+            master.frame.instant(civil, floating)
+        } else {
+            self.start_of(master, key, floating)
+        };
         Some((start, master.end(civil, start, floating)))
+    }
+
+    fn start_of(&self, master: &Part, key: i64, floating: &Zone) -> i64 {
+        match &master.frame {
+            Frame::Zone(_) => key,
+            frame => frame.instant(Civil(key), floating),
+        }
     }
 }
 

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::names::{by_tzid, database, offset_of};
 use super::table::{HORIZON, Table};
 use super::{Iana, Zone};
-use crate::ical::recur::{Rule, date_of, day_number, days_in_month, weekday_of};
+use crate::ical::recur::{Frequency, Rule, date_of, day_number, days_in_month, weekday_of};
 use crate::ical::tree::Component;
 use crate::ical::value::Civil;
 
 /// 1900-01-01T00:00:00: rules that begin earlier (Outlook writes 1601) are followed from here.
 const EPOCH: i64 = -2_208_988_800;
 
-/// No observance may change the clock more often than this.
-const MOST: usize = 1000;
+/// No zone may have more observances, nor more changes of its clock, than this.
+const MOST: usize = 4000;
 
 /// Reads a VTIMEZONE. Nothing: it has no observance that can be understood.
 pub(super) fn read(zone: Component<'_>) -> Option<Zone> {
@@ -24,7 +24,11 @@ pub(super) fn read(zone: Component<'_>) -> Option<Zone> {
     }
     let mut onsets: Vec<(i64, i32, i32)> = Vec::new();
     let mut endless = false;
-    for observance in zone.components().filter(|c| matches!(c.name(), "STANDARD" | "DAYLIGHT")) {
+    let observances = zone.components().filter(|c| matches!(c.name(), "STANDARD" | "DAYLIGHT"));
+    for observance in observances.take(MOST) {
+        if onsets.len() >= MOST {
+            break;
+        }
         endless |= observe(observance, &mut onsets).unwrap_or(false);
     }
     onsets.sort_unstable();
@@ -46,15 +50,19 @@ fn observe(observance: Component<'_>, onsets: &mut Vec<(i64, i32, i32)>) -> Opti
     let mut add = |civil: Civil| onsets.push((civil.0 - i64::from(before), before, after));
     let mut endless = false;
     let mut ruled = false;
-    for property in observance.all("RRULE") {
+    for property in observance.all("RRULE").take(4) {
         let Ok(mut rule) = Rule::parse(&property.raw()) else { continue };
+        // A clock that changes more often than monthly is somebody's bomb.
+        if rule.frequency > Frequency::Monthly {
+            continue;
+        }
         ruled = true;
         if let Some(until) = rule.until {
             let east = if until.utc { i64::from(before) } else { 0 };
             rule.last = Some(Civil(until.inclusive().0 + east));
         }
         endless |= rule.until.is_none() && rule.count.is_none();
-        for onset in rule.occurrences(start, Civil(EPOCH)).take_while(|c| c.0 < HORIZON).take(MOST) {
+        for onset in rule.between(start, Civil(EPOCH), Civil(HORIZON - 1)).take(MOST) {
             add(onset);
         }
     }
