@@ -340,6 +340,21 @@ fn more_connections_than_configured_wait_for_their_turn() {
     assert_eq!(&answer, b"HTTP/1.1 200");
 }
 
+#[test]
+fn connections_that_ask_nothing_do_not_hold_up_the_end() {
+    let mut served = Served::plain();
+    let silent = TcpStream::connect(served.address()).unwrap();
+    let mut idle = TcpStream::connect(served.address()).unwrap();
+    idle.write_all(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    idle.read_exact(&mut answer).unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    let begun = Instant::now();
+    served.stop();
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    drop((silent, idle));
+}
+
 // a store that fails is never told as a wrong password, and whoever was verified before is verified anew.
 #[test]
 fn an_account_that_cannot_be_read_is_an_outage() {

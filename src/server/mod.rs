@@ -22,7 +22,7 @@ use http::StatusCode;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown};
+use hyper_util::server::graceful::{GracefulConnection, GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
@@ -301,7 +301,8 @@ async fn run(
         while connections.try_join_next().is_some() {}
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, peer.ip(), Arc::clone(&state), graceful.watcher());
+                let connection =
+                    connection(stream, peer.ip(), Arc::clone(&state), graceful.watcher(), stop.clone());
                 connections.spawn(async move {
                     connection.await;
                     drop(permit);
@@ -331,11 +332,19 @@ async fn connection(
     stream: TcpStream,
     peer: IpAddr,
     state: Arc<State>,
-    watcher: hyper_util::server::graceful::Watcher,
+    watcher: Watcher,
+    stop: CancellationToken,
 ) {
     // An answer of two packets would otherwise wait 40 ms for the client's acknowledgement of the first.
     let _ = stream.set_nodelay(true);
-    let Ok(http2) = tokio::time::timeout(HEAD, speaks_http2(&stream)).await else { return };
+    let http2 = tokio::select! {
+        // Nothing was asked yet: nothing to wait for.
+        () = stop.cancelled() => return,
+        seen = tokio::time::timeout(HEAD, speaks_http2(&stream)) => match seen {
+            Ok(http2) => http2,
+            Err(_) => return,
+        },
+    };
     let io = TokioIo::new(stream::Socket::new(stream));
     let service = service_fn(move |request| {
         let state = Arc::clone(&state);
@@ -360,7 +369,7 @@ async fn connection(
     }
 }
 
-async fn serve<C>(connection: C, watcher: hyper_util::server::graceful::Watcher, peer: IpAddr)
+async fn serve<C>(connection: C, watcher: Watcher, peer: IpAddr)
 where
     C: GracefulConnection<Error = hyper::Error>,
 {
