@@ -14,6 +14,7 @@ mod cli;
 mod cli_server;
 mod dialogue;
 mod dialogues;
+mod door;
 mod durability;
 #[allow(dead_code, reason = "tests take what they need")]
 mod host;
@@ -22,3 +23,4 @@ mod ical;
 mod ical_merge;
 mod quirks;
 mod recurrence;
+mod sync;

@@ -1,18 +1,16 @@
 //! Quirks that need more than a conversation: a store that fails at a chosen moment.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
-use kalends::calendar::{Clock, House, Limits, NewPrincipal, Put};
-use kalends::dav::{Dav, Options};
-use kalends::http::Request;
+use kalends::calendar::Put;
 use kalends::store::{
     Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, Fault, Fut, Head, Key,
     Meta, Name, Notice, Object, Origin, Recompute, Rev, Sled, Store, Table, Timestamp, Verified,
 };
+
+use crate::door::{Door, Heard};
 
 /// A store whose reads fail once its luck has run out.
 struct Unlucky {
@@ -129,29 +127,19 @@ impl Store for Unlucky {
     }
 }
 
-struct Fixed;
-
-impl Clock for Fixed {
-    fn now(&self) -> Timestamp {
-        Timestamp(1_780_000_000_000)
-    }
-}
-
 /// How many events lie in the calendar: enough that answers are streamed in several pieces.
 const EVENTS: usize = 300;
 
 struct Stage {
     store: Arc<Unlucky>,
-    house: Arc<House>,
-    dav: Dav,
+    door: Door,
 }
 
 async fn stage() -> Stage {
     let store = Arc::new(Unlucky { inner: Sled::temporary().unwrap(), luck: AtomicI64::new(i64::MAX) });
-    let house = House::new(Arc::clone(&store) as Arc<dyn Store>, Arc::new(Fixed), Limits::default());
-    let anna = NewPrincipal { name: "anna".into(), ..NewPrincipal::default() };
-    let anna = house.add_principal(anna).await.unwrap();
-    let session = house.session(anna, Origin::System);
+    let door = Door::over(Arc::clone(&store) as Arc<dyn Store>).await;
+    let anna = door.house.principal("anna").await.unwrap().unwrap();
+    let session = door.house.session(anna, Origin::System);
     let home = session.home().await.unwrap();
     let calendar = home.writable_child("calendar").await.unwrap().unwrap();
     for n in 0..EVENTS {
@@ -163,37 +151,14 @@ async fn stage() -> Stage {
         let name = Name::new(format!("{n}.ics")).unwrap();
         session.put(&calendar, Put::new(&name, Bytes::from(text))).await.unwrap();
     }
-    let options = Options { base_url: "http://kalends.test/".into(), decoy: true };
-    let dav = Dav::new(Arc::clone(&house), options).unwrap();
-    Stage { store, house, dav }
-}
-
-/// What came: the status, and the body unless it broke off.
-struct Heard {
-    status: u16,
-    body: Option<Vec<u8>>,
+    Stage { store, door }
 }
 
 impl Stage {
     async fn say(&self, method: &str, path: &str, depth: &str, body: &str, luck: i64) -> Heard {
         self.store.luck.store(i64::MAX, Ordering::Relaxed);
-        let anna = self.house.principal("anna").await.unwrap().unwrap();
-        let session = self.house.session(anna, Origin::System);
-        let mut headers = http::HeaderMap::new();
-        headers.insert("depth", depth.parse().unwrap());
-        let request = Request {
-            method: method.parse().unwrap(),
-            path: path.into(),
-            query: None,
-            headers,
-            peer: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            body: Full::new(Bytes::from(body.to_owned())).map_err(|never| match never {}).boxed_unsync(),
-        };
-        self.store.luck.store(luck, Ordering::Relaxed);
-        let reply = self.dav.serve(request, session).await;
-        let status = reply.status().as_u16();
-        let body = reply.into_body().collect().await.ok().map(|body| body.to_bytes().to_vec());
-        Heard { status, body }
+        let ready = || self.store.luck.store(luck, Ordering::Relaxed);
+        self.door.say(method, path, &[("depth", depth)], body.to_owned(), ready).await
     }
 }
 

@@ -208,10 +208,15 @@ impl Sync {
             (None, Seen::UpToToken) => {
                 let mut path = self.path.clone();
                 encode(name.as_str(), &mut path);
-                if kind == Kind::Home {
-                    path.push('/');
+                if kind != Kind::Home {
+                    out.status(&path, http::StatusCode::NOT_FOUND);
                 }
-                out.status(&path, http::StatusCode::NOT_FOUND);
+                // Among files the log does not say whether it was a collection, whose href ended in a slash. Clients
+                // compare hrefs as text, so both spellings are told; neither is there.
+                if kind != Kind::Calendar {
+                    path.push('/');
+                    out.status(&path, http::StatusCode::NOT_FOUND);
+                }
             }
         }
         Ok(true)
