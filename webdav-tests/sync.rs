@@ -69,7 +69,8 @@ struct Client {
 impl Client {
     async fn sync(&mut self, door: &Door, collection: &str, limit: Option<usize>) {
         for _ in 0..10_000 {
-            let limit = limit.map_or(String::new(), |n| format!("<D:limit><D:nresults>{n}</D:nresults></D:limit>"));
+            let limit =
+                limit.map_or(String::new(), |n| format!("<D:limit><D:nresults>{n}</D:nresults></D:limit>"));
             let body = format!(
                 "<D:sync-collection {NS}><D:sync-token>{}</D:sync-token><D:sync-level>1</D:sync-level>{limit}\
                  <D:prop><D:getetag/></D:prop></D:sync-collection>",
@@ -90,7 +91,10 @@ impl Client {
             assert_eq!(names.len(), answer.told.len(), "RFC 6578 §3.5: a member is told once");
             let first = self.token.is_empty();
             for (href, etag) in answer.told {
-                assert!(!(first && etag.is_none()), "RFC 6578 §3.4: nothing is gone for a client that had nothing");
+                assert!(
+                    !(first && etag.is_none()),
+                    "RFC 6578 §3.4: nothing is gone for a client that had nothing"
+                );
                 match etag {
                     Some(etag) => self.copy.insert(href, etag),
                     None => self.copy.remove(&href),
@@ -116,7 +120,8 @@ async fn truth(door: &Door, collection: &str) -> (BTreeMap<String, String>, Stri
     for response in document.root_element().children().filter(roxmltree::Node::is_element) {
         let value = |name: &str| {
             let good = response.children().filter(|p| {
-                p.tag_name().name() == "propstat" && p.children().any(|s| s.text().is_some_and(|t| t.contains(" 200 ")))
+                p.tag_name().name() == "propstat"
+                    && p.children().any(|s| s.text().is_some_and(|t| t.contains(" 200 ")))
             });
             good.flat_map(|p| p.descendants()).find(|d| d.tag_name().name() == name).and_then(|d| d.text())
         };
