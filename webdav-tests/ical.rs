@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use kalends::ical::{Ical, ProblemKind, check, fold, merge, quote_parameter, value};
+use kalends::ical::{Ical, ProblemKind, check, expand, fold, merge, quote_parameter, value};
 use proptest::prelude::*;
 
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -152,6 +152,42 @@ impl Dice {
 fn damaged_text_never_panics() {
     let mut dice = Dice(0x9E37_79B9_7F4A_7C15);
     let seeds: Vec<Bytes> = fixtures().into_iter().map(|(_, bytes)| bytes).collect();
+    let (mut read, mut refused) = (0, 0);
+    for _ in 0..8_000 {
+        let bytes = damaged(&seeds[dice.roll(seeds.len())], 6, &mut dice);
+        if law("damaged", &bytes) {
+            read += 1
+        } else {
+            refused += 1
+        }
+        let _ = check::calendar_object(bytes);
+    }
+    assert!(read > 500 && refused > 500, "{read} read, {refused} refused");
+}
+
+#[test]
+fn damaged_objects_merge_to_objects() {
+    // S3-076: whatever the two sides hold, the merge of two objects is one.
+    let mut dice = Dice(0xD1B5_4A32_D192_ED03);
+    let seeds: Vec<Bytes> = fixtures().into_iter().map(|(_, bytes)| bytes).collect();
+    let mut merged = 0;
+    for _ in 0..6_000 {
+        let base = &seeds[dice.roll(seeds.len())];
+        let sides = [0, 1].map(|_| check::calendar_object(damaged(base, 2, &mut dice)));
+        let (Ok(base), [Ok(ours), Ok(theirs)]) = (check::calendar_object(base.clone()), sides) else {
+            continue;
+        };
+        let got = merge::merge(&base.ical, &ours.ical, &theirs.ical);
+        let again = Ical::parse(got.bytes().clone());
+        let again = again.unwrap_or_else(|problem| panic!("{problem}: {}", expand::utf8(got.bytes())));
+        assert_eq!(merge::merge(&theirs.ical, &again, &theirs.ical).bytes(), got.bytes());
+        merged += 1;
+    }
+    assert!(merged > 300, "{merged}");
+}
+
+/// Damages a text in at most so many places.
+fn damaged(seed: &Bytes, most: usize, dice: &mut Dice) -> Bytes {
     let pieces: [&[u8]; 12] = [
         b"BEGIN:",
         b"END:VEVENT\r\n",
@@ -166,27 +202,17 @@ fn damaged_text_never_panics() {
         b"\0",
         b"\\",
     ];
-    let (mut read, mut refused) = (0, 0);
-    for _ in 0..8_000 {
-        let mut bytes = seeds[dice.roll(seeds.len())].to_vec();
-        for _ in 0..=dice.roll(6) {
-            let at = dice.roll(bytes.len().max(1));
-            match dice.roll(4) {
-                0 => bytes.truncate(at),
-                1 => drop(bytes.splice(at..at, pieces[dice.roll(pieces.len())].iter().copied())),
-                2 if at < bytes.len() => bytes[at] = dice.roll(256) as u8,
-                _ => drop(bytes.drain(at..(at + dice.roll(20)).min(bytes.len()))),
-            }
+    let mut bytes = seed.to_vec();
+    for _ in 0..=dice.roll(most) {
+        let at = dice.roll(bytes.len().max(1));
+        match dice.roll(4) {
+            0 if dice.roll(4) == 0 => bytes.truncate(at),
+            1 => drop(bytes.splice(at..at, pieces[dice.roll(pieces.len())].iter().copied())),
+            2 if at < bytes.len() => bytes[at] = dice.roll(256) as u8,
+            _ => drop(bytes.drain(at..(at + dice.roll(20)).min(bytes.len()))),
         }
-        let bytes = Bytes::from(bytes);
-        if law("damaged", &bytes) {
-            read += 1
-        } else {
-            refused += 1
-        }
-        let _ = check::calendar_object(bytes);
     }
-    assert!(read > 500 && refused > 500, "{read} read, {refused} refused");
+    Bytes::from(bytes)
 }
 
 #[test]
@@ -318,6 +344,24 @@ fn odd_lines_are_mended() {
     let ical = Ical::parse(two.into_bytes()).unwrap();
     let texts: Vec<String> = ical.roots().map(|root| root.property("X").unwrap().text()).collect();
     assert_eq!(texts, ["C:\\temp\\,x", "C:\\temp\\,x"]);
+}
+
+#[test]
+fn a_fold_within_a_character_is_undone_for_xml() {
+    // XML and JSON carry characters only.
+    for (written, want) in [
+        ("a\u{e9}b".as_bytes().to_vec(), "aéb"),
+        (b"a\xc3\r\n \xa9b\r\n c".to_vec(), "aéb\r\n c"),
+        (b"a\xf0\x9f\n\t\x93\n \x85b".to_vec(), "a📅b"),
+        (b"a\xc3\r\r\n \xa9b".to_vec(), "aéb"),
+        (b"a\xc3\r\n\r\n \xa9b".to_vec(), "aéb"),
+    ] {
+        let bytes = [b"BEGIN:VCALENDAR\r\nX:".as_slice(), &written, b"\r\nEND:VCALENDAR\r\n"].concat();
+        assert_eq!(expand::utf8(&bytes), format!("BEGIN:VCALENDAR\r\nX:{want}\r\nEND:VCALENDAR\r\n"));
+        let ical = Ical::parse(bytes).unwrap();
+        let raw = ical.calendar().unwrap().property("X").unwrap().raw().into_owned();
+        assert_eq!(raw, want.replace("\r\n ", ""));
+    }
 }
 
 #[test]

@@ -235,6 +235,7 @@ fn another_spelling_is_no_change() {
 
 #[test]
 fn an_instance_is_its_moment() {
+    // S3-091, S4-050
     let master =
         "BEGIN:VEVENT\nUID:a\nDTSTART;TZID=Europe/Berlin:20260101T100000\nRRULE:FREQ=DAILY\nEND:VEVENT\n";
     let instance = |id: &str, lines: &str| {

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::busy::utc_text;
-use super::line::{fold, quote_parameter};
+use super::line::{fold, fold_length, quote_parameter};
 use super::series::{Kind, Series, TimeRange, Written};
 use super::tree::{Component, Ical, Property};
 use super::value::{self, DateTime, Duration, PeriodEnd};
@@ -296,11 +296,7 @@ pub fn utf8(bytes: &[u8]) -> Cow<'_, str> {
     let mut at = 0;
     while let Some(&byte) = bytes.get(at) {
         let rest = bytes.get(at..).unwrap_or_default();
-        let fold = match rest {
-            [b'\r', b'\n', b' ' | b'\t', ..] => 3,
-            [b'\n', b' ' | b'\t', ..] => 2,
-            _ => 0,
-        };
+        let fold = fold_length(rest);
         if fold > 0 && ends_within_character(&out) {
             at += fold;
             continue;

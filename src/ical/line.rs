@@ -290,6 +290,17 @@ pub(super) fn unfold(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
+/// Returns the length of the fold that `rest` begins with: line break, blank lines and one blank; 0 if it is none.
+pub(super) fn fold_length(rest: &[u8]) -> usize {
+    if !matches!(rest, [b'\r' | b'\n', ..]) {
+        return 0;
+    }
+    match skip_blank_lines(rest, 0) {
+        (end, 1..) if matches!(rest.get(end), Some(b' ' | b'\t')) => end + 1,
+        _ => 0,
+    }
+}
+
 /// Writes one logical line with CRLF, folded at 75 octets and never inside a character (RFC 5545 §3.1).
 pub fn fold(line: &str, out: &mut String) {
     fold_with(line, "\r\n", out);
