@@ -17,6 +17,7 @@ import pathlib
 import re
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import threading
@@ -38,8 +39,18 @@ HREF = re.compile(r"<(?:\w+:)?href>([^<]*)</(?:\w+:)?href>")
 TOKEN = re.compile(r"<(?:\w+:)?sync-token>([^<]*)</(?:\w+:)?sync-token>")
 
 
+class Disk:
+    """The disk as a server among others."""
+
+    name = "disk"
+
+
 class Wrong(Exception):
     """The answer is not what it must be."""
+
+
+class Unavailable(Exception):
+    """This machine does not let it be measured."""
 
 
 def need(answer, status):
@@ -104,12 +115,15 @@ class Bench:
         self.turns = 4 if chosen.check else 400
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kalends-bench-", dir=chosen.workdir))
         self.passed = self.failed = 0
+        self.hyper = None
 
     def keep(self, operation, size, server, action):
         """Takes one measurement; a wrong answer or a failure is kept in its place."""
         try:
             value = action()
             self.passed += 1
+        except Unavailable as error:
+            value = {"error": str(error)}
         except (Wrong, OSError, EOFError, RuntimeError, ValueError, AttributeError) as error:
             value = {"error": f"{type(error).__name__}: {error}"[:400]}
             if not isinstance(error, (Wrong, OSError)):
@@ -292,21 +306,41 @@ class Bench:
 
     # ---- the machine ----
 
-    def machine(self, hyper_binary):
-        if hyper_binary:
-            hyper = Hyper(self.folder / "hyper", hyper_binary)
-            hyper.start()
-            try:
-                for operation, script, arguments in (("get", "get.lua", [1000]), ("poll", "propfind.lua", []), ("put_many", "put.lua", ["h"])):
-                    self.keep(operation, 0, hyper, lambda s=script, a=arguments: self.rate(hyper, s, "/x/", *a))
-            finally:
-                hyper.remove()
+    BESIDE_HYPER = {"get": ("get.lua", [1000]), "poll": ("propfind.lua", []), "put_many": ("put.lua", ["h"])}
 
-        class Disk:
-            name = "disk"
+    def beside(self, operation, size):
+        """What the machine allows for this operation, measured right before it: other work comes and goes."""
+        if operation in self.BESIDE_HYPER and self.hyper:
+            script, arguments = self.BESIDE_HYPER[operation]
+            self.keep(operation, size, self.hyper, lambda: self.rate(self.hyper, script, "/x/", *arguments))
+        if operation == "put_one":
+            self.keep(operation, size, Disk, self.fdatasync)
+        if operation == "put_many":
+            self.keep(operation, size, Disk, self.group_commit)
 
-        self.keep("fdatasync", 0, Disk, self.fdatasync)
-        self.keep("group_commit", 0, Disk, self.group_commit)
+    def synced(self, server):
+        """How many of 20 PUTs, 50 ms apart, had an fsync or fdatasync end between their sending and their answer."""
+        path, wire = server.make("traced"), server.wire()
+        log = self.folder / "strace"
+        tracer = subprocess.Popen(
+            ["strace", "-f", "-ttt", "-T", "-e", "trace=fsync,fdatasync", "-o", log, "-p", str(server.process.pid)], stderr=subprocess.DEVNULL
+        )
+        time.sleep(1)
+        if tracer.poll() is not None:
+            raise Unavailable("strace may not look at the server here")
+        windows = []
+        for turn in range(20):
+            begun = time.time()
+            need(wire.ask("PUT", f"{path}traced-{turn}.ics", data.fresh(turn, "traced"), "If-None-Match: *\r\n"), 201)
+            windows.append((begun, time.time()))
+            time.sleep(0.05)
+        tracer.terminate()
+        tracer.wait()
+        begins = [float(found) for found in re.findall(r"^\d+ +(\d+\.\d+) (?:fsync|fdatasync)\(", log.read_text(), re.M)]
+        waited = sum(any(start <= moment <= end for moment in begins) for start, end in windows)
+        if waited < len(windows):
+            raise Wrong(f"only {waited} of {len(windows)} PUTs were synced before their answer")
+        return float(waited)
 
     def fdatasync(self):
         """Milliseconds (p50) to append 1 KiB and sync it."""
@@ -383,14 +417,16 @@ class Bench:
             for operation in self.OPERATIONS:
                 if not self.wanted(operation):
                     continue
+                self.beside(operation, size)
                 for server in servers:
                     if operation == "poll" and server.name == "Radicale" and size > 1000:
                         continue  # one answer takes it seconds
                     action = getattr(self, operation)
                     self.keep(operation, size, server, lambda s=server, a=action: a(s, paths[s.name], calendar))
             if first:
-                for operation in ("put_one", "put_many"):
+                for operation in ("put_one", "put_many", "synced"):
                     if self.wanted(operation):
+                        self.beside(operation, size)
                         for server in servers:
                             self.keep(operation, size, server, lambda s=server, a=getattr(self, operation): a(s))
             for server in servers:
@@ -420,6 +456,7 @@ TITLES = {
     "poll": ("PROPFIND 0 poll, 16 connections", "/s"),
     "put_many": ("PUT new, durable, 16 connections", "/s"),
     "put_one": ("PUT new, durable, 1 connection, p50", "ms"),
+    "synced": ("PUTs synced before their answer, of 20", ""),
     "listing": ("PROPFIND 1 getetag", "ms"),
     "sync_initial": ("sync-collection, initial", "ms"),
     "sync_one": ("sync-collection after one change", "ms"),
@@ -442,7 +479,7 @@ def targets(bench, size, first):
     rows = []
 
     def share(operation, of, least, at):
-        mine, theirs = value(operation, at, "Kalends"), value(operation, 0, of)
+        mine, theirs = value(operation, at, "Kalends"), value(operation, at, of)
         if mine and theirs:
             rows.append((operation, f"{mine / theirs:.1%} of {of}", f"≥ {least:.0%}", mine / theirs >= least))
 
@@ -459,10 +496,10 @@ def targets(bench, size, first):
     share("get", "hyper", 0.25, size)
     share("poll", "hyper", 0.18, size)
     if size == first:
-        rate, group = value("put_many", size, "Kalends"), value("group_commit", 0, "disk")
+        rate, group = value("put_many", size, "Kalends"), value("put_many", size, "disk")
         if rate and group:
             rows.append(("put_many", f"{rate:,.0f}/s, {rate / group:.1%} of the disk's group commit", "≥ 3,000/s and ≥ 15%", rate >= 3000 and rate / group >= 0.15))
-        one, fsync = value("put_one", size, "Kalends"), value("fdatasync", 0, "disk")
+        one, fsync = value("put_one", size, "Kalends"), value("put_one", size, "disk")
         if one and fsync:
             rows.append(("put_one", f"{one / fsync:.1f} × fdatasync ({fsync:.3f} ms)", "≤ 3 ×", one / fsync <= 3))
     for operation, most in (("listing", 20), ("sync_initial", 30), ("sync_one", 500), ("put_full", 150), ("query", 80), ("expand", 500), ("freebusy", 200), ("multiget", 6)):
@@ -492,9 +529,8 @@ def report(bench, sizes):
         for size in sizes:
             if (operation, size, "Kalends") not in bench.results:
                 continue
-            hyper = cell(operation, 0, "hyper") if operation in ("get", "poll", "put_many") else "–"
-            disk = {"put_one": cell("fdatasync", 0, "disk"), "put_many": cell("group_commit", 0, "disk")}.get(operation, "–")
-            lines.append(f"| {title} | {size:,} | {unit} | {cell(operation, size, 'Kalends')} | {cell(operation, size, 'Radicale')} | {hyper} | {disk} |")
+            cells = " | ".join(cell(operation, size, name) for name in ("Kalends", "Radicale", "hyper", "disk"))
+            lines.append(f"| {title} | {size:,} | {unit} | {cells} |")
     lines += ["", "| target | events | reached | asked | |", "|---|--:|---|---|---|"]
     for size in sizes:
         for operation, reached, asked, holds in targets(bench, size, first):
@@ -530,10 +566,14 @@ def main():
     pathlib.Path(chosen.workdir).mkdir(parents=True, exist_ok=True)
     bench = Bench(chosen)
     try:
-        bench.machine(hyper)
+        if hyper:
+            bench.hyper = Hyper(bench.folder / "hyper", hyper)
+            bench.hyper.start()
         for size in sizes:
             bench.size(size, kalends, python, size == sizes[0])
     finally:
+        if bench.hyper:
+            bench.hyper.remove()
         if not chosen.keep:
             shutil.rmtree(bench.folder, ignore_errors=True)
     text = report(bench, sizes)
