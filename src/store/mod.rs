@@ -7,6 +7,7 @@ mod codec;
 mod commit;
 #[cfg(test)]
 mod contract;
+pub mod dump;
 mod model;
 mod sled;
 mod verify;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use commit::{Commit, CommitError, Committed, Expect, Op, Rejected};
+pub use dump::{DumpError, Summary};
 pub use model::{
     Change, Collection, CollectionId, Etag, Head, Index, Key, Kind, Meta, Name, Object, Origin, Principal,
     Properties, PropertyName, Rev, Span, Table, Timestamp, What,
@@ -151,6 +153,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Listens for durable commits. A listener that lags is told so by the channel and must read the logs.
     fn watch(&self) -> tokio::sync::broadcast::Receiver<Arc<Notice>>;
+
+    /// Writes everything out as it stands at one moment, while others go on writing.
+    fn dump(&self, out: Box<dyn std::io::Write + Send>) -> Fut<'_, Result<Summary, DumpError>>;
 
     /// Looks at everything and compares what is said twice, as it stood at one moment. With `index`, each object's
     /// index is compared with what follows from its bytes.

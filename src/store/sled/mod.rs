@@ -6,6 +6,7 @@
 mod batch;
 mod cache;
 mod committer;
+mod copy;
 mod open;
 mod purge;
 mod read;
@@ -13,11 +14,14 @@ mod room;
 mod rows;
 mod snapshot;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod tidy;
 mod time;
 mod upgrade;
 mod verify;
 
+use std::io::{Read, Seek, Write};
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,8 +33,8 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, oneshot};
 
 use super::{
-    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, Fault, Fut, Head, Key,
-    Meta, Name, Notice, Object, Recompute, Rev, Store, Table, Timestamp, Verified,
+    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, DumpError, Fault, Fut,
+    Head, Key, Meta, Name, Notice, Object, Recompute, Rev, Store, Summary, Table, Timestamp, Verified,
 };
 use cache::Cache;
 use committer::{Committer, Job, Work};
@@ -101,6 +105,18 @@ impl Sled {
             .spawn(move || committer.run())
             .map_err(|error| Fault::Broken(format!("the committer did not start: {error}")))?;
         Ok(Sled { shared, jobs, next_id: AtomicU64::new(first), committer: Some(committer), temporary: None })
+    }
+
+    /// Makes a store from a dump, in a place where nothing is kept. Blocks.
+    ///
+    /// # Errors
+    /// When the dump is damaged or the place is not empty; then nothing was changed.
+    pub fn restore(
+        path: impl AsRef<Path>,
+        options: &Options,
+        dump: impl Read + Seek,
+    ) -> Result<Summary, DumpError> {
+        copy::restore(path.as_ref(), options, dump)
     }
 
     /// Opens an empty store that is removed when it is dropped: for tests.
@@ -318,6 +334,14 @@ impl Store for Sled {
 
     fn watch(&self) -> broadcast::Receiver<Arc<Notice>> {
         self.shared.notices.subscribe()
+    }
+
+    fn dump(&self, out: Box<dyn Write + Send>) -> Fut<'_, Result<Summary, DumpError>> {
+        let jobs = self.jobs.clone();
+        Box::pin(async move {
+            let work = tokio::task::spawn_blocking(move || copy::dump(&snapshot(&jobs)?, out));
+            work.await.unwrap_or_else(|error| Err(Fault::Broken(error.to_string()).into()))
+        })
     }
 
     fn verify(&self, index: Option<Recompute>) -> Fut<'_, Result<Verified, Fault>> {

@@ -55,7 +55,7 @@ fn at(path: &Path, error: io::Error) -> Fault {
 }
 
 /// Nothing there, or an empty directory.
-fn is_absent(path: &Path) -> io::Result<bool> {
+pub(super) fn is_absent(path: &Path) -> io::Result<bool> {
     match fs::read_dir(path) {
         Ok(mut entries) => Ok(entries.next().is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -69,8 +69,7 @@ fn create(path: &Path, options: &Options) -> io::Result<()> {
     if beside.exists() {
         fs::remove_dir_all(&beside)?;
     }
-    let above = parent(path);
-    fs::create_dir_all(&above)?;
+    fs::create_dir_all(parent(path))?;
     {
         let db = sled(&beside, options)?;
         let trees = Trees::of(db)?;
@@ -79,9 +78,14 @@ fn create(path: &Path, options: &Options) -> io::Result<()> {
         trees.tree(Space::Core).insert(FORMAT_KEY, row.0)?;
         trees.db.flush()?;
     }
-    sync_files(&beside)?;
-    fs::rename(&beside, path)?;
-    sync_dir(&above)
+    take_place(&beside, path)
+}
+
+/// Puts a database that was made beside its place there, durably.
+pub(super) fn take_place(beside: &Path, path: &Path) -> io::Result<()> {
+    sync_files(beside)?;
+    fs::rename(beside, path)?;
+    sync_dir(&parent(path))
 }
 
 /// A sibling of the path.
@@ -150,8 +154,8 @@ fn sled(path: &Path, options: &Options) -> io::Result<::sled::Db> {
         .flush_every_ms(Some(COLLECT_EVERY_MS));
     match catch_unwind(AssertUnwindSafe(|| config.open())) {
         Ok(Ok(db)) => Ok(db),
-        Ok(Err(::sled::Error::Io(error))) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(io::Error::new(error.kind(), "another process has it open"))
+        Ok(Err(::sled::Error::Io(error))) if error.to_string().contains("could not acquire lock") => {
+            Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has it open"))
         }
         Ok(Err(::sled::Error::Io(error))) => Err(error),
         Ok(Err(error)) => Err(io::Error::other(damaged(&error.to_string()))),

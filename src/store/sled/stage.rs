@@ -105,6 +105,29 @@ pub(super) fn stage(batch: &mut Batch<'_>, prepared: &Prepared) -> Result<Staged
     Ok(stage.finish()?)
 }
 
+/// Writes the rows of an object. Those of an older version of it must be gone.
+pub(super) fn lay_object(
+    batch: &mut Batch<'_>,
+    id: CollectionId,
+    meta: &Meta,
+    bytes: &[u8],
+) -> Result<(), Fault> {
+    let name = &meta.name;
+    let mut row = Writer::default();
+    codec::write_meta(meta, &mut row);
+    batch.put_value(Space::Meta, meta_key(id, name.as_str()), &row.0)?;
+    for (key, row) in rows::in_pieces(&body_prefix(id, name.as_str()), meta.rev.0, bytes) {
+        batch.put(Space::Body, key, row);
+    }
+    if let Some(uid) = &meta.index.uid {
+        batch.put(Space::Uid, uid_key(id, uid), read::write_uid(uid, name));
+    }
+    for (key, row) in time::rows(id, name, meta.index.span) {
+        batch.put(Space::Time, key, row);
+    }
+    Ok(())
+}
+
 /// Checks one condition.
 fn check(rows: &impl Rows, expect: &Expect) -> Result<(), CommitError> {
     let live = |id: CollectionId| match read::live(rows, id)? {
@@ -263,18 +286,7 @@ impl Stage<'_, '_> {
             modified: at,
             index: index.clone(),
         };
-        let mut row = Writer::default();
-        codec::write_meta(&meta, &mut row);
-        self.batch.put_value(Space::Meta, meta_key(id, name.as_str()), &row.0)?;
-        for (key, row) in rows::in_pieces(&body_prefix(id, name.as_str()), rev.0, bytes) {
-            self.batch.put(Space::Body, key, row);
-        }
-        if let Some(uid) = &index.uid {
-            self.batch.put(Space::Uid, uid_key(id, uid), read::write_uid(uid, name));
-        }
-        for (key, row) in time::rows(id, name, index.span) {
-            self.batch.put(Space::Time, key, row);
-        }
+        lay_object(self.batch, id, &meta, bytes)?;
         let head = &mut self.head(id)?.head;
         match &old {
             Some(old) => head.bytes = head.bytes.saturating_sub(old.size),
