@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use bytes::Bytes;
 use kalends::calendar::Put;
 use kalends::store::{
-    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, Fault, Fut, Head, Key,
-    Meta, Name, Notice, Object, Origin, Recompute, Rev, Sled, Store, Table, Timestamp, Verified,
+    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, DumpError, Fault, Fut,
+    Head, Key, Meta, Name, Notice, Object, Origin, Recompute, Rev, Sled, Store, Summary, Table, Timestamp,
+    Verified,
 };
 
 use crate::door::{Door, Heard};
@@ -112,6 +113,9 @@ impl Store for Unlucky {
     }
     fn watch(&self) -> tokio::sync::broadcast::Receiver<Arc<Notice>> {
         self.inner.watch()
+    }
+    fn dump(&self, out: Box<dyn std::io::Write + Send>) -> Fut<'_, Result<Summary, DumpError>> {
+        self.inner.dump(out)
     }
     fn verify(&self, index: Option<Recompute>) -> Fut<'_, Result<Verified, Fault>> {
         self.inner.verify(index)

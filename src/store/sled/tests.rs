@@ -356,7 +356,7 @@ async fn opening_says_plainly_what_is_wrong() {
     let store = Sled::open(&path, Options::default()).unwrap();
     assert_eq!(store.list(id, None, 100).await.unwrap(), list);
     drop(store);
-    std::fs::write(path.join("conf"), b"nonsense").unwrap();
+    std::fs::write(path.join("conf"), b"nonsense, nonsense").unwrap();
     let damaged = Sled::open(&path, Options::default()).unwrap_err().to_string();
     assert!(damaged.contains("restore the newest backup"), "{damaged}");
     // Something else's directory is not written into.
