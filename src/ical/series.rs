@@ -202,7 +202,7 @@ pub struct Series {
 pub struct Extent {
     /// No instance begins before this.
     pub start: i64,
-    /// No instance ends after this; nothing: the series has no end.
+    /// Every instance ends before this (or with it, if it is the only one); nothing: the series has no end.
     pub end: Option<i64>,
     /// There is one instance and these are its start and end.
     pub exact: bool,
@@ -314,7 +314,11 @@ impl Series {
                 },
             });
         }
-        whole
+        // An instance without length lies in a range that begins at it: its end is the second after.
+        whole.map(|all| match all.exact {
+            true => all,
+            false => Extent { end: all.end.map(|end| end + 1), ..all },
+        })
     }
 
     fn span_of_master(&self, master: &Part) -> Option<Extent> {

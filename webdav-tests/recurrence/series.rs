@@ -47,7 +47,7 @@ fn compare(text: &str) -> usize {
         }
         if let (Some(extent), false) = (series.span(), theirs.is_empty()) {
             assert!(
-                extent.start < range.end && extent.end.is_none_or(|end| end >= range.start),
+                extent.start < range.end && extent.end.is_none_or(|end| end > range.start),
                 "span: {case}"
             );
         }
