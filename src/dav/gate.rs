@@ -6,7 +6,7 @@
 use http::HeaderMap;
 
 use super::lock::{Lock, any, covering_spot, filed};
-use super::place::{Now, Place, Spot};
+use super::place::{Now, Spot};
 use super::{Denied, Protocol, Scope};
 use crate::calendar::{Refusal, When};
 use crate::http::{Conditions, Elsewhere, Href, If, IfCondition, IfList, IfWhat, State, Tag};
@@ -150,15 +150,8 @@ async fn evaluate(scope: &Scope, list: &IfList, own: Option<&Href>) -> Result<Li
     };
     let is_own = tagged.is_none() || tagged.as_ref() == own;
     let href = tagged.as_ref().or(own);
-    let (now, locks) = match Place::find(scope, href).await {
-        Ok(place) => {
-            let now = place.now().await?;
-            let spot = match &now {
-                Now::Collection(at) => Spot::of(at.id()),
-                Now::Free | Now::Member(_) => place.spot(),
-            };
-            (now, covering_spot(scope, &spot).await?)
-        }
+    let (now, locks) = match Spot::find(scope, href).await {
+        Ok((spot, now)) => (now, covering_spot(scope, &spot).await?),
         Err(Denied::Error(crate::calendar::Error::Failed(fault))) => return Err(fault.into()),
         Err(_) => (Now::Free, Vec::new()),
     };

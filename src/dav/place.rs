@@ -2,7 +2,7 @@
 //!
 //! Owns: the rule that a parent must exist (409), and that nobody can detect another's collections.
 
-use super::resource::{Node, Resource};
+use super::resource::{Facts, Node, Resource};
 use super::{Denied, Scope};
 use crate::calendar::{Readable, Refusal, Writable};
 use crate::http::{Href, collection_path, encode};
@@ -110,6 +110,29 @@ pub(super) struct Spot {
 }
 
 impl Spot {
+    /// Finds what a lock on this path is filed under, and what is there; homes and roots of files can be locked like
+    /// any collection.
+    ///
+    /// # Errors
+    /// As `Place::find`.
+    pub(super) async fn find(scope: &Scope, href: Option<&Href>) -> Result<(Spot, Now), Denied> {
+        let root = match href {
+            Some(href @ (Href::Home(_) | Href::Files(..))) => {
+                Resource::find(scope, href, Facts::NONE).await?
+            }
+            _ => None,
+        };
+        if let Some(Resource { node: Node::Collection(at), .. }) = root {
+            return Ok((Spot::of(at.id()), Now::Collection(at)));
+        }
+        let place = Place::find(scope, href).await?;
+        let now = place.now().await?;
+        Ok(match &now {
+            Now::Collection(at) => (Spot::of(at.id()), now),
+            Now::Free | Now::Member(_) => (place.spot(), now),
+        })
+    }
+
     /// Returns the spot of a collection.
     pub(super) fn of(collection: CollectionId) -> Spot {
         Spot { collection, member: String::new() }

@@ -53,7 +53,7 @@ impl Href {
             _ => return None,
         }
         let Some(branch) = parts.next() else { return Some(Href::Context) };
-        let mut names = parts.map(decode);
+        let mut names = parts.enumerate().map(|(i, part)| if i == 0 { user(part) } else { decode(part) });
         match branch {
             "principals" => match (names.next(), names.next()) {
                 (None, _) => Some(Href::Principals),
@@ -179,6 +179,15 @@ pub fn encode(segment: &str, out: &mut String) {
 fn decode(segment: &str) -> Option<Name> {
     let text = percent_encoding::percent_decode_str(segment).decode_utf8().ok()?;
     Name::new(text)
+}
+
+/// Login names are lower case; people type them as they like.
+fn user(segment: &str) -> Option<Name> {
+    let name = decode(segment)?;
+    match name.as_str().chars().any(char::is_uppercase) {
+        true => Name::new(name.as_str().to_lowercase()),
+        false => Some(name),
+    }
 }
 
 /// Where the server is found from outside.
@@ -331,6 +340,7 @@ mod tests {
             ("/dav/principals/anna/x", "-"),
             ("/dav/calendars", "/dav/calendars/"),
             ("/dav/calendars/anna", "/dav/calendars/anna/"),
+            ("/dav/calendars/Anna/Work", "/dav/calendars/anna/Work/"),
             // one spelling out, every spelling in.
             ("/dav/calendars/anna@example.org/", "/dav/calendars/anna%40example.org/"),
             ("/dav/calendars/anna%40example.org/", "/dav/calendars/anna%40example.org/"),

@@ -8,7 +8,7 @@ use crate::calendar::{Error, Put, Readable, Refusal};
 use crate::dav::gate::{Change, Gate};
 use crate::dav::lock::{Lock, covering_spot, filed, sweep, write_discovery};
 use crate::dav::place::{Now, Place, Spot};
-use crate::dav::resource::{Facts, Kinds, Node, Resource};
+use crate::dav::resource::Kinds;
 use crate::dav::{Denied, Protocol, Scope};
 use crate::http::{
     Depth, Href, If, Reply, Request, collection_path, depth, lock_token, reply_empty, reply_xml, timeout,
@@ -30,7 +30,7 @@ pub(super) async fn lock(scope: Scope, mut request: Request, href: Option<Href>)
     // One at a time, so that two clients cannot both find the place free.
     let guard = std::sync::Arc::clone(&scope.locking);
     let _turn = guard.lock().await;
-    let (spot, now) = find(&scope, href.as_ref()).await?;
+    let (spot, now) = lockable(&scope, href.as_ref()).await?;
     match body {
         None => refresh(&scope, &request.headers, &spot).await,
         Some(body) => {
@@ -72,26 +72,6 @@ fn info(body: &Element) -> Result<Info, Denied> {
         w.take_string()
     });
     Ok(Info { exclusive, owner: owner.unwrap_or_default() })
-}
-
-/// Finds what is to be locked; homes and roots of files can be locked like any collection.
-async fn find(scope: &Scope, href: Option<&Href>) -> Result<(Spot, Now), Denied> {
-    let root = match href {
-        Some(href @ (Href::Home(_) | Href::Files(..))) => Resource::find(scope, href, Facts::NONE).await?,
-        _ => None,
-    };
-    if let Some(Resource { node: Node::Collection(at), .. }) = root {
-        return Ok((Spot::of(at.id()), Now::Collection(at)));
-    }
-    let place = match Place::find(scope, href).await {
-        Err(Denied::Error(Error::Refused(Refusal::Protected(_)))) => return Err(not_here(Kinds::PLACE)),
-        found => found?,
-    };
-    let now = place.now().await?;
-    Ok(match &now {
-        Now::Collection(at) => (Spot::of(at.id()), now),
-        Now::Free | Now::Member(_) => (place.spot(), now),
-    })
 }
 
 async fn create(
@@ -212,9 +192,17 @@ fn describe(scope: &Scope, status: StatusCode, locks: &[Lock]) -> Reply {
     reply_xml(status, w.take())
 }
 
+/// Finds what is to be locked; what the server provides cannot be.
+async fn lockable(scope: &Scope, href: Option<&Href>) -> Result<(Spot, Now), Denied> {
+    match Spot::find(scope, href).await {
+        Err(Denied::Error(Error::Refused(Refusal::Protected(_)))) => Err(not_here(Kinds::PLACE)),
+        found => found,
+    }
+}
+
 pub(super) async fn unlock(scope: Scope, request: Request, href: Option<Href>) -> Result<Reply, Denied> {
     let token = lock_token(&request.headers)?;
-    let (spot, now) = find(&scope, href.as_ref()).await?;
+    let (spot, now) = lockable(&scope, href.as_ref()).await?;
     if matches!(now, Now::Free) {
         return Err(Refusal::Missing.into());
     }
