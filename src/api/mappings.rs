@@ -196,7 +196,7 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
         "paused"
     } else if !state.sentence.is_empty() {
         "error"
-    } else if !state.settled {
+    } else if state.last_good.is_none() {
         "pending"
     } else {
         "active"

@@ -17,6 +17,9 @@ pub mod print;
 pub mod provider;
 pub mod record;
 mod run;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod simulation;
 mod work;
 
 pub use caldav::Caldav;

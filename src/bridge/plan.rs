@@ -238,3 +238,179 @@ fn against(base: Option<&Ical>, first: &Ical, second: &Ical) -> Merged {
         },
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    /// An object that says this, in the order `SUMMARY LOCATION X-OWN @minute`; `-` leaves a property out.
+    fn object(text: &str) -> Ical {
+        let mut words = text.split(' ');
+        let mut lines = String::new();
+        for name in ["SUMMARY", "LOCATION", "X-OWN"] {
+            if let Some(word) = words.next().filter(|w| *w != "-") {
+                lines.push_str(&format!("{name}:{word}\r\n"));
+            }
+        }
+        if let Some(minute) = words.next() {
+            lines.push_str(&format!("LAST-MODIFIED:20260101T00{}Z\r\n", minute.trim_start_matches('@')));
+        }
+        let text = format!(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VEVENT\r\nUID:u\r\nDTSTAMP:20260101T000000Z\r\n\
+             DTSTART:20260101T100000Z\r\n{lines}END:VEVENT\r\nEND:VCALENDAR\r\n"
+        );
+        Ical::parse(text.into_bytes()).unwrap()
+    }
+
+    fn words(bytes: &Bytes) -> String {
+        let ical = Ical::parse(bytes.clone()).unwrap();
+        let event = ical.calendar().unwrap().named("VEVENT").next().unwrap();
+        let word = |name: &str| event.property(name).map_or("-".to_owned(), |p| p.text());
+        [word("SUMMARY"), word("LOCATION"), word("X-OWN")].join(" ")
+    }
+
+    fn decided(base: &str, local: &str, remote: &str, direction: Direction, policy: Policy) -> String {
+        let side = |text: &str| (!matches!(text, "gone" | "=")).then(|| object(text));
+        let (base, here, there) = ((base != "none").then(|| object(base)), side(local), side(remote));
+        fn of<'a>(text: &str, ical: Option<&'a Ical>) -> Side<'a> {
+            match ical {
+                Some(ical) => Side::Changed(Version { ical, stored: None }),
+                None if text == "=" => Side::Same,
+                None => Side::Absent,
+            }
+        }
+        let ours = here.as_ref().or(if local == "=" { base.as_ref() } else { None });
+        let case = Case {
+            local: of(local, here.as_ref()),
+            remote: of(remote, there.as_ref()),
+            base: base.as_ref(),
+            ours,
+            direction,
+            policy,
+        };
+        let Decision { step, clash } = plan(&case);
+        let step = match step {
+            Step::Nothing => "nothing".to_owned(),
+            Step::Agree => "agree".to_owned(),
+            Step::Push(bytes) => format!("push {}", words(&bytes)),
+            Step::Pull(bytes) => format!("pull {}", words(&bytes)),
+            Step::Both(bytes) => format!("both {}", words(&bytes)),
+            Step::DeleteRemote => "delete there".to_owned(),
+            Step::DeleteLocal => "delete here".to_owned(),
+            Step::Forget => "forget".to_owned(),
+            Step::Park => "park".to_owned(),
+        };
+        match clash.map(|clash| clash.winner) {
+            None => step,
+            Some(Winner::Local) => format!("{step}, we won"),
+            Some(Winner::External) => format!("{step}, they won"),
+            Some(Winner::Open) => format!("{step}, open"),
+        }
+    }
+
+    fn check(base: &str, local: &str, remote: &str, expected: &str) {
+        let found = decided(base, local, remote, Direction::Both, Policy::Newest);
+        assert_eq!(found, expected, "base {base}, here {local}, there {remote}");
+    }
+
+    // sync-patterns §3: the whole table
+    #[test]
+    fn every_pair_of_sides_has_its_step() {
+        check("A", "=", "=", "nothing");
+        check("A", "B", "=", "push B - -");
+        check("A", "=", "B", "pull B - -");
+        check("A", "B", "B", "agree");
+        check("A", "A - - @0100", "=", "agree");
+        check("A", "gone", "=", "delete there");
+        check("A", "gone", "B", "pull B - -");
+        check("A", "=", "gone", "delete here");
+        check("A", "B", "gone", "push B - -");
+        check("A", "gone", "gone", "forget");
+        check("none", "A", "gone", "push A - -");
+        check("none", "gone", "A", "pull A - -");
+        check("none", "A", "A", "agree");
+        check("none", "gone", "gone", "nothing");
+    }
+
+    #[test]
+    fn different_properties_merge_without_a_clash() {
+        check("A x", "B x", "A y", "both B y -");
+        check("A x o", "B x o", "A y -", "both B y -");
+        // One side has everything already: only the other is written.
+        check("A x", "B y", "B x", "push B y -");
+        check("A x", "B x", "B y", "pull B y -");
+    }
+
+    // What the far side cannot hold stays in our text
+    #[test]
+    fn a_pull_edits_our_text() {
+        let base = object("A x");
+        let ours = object("A x own");
+        let remote = object("B x");
+        let version = Version { ical: &remote, stored: None };
+        let case = Case {
+            local: Side::Same,
+            remote: Side::Changed(version),
+            base: Some(&base),
+            ours: Some(&ours),
+            direction: Direction::Both,
+            policy: Policy::Newest,
+        };
+        let Step::Pull(bytes) = plan(&case).step else { panic!() };
+        assert_eq!(words(&bytes), "B x own");
+    }
+
+    // E1, E31
+    #[test]
+    fn the_policy_decides_a_clash() {
+        let cases = [
+            (Policy::Newest, "B y own @0130", "C x - @0100", "push B y own, we won"),
+            (Policy::Newest, "B y own @0100", "C x - @0130", "both C y own, they won"),
+            (Policy::Newest, "B y own @0105", "C x - @0100", "both C y own, they won"),
+            (Policy::Newest, "B y own @0106", "C x - @0100", "push B y own, we won"),
+            (Policy::Newest, "B y own", "C x -", "both C y own, they won"),
+            (Policy::External, "B y own @0130", "C x - @0100", "both C y own, they won"),
+            (Policy::Local, "B y own @0100", "C x - @0130", "push B y own, we won"),
+            (Policy::Ask, "B y own @0100", "C x - @0130", "park, open"),
+        ];
+        for (policy, local, remote, expected) in cases {
+            let found = decided("A x", local, remote, Direction::Both, policy);
+            assert_eq!(found, expected, "{policy:?} {local} {remote}");
+        }
+        // Without a common past: the same, and what only one has is kept.
+        for (policy, expected) in [
+            (Policy::Newest, "both C y own, they won"),
+            (Policy::Local, "both B y own, we won"),
+            (Policy::External, "both C y own, they won"),
+            (Policy::Ask, "park, open"),
+        ] {
+            let found = decided("none", "B - own @0100", "C y - @0130", Direction::Both, policy);
+            assert_eq!(found, expected, "{policy:?}");
+        }
+    }
+
+    #[test]
+    fn one_way_writes_one_way() {
+        let rows = [
+            ("A", "B", "=", "nothing", "push B - -"),
+            ("A", "=", "B", "pull B - -", "nothing"),
+            ("A", "gone", "=", "nothing", "delete there"),
+            ("A", "=", "gone", "delete here", "nothing"),
+            ("A", "gone", "B", "pull B - -", "nothing"),
+            ("A", "B", "gone", "nothing", "push B - -"),
+            ("A x", "B x", "A y", "pull B y -", "push B y -"),
+            ("A x", "B x", "C x", "pull C x -, they won", "push B x -, we won"),
+            ("none", "A", "gone", "nothing", "push A - -"),
+            ("none", "gone", "A", "pull A - -", "nothing"),
+            ("A", "gone", "gone", "forget", "forget"),
+        ];
+        for (base, local, remote, pull, push) in rows {
+            for policy in [Policy::Newest, Policy::Ask] {
+                let found = |direction| decided(base, local, remote, direction, policy);
+                assert_eq!(found(Direction::Pull), pull, "pull: {base}, {local}, {remote}");
+                assert_eq!(found(Direction::Push), push, "push: {base}, {local}, {remote}");
+            }
+        }
+    }
+}

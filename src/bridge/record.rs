@@ -153,8 +153,11 @@ pub struct MappingState {
     pub rev: Option<Rev>,
     /// The far side's changes are dealt with up to here.
     pub cursor: Option<Cursor>,
-    /// Whether a first pass has gone through.
+    /// Whether the last complete listing was confirmed by another one.
     pub settled: bool,
+    /// Whether the last pass had a complete listing.
+    #[serde(default)]
+    pub was_full: bool,
     /// When everything was last compared.
     #[serde(default)]
     pub full_at: Option<Timestamp>,

@@ -140,6 +140,7 @@ impl Pass {
         if quiet && !again {
             self.state.rev = Some(rev);
             self.state.cursor = delta.next;
+            self.state.was_full = false;
             return Ok(Outcome::Well);
         }
         self.ledger = Ledger::load(&*self.session.house.store, &self.mapping.id).await?;
@@ -331,13 +332,20 @@ impl Pass {
     async fn settle_all(&mut self, seen: Observed, full: bool) -> Result<Outcome, Halt> {
         // Failures that are not looked at in this pass stay known.
         let kept: Vec<Failure> = self.state.again.iter().filter(|f| !f.retry && !full).cloned().collect();
-        let mut here = seen.here;
+        let (mut here, mut far_gone) = (seen.here, seen.far_gone);
         let batch = self.provider.abilities().batch.max(1);
         for ids in seen.read.chunks(batch) {
             for object in self.provider.read(&self.mapping.remote, ids).await? {
                 match uid_of(&object) {
                     Ok((uid, ical)) => {
+                        if self.is_twin(&uid, &object.id, &far_gone).await? {
+                            let reason = "The far side has another event with the same UID.".to_owned();
+                            self.fail(&object.id.0.clone(), None, Some(object.id), reason, Retry::OnChange);
+                            continue;
+                        }
                         here.remove(&uid);
+                        // It is gone from one place and was found in another: it was moved.
+                        far_gone.remove(&uid);
                         self.settle(&uid, Far::Seen(object, ical)).await?;
                     }
                     Err(reason) => {
@@ -352,7 +360,7 @@ impl Pass {
             }
             self.flush().await?;
         }
-        for uid in seen.far_gone {
+        for uid in far_gone {
             here.remove(&uid);
             self.settle(&uid, Far::Absent).await?;
         }
@@ -367,7 +375,10 @@ impl Pass {
         self.mark_missing(&seen.missing, &seen.back).await?;
         self.state.rev = Some(seen.rev);
         self.state.cursor = seen.cursor;
-        self.state.settled = true;
+        // One listing may be short by mistake, and what it missed would stay unseen until the next day: it is
+        // confirmed by another one.
+        self.state.settled = !seen.complete || self.state.was_full;
+        self.state.was_full = seen.complete;
         if seen.complete && full {
             self.state.full_at = Some(self.now);
         }
@@ -382,13 +393,23 @@ impl Pass {
         self.state.again.extend(kept);
         self.run.status =
             if self.run.failures.is_empty() { RunStatus::Success } else { RunStatus::PartialFailure };
-        Ok(if self.state.missing {
+        Ok(if self.state.missing || !self.state.settled {
             Outcome::Soon(CONFIRM_AFTER)
         } else if retry {
             Outcome::Failed
         } else {
             Outcome::Well
         })
+    }
+
+    /// Tells whether the far side has the UID in the place that is known as well as in this one.
+    async fn is_twin(&self, uid: &str, id: &RemoteId, gone: &BTreeSet<String>) -> Result<bool, Halt> {
+        let known =
+            self.ledger.by_uid(uid).filter(|b| spelling(&b.remote) != spelling(id) && !gone.contains(uid));
+        match known.map(|b| b.remote.clone()) {
+            Some(known) => Ok(!self.provider.read(&self.mapping.remote, &[known]).await?.is_empty()),
+            None => Ok(false),
+        }
     }
 
     fn settled_now(&self, uid: &str) -> bool {
