@@ -2,7 +2,7 @@
 //!
 //! Owns: who may see them, what settings are accepted. Does not own: passes (`work`, `run`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -142,6 +142,8 @@ pub struct Bridge {
     pub(super) passes: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+    /// Accounts that changed, and may have been removed.
+    departed: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Bridge {
@@ -162,6 +164,9 @@ impl Bridge {
         settings: Settings,
     ) -> Result<Arc<Bridge>, Fault> {
         let mut lines = HashMap::new();
+        // An account that was removed while nobody followed is noticed at the first look.
+        let connections = record::load_all::<Connection>(&*house.store, Table::Connection, "").await?;
+        let owners = connections.into_iter().map(|connection| connection.owner).collect();
         for mapping in record::load_all::<Mapping>(&*house.store, Table::Mapping, "").await? {
             let state: Option<MappingState> =
                 record::load(&*house.store, &mapping_state_key(&mapping.id)).await?;
@@ -178,6 +183,7 @@ impl Bridge {
             passes: Arc::new(Semaphore::new(PASSES)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            departed: Mutex::new(owners),
         }))
     }
 
@@ -190,6 +196,24 @@ impl Bridge {
 
     pub(super) fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Line>> {
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn departed(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+        self.departed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Forgets the connections, secrets and mappings of accounts that are gone.
+    pub(super) async fn clear_up(&self) -> Result<(), BridgeError> {
+        let names = std::mem::take(&mut *self.departed());
+        for name in names {
+            if self.house.principal(&name).await?.is_some() {
+                continue;
+            }
+            for (connection, _) in self.connections(&name).await? {
+                self.disconnect(&name, &connection.id).await?;
+            }
+        }
+        Ok(())
     }
 
     // ---- connections
@@ -512,8 +536,8 @@ impl Bridge {
         id: &str,
         change: impl FnOnce(&mut Mapping) -> Result<(), BridgeError> + Send,
     ) -> Result<Mapping, BridgeError> {
-        let lock = self.lock_of(id).ok_or(BridgeError::Missing)?;
-        let _held = lock.lock().await;
+        self.mapping(owner, id).await?;
+        let _held = self.hold(id).await?;
         let (mut mapping, mut state) = self.mapping(owner, id).await?;
         let before = mapping.clone();
         change(&mut mapping)?;
@@ -551,11 +575,10 @@ impl Bridge {
     /// `Missing`; when the store fails.
     pub async fn delete_mapping(&self, owner: &str, id: &str) -> Result<(), BridgeError> {
         self.mapping(owner, id).await?;
-        let lock = self.lock_of(id).ok_or(BridgeError::Missing)?;
         if let Some(line) = self.lines().get_mut(id) {
             line.enabled = false;
         }
-        let _held = lock.lock().await;
+        let _held = self.hold(id).await?;
         self.lines().remove(id);
         // The mapping itself goes last: until then a crash leaves one that finds its objects again by their UIDs.
         for (table, prefix) in [
@@ -660,8 +683,8 @@ impl Bridge {
         decision: ConflictStatus,
     ) -> Result<Conflict, BridgeError> {
         let (mapping, _) = id.split_once('-').ok_or(BridgeError::Missing)?;
-        let lock = self.lock_of(mapping).ok_or(BridgeError::Missing)?;
-        let held = lock.lock().await;
+        self.conflict(owner, id).await?;
+        let held = self.hold(mapping).await?;
         let mut conflict = self.conflict(owner, id).await?;
         if conflict.status != ConflictStatus::Pending {
             return Err(BridgeError::Conflict("This conflict has been decided already.".into()));
@@ -733,8 +756,18 @@ impl Bridge {
         self.lines().get(mapping).is_some_and(|line| line.running.is_some())
     }
 
-    fn lock_of(&self, mapping: &str) -> Option<Arc<tokio::sync::Mutex<()>>> {
-        self.lines().get(mapping).map(|line| Arc::clone(&line.lock))
+    /// Cuts the pass that runs, if one does, and keeps others from beginning. A far side that is slow does not keep
+    /// anybody from changing a mapping.
+    async fn hold(&self, mapping: &str) -> Result<tokio::sync::OwnedMutexGuard<()>, BridgeError> {
+        let (lock, running) = match self.lines().get(mapping) {
+            Some(line) => (Arc::clone(&line.lock), line.running.clone()),
+            None => return Err(BridgeError::Missing),
+        };
+        if let Some(job) = running {
+            job.cut.cancel();
+            self.run_soon(mapping);
+        }
+        Ok(lock.lock_owned().await)
     }
 
     /// Has a mapping looked at as soon as possible.

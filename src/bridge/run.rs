@@ -181,22 +181,23 @@ impl Pass {
         }
     }
 
-    /// Reads what changed there. A full comparison asks for tombstones first: a removal that is told is believed at
-    /// once, one that only shows as an absence is not.
+    /// Reads what changed there. A full comparison asks for the changes first: a removal that is told is believed at
+    /// once, one that only shows as an absence is not; and what was told is not missed by a listing that is short.
     async fn changes_there(&self, full: bool) -> Result<Delta, Halt> {
         let remote = &self.mapping.remote;
-        let mut told = Vec::new();
+        let mut told = Delta::default();
         if let Some(since) = &self.state.cursor {
             match self.provider.changes(remote, Some(since)).await {
                 Ok(delta) if !full => return Ok(delta),
-                Ok(delta) => told = delta.gone,
+                Ok(delta) => told = delta,
                 Err(Trouble::CursorExpired) => {}
                 Err(trouble) => return Err(trouble.into()),
             }
         }
         let mut delta = self.provider.changes(remote, None).await?;
         let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
-        delta.gone.extend(told.into_iter().filter(|id| !listed.contains(&spelling(id))));
+        delta.gone.extend(told.gone.into_iter().filter(|id| !listed.contains(&spelling(id))));
+        delta.seen.extend(told.seen.into_iter().filter(|s| !listed.contains(&spelling(&s.id))));
         Ok(delta)
     }
 
@@ -293,9 +294,6 @@ impl Pass {
 
     /// Stops the pass before anything is written when more would be removed than anybody removes on purpose.
     fn guard(&self, seen: &Observed) -> Result<(), Halt> {
-        if self.confirmed {
-            return Ok(());
-        }
         let total = self.ledger.all().filter(|b| !b.pending).count();
         let read: HashSet<String> = seen.read.iter().map(spelling).collect();
         let there_changed =
@@ -317,10 +315,15 @@ impl Pass {
         } else {
             return Ok(());
         };
-        let since = self.state.hold.as_ref().map_or(self.now, |hold| hold.since);
-        let here = if seen.complete { here.max(seen.missing.len()) } else { here };
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        Err(Halt::Held(Hold { since, local: count(here), remote: count(there), sentence }))
+        let (here, there) = (count(here.max(seen.missing.len())), count(there));
+        let before = self.state.hold.as_ref();
+        // A person's word covers what they were shown, not more.
+        if self.confirmed && before.is_some_and(|hold| here <= hold.local && there <= hold.remote) {
+            return Ok(());
+        }
+        let since = before.map_or(self.now, |hold| hold.since);
+        Err(Halt::Held(Hold { since, local: here, remote: there, sentence }))
     }
 
     fn is_mass(&self, deletions: usize, total: usize) -> bool {
@@ -505,12 +508,11 @@ impl Run {
         }
     }
 
-    /// Tells whether nothing happened that anybody would want to read about.
-    pub(super) fn is_idle(&self) -> bool {
-        !self.asked
-            && self.status == RunStatus::Success
-            && self.local.total() == 0
-            && self.remote.total() == 0
-            && self.conflicts == 0
+    /// Tells whether the run says nothing that the one before it did not say: nobody asked for either, neither wrote
+    /// anything, and both ended alike.
+    pub(super) fn repeats(&self, before: &Run) -> bool {
+        let idle =
+            |run: &Run| !run.asked && run.local.total() == 0 && run.remote.total() == 0 && run.conflicts == 0;
+        idle(self) && idle(before) && self.status == before.status && self.failures == before.failures
     }
 }

@@ -15,7 +15,7 @@ use super::provider::{
     Version, Written,
 };
 use super::record::{Direction, Mapping, MappingState, Policy, Run};
-use super::run::{MassDelete, Pass};
+use super::run::{Halt, MassDelete, Pass};
 use crate::calendar::{Clock, House, Limits, NewPrincipal, Put, Session, When, Writable};
 use crate::ical::Ical;
 use crate::store::{Name, Origin, Sled, Store, Timestamp};
@@ -354,7 +354,7 @@ impl World {
             ledger: Ledger::default(),
             run: Run::begin("m-1".into(), "m", self.clock.now(), false),
             now: self.clock.now(),
-            confirmed,
+            confirmed: confirmed && self.state.hold.is_some(),
             mass_delete: MassDelete::default(),
             failed: Vec::new(),
             outgoing: Vec::new(),
@@ -379,8 +379,13 @@ impl World {
         };
         self.story.push(format!("sync: {told}"));
         match ended {
+            Some(Err(Halt::Held(hold))) => {
+                self.state.hold = Some(hold);
+                None
+            }
             Some(Ok(_)) => {
                 self.state = pass.state;
+                self.state.hold = None;
                 Some(pass.run)
             }
             _ => None,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::front::{Bridge, BridgeError, Line};
 use super::ledger::Ledger;
@@ -29,6 +30,7 @@ const NAP: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub(super) struct Job {
     pub(super) run: Run,
+    pub(super) cut: CancellationToken,
     done: watch::Receiver<bool>,
 }
 
@@ -89,7 +91,8 @@ impl Bridge {
         let id = record::falling_id(mapping, now, random);
         let run = Run::begin(id.clone(), mapping, now, asked);
         let (tell, done) = watch::channel(false);
-        line.running = Some(Arc::new(Job { run: run.clone(), done }));
+        let cut = CancellationToken::new();
+        line.running = Some(Arc::new(Job { run: run.clone(), cut: cut.clone(), done }));
         line.dirty = false;
         let lock = Arc::clone(&line.lock);
         drop(lines);
@@ -100,7 +103,8 @@ impl Bridge {
             let mapping = run.mapping.clone();
             let id = run.id.clone();
             let pace = tokio::select! {
-                pace = bridge.pass(run, confirm) => pace,
+                pace = bridge.pass(run.clone(), confirm) => pace,
+                () = cut.cancelled() => bridge.was_cut(run).await,
                 () = bridge.stop.cancelled() => return,
             };
             drop(held);
@@ -109,6 +113,19 @@ impl Bridge {
             let _ = tell.send(true);
         });
         Ok(Some(id))
+    }
+
+    /// Remembers a pass that was cut because its mapping is being changed. Its objects are as they are: another pass
+    /// goes on from there.
+    async fn was_cut(&self, mut run: Run) -> Option<Pace> {
+        run.status = RunStatus::Deferred;
+        run.ended = Some(self.house.clock.now());
+        let reason = "The mapping was changed while this ran; another run goes on.".to_owned();
+        run.failures.push(Failed { uid: String::new(), reason });
+        let key = run_key(&run.id)?;
+        let state = self.mapping_state(&run.mapping).await.ok()?;
+        self.commit(vec![record::put(key, &run).ok()?]).await.ok()?;
+        Some(state.pace)
     }
 
     fn ended(&self, mapping: &str, run: &str, pace: Option<Pace>) {
@@ -196,11 +213,11 @@ impl Bridge {
             at,
             mapping: Arc::new(mapping),
             provider,
-            state,
             ledger: Ledger::default(),
             run: run.clone(),
             now: run.started,
-            confirmed: confirm,
+            confirmed: confirm && state.hold.is_some(),
+            state,
             mass_delete: self.settings.mass_delete,
             failed: Vec::new(),
             outgoing: Vec::new(),
@@ -256,12 +273,12 @@ impl Bridge {
         now: Timestamp,
     ) -> Result<(), BridgeError> {
         let mut ops = Vec::new();
-        // Of idle passes only the last is kept: they say nothing but when.
+        // Of passes that say the same and did nothing only the last is kept: they say nothing but when.
         let last = match state.last_run.as_deref().and_then(run_key) {
             Some(key) => record::load::<Run>(&*self.house.store, &key).await?.map(|run| (key, run)),
             None => None,
         };
-        if let Some((key, _)) = last.filter(|(_, last)| last.is_idle() && run.is_idle()) {
+        if let Some((key, _)) = last.filter(|(_, last)| run.repeats(last)) {
             ops.push(Op::DeleteRecord(key));
         }
         ops.extend(self.outlived(&run.mapping, now).await?);
@@ -356,6 +373,8 @@ pub struct Wakeful(pub Arc<Bridge>);
 
 impl Follower for Wakeful {
     fn notice(&self, notice: &Notice) {
+        let people = notice.keys.iter().filter(|key| key.table == Table::Principal);
+        self.0.departed().extend(people.map(|key| key.path.clone()));
         let mut lines = self.0.lines();
         for (id, line) in lines.iter_mut() {
             let ours = matches!(&notice.origin, Origin::Mapping(by) if by == id);
@@ -373,6 +392,9 @@ impl Follower for Wakeful {
 
     fn tick(&self) -> Pin<Box<dyn Future<Output = Duration> + Send + '_>> {
         Box::pin(async move {
+            if let Err(error) = self.0.clear_up().await {
+                tracing::error!("what belonged to a removed account could not be removed: {error:?}");
+            }
             let (due, wait) = self.0.due(self.0.house.clock.now());
             for mapping in due {
                 if let Err(error) = self.0.begin(&mapping, false, false) {
