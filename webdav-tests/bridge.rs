@@ -541,6 +541,135 @@ async fn deletions_in_bulk_wait_for_a_word() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// A word covers what was shown: when more is to go by then, it is asked anew
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_covers_only_the_deletions_that_were_shown() {
+    let radicale = radicale!();
+    let side = Side::new().await;
+    for n in 0..40 {
+        side.put(&format!("{n:02}.ics"), &event(&format!("{n:02}@x"), "SUMMARY:E\n")).await;
+    }
+    let mapping = side.map(&url(&radicale), WORK, Direction::Both, Policy::Newest).await;
+    side.sync(&mapping).await;
+    // Without anything that waits, a word confirms nothing.
+    for n in 0..25 {
+        side.delete(&format!("{n:02}.ics")).await;
+    }
+    let run = side.sync_with(&mapping, true).await;
+    assert_eq!((run.status, run.remote.deleted), (RunStatus::Deferred, 0), "{run:?}");
+    for n in 25..35 {
+        side.delete(&format!("{n:02}.ics")).await;
+    }
+    let run = side.sync_with(&mapping, true).await;
+    assert_eq!((run.status, run.remote.deleted), (RunStatus::Deferred, 0), "{run:?}");
+    assert_eq!(side.state(&mapping).await.hold.unwrap().remote, 35);
+    // Whoever puts the events back needs no word.
+    for n in 0..35 {
+        side.put(&format!("{n:02}.ics"), &event(&format!("{n:02}@x"), "SUMMARY:E\n")).await;
+    }
+    let run = side.sync(&mapping).await;
+    assert_eq!((run.status, run.remote.total()), (RunStatus::Success, 0), "{run:?}");
+    assert_eq!(radicale.names(WORK).len(), 40);
+    settled(&side, &radicale, &mapping).await;
+}
+
+// An event that the far side moves to another address is the same event
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_moves_there_is_not_removed_here() {
+    let radicale = radicale!();
+    let side = Side::new().await;
+    side.put("a.ics", &event("a@x", "SUMMARY:A\nX-OURS:1\n")).await;
+    let mapping = side.map(&url(&radicale), WORK, Direction::Both, Policy::Newest).await;
+    side.sync(&mapping).await;
+    let to = format!("{}anna/work/moved.ics", url(&radicale));
+    let host = radicale.address().to_string();
+    let headers = [("Destination", to.as_str()), ("Host", host.as_str())];
+    let moved = radicale.ask("MOVE", "/anna/work/a%40x.ics", &headers, "");
+    assert_eq!(moved.status, 201, "{}", moved.show());
+    let run = side.sync(&mapping).await;
+    assert_eq!((run.status, run.local.total(), run.remote.total()), (RunStatus::Success, 0, 0), "{run:?}");
+    assert_eq!(radicale.names(WORK), ["moved.ics"]);
+    side.put("a.ics", &event("a@x", "SUMMARY:A2\nX-OURS:1\n")).await;
+    assert_eq!(side.sync(&mapping).await.remote.updated, 1);
+    assert!(radicale.get("/anna/work/moved.ics").unwrap().contains("A2"));
+    settled(&side, &radicale, &mapping).await;
+}
+
+// What cannot be carried over is named, and stops nothing else
+#[tokio::test(flavor = "multi_thread")]
+async fn one_event_that_fails_does_not_stop_the_rest() {
+    let radicale = radicale!();
+    let proxy = Proxy::before(radicale.address());
+    let side = Side::new().await;
+    side.put("good.ics", &event("good@x", "SUMMARY:Good\n")).await;
+    side.put("bad.ics", &event("bad@x", "SUMMARY:Bad\n")).await;
+    radicale.put("/anna/work/there.ics", &event("there@x", "SUMMARY:There\n"));
+    // A task cannot be held by a calendar of events.
+    let task = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VTODO\r\nUID:task@x\r\n\
+        DTSTAMP:20260101T000000Z\r\nSUMMARY:Task\r\nEND:VTODO\r\nEND:VCALENDAR\r\n";
+    radicale.put("/anna/work/task.ics", task);
+    proxy.fault(|request| {
+        let bad = request.method == "PUT" && request.target.contains("bad");
+        bad.then(|| Bad::Answer(403, vec![], "<error xmlns='DAV:'><too-odd/></error>".into()))
+    });
+    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
+    let run = side.sync(&mapping).await;
+    assert_eq!(run.status, RunStatus::PartialFailure, "{run:?}");
+    assert_eq!((run.local.inserted, run.remote.inserted), (1, 1), "{run:?}");
+    let reasons: Vec<&str> = run.failures.iter().map(|f| f.reason.as_str()).collect();
+    assert!(reasons.iter().any(|r| r.contains("too-odd")), "{reasons:?}");
+    assert!(reasons.iter().any(|r| r.contains("VTODO")), "{reasons:?}");
+    // What was refused is not repeated over and over, but it is not forgotten either.
+    side.sync(&mapping).await;
+    proxy.seen();
+    let run = side.sync(&mapping).await;
+    assert_eq!((run.status, proxy.writes().len()), (RunStatus::Success, 0), "{run:?}");
+    assert_eq!(side.state(&mapping).await.again.len(), 2);
+    // When it changes, it is tried again.
+    proxy.well();
+    side.put("bad.ics", &event("bad@x", "SUMMARY:Better\n")).await;
+    assert_eq!(side.sync(&mapping).await.remote.inserted, 1);
+    assert_eq!(side.state(&mapping).await.again.len(), 1);
+}
+
+// The account goes, and everything that it entrusted to the server
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_removed_takes_its_secrets_along() {
+    use kalends::bridge::Wakeful;
+    use kalends::store::Table;
+    let radicale = radicale!();
+    let side = Side::new().await;
+    side.put("a.ics", &event("a@x", "SUMMARY:A\n")).await;
+    let mapping = side.map(&url(&radicale), WORK, Direction::Both, Policy::Newest).await;
+    side.sync(&mapping).await;
+    let stop = tokio_util::sync::CancellationToken::new();
+    let follower = std::sync::Arc::new(Wakeful(std::sync::Arc::clone(&side.bridge)));
+    let following = tokio::spawn(kalends::follow::follow(
+        std::sync::Arc::clone(&side.house.store),
+        follower,
+        stop.clone(),
+    ));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    side.house.remove_principal("anna", vec![]).await.unwrap();
+    let tables = [Table::Secret, Table::Connection, Table::Mapping, Table::Base, Table::Run];
+    for _ in 0..200 {
+        let mut left = 0;
+        for table in tables {
+            left += side.house.store.records(table, "", None, 10).await.unwrap().len();
+        }
+        if left == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    for table in tables {
+        assert!(side.house.store.records(table, "", None, 10).await.unwrap().is_empty(), "{table:?}");
+    }
+    assert_eq!(radicale.names(WORK).len(), 1, "nothing is removed on the far side");
+    stop.cancel();
+    following.await.unwrap();
+}
+
 // A lost position is compared in full; what is missing then is believed gone at the second look
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_position_is_compared_in_full() {

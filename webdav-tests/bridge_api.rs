@@ -211,8 +211,11 @@ fn a_program_connects_maps_and_follows_a_sync() {
     let (_, more) = program.ask("GET", &format!("/runs?mapping={map}&limit=2&cursor={next}"), None);
     assert_ne!(more["items"][0]["id"], runs["items"][0]["id"]);
     // Removing the mapping leaves the events where they are.
-    let (_, mapping) = program.ask("GET", &format!("/mappings/{map}"), None);
-    assert_eq!(mapping["status"], "active", "{mapping}");
+    let mut mapping = Value::Null;
+    eventually("rest", Duration::from_secs(10), || {
+        mapping = program.ask("GET", &format!("/mappings/{map}"), None).1;
+        mapping["status"] == "active"
+    });
     let stale = program.ask_with(
         &program.token,
         "DELETE",
