@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use kalends::calendar::{Clock, House, Limits, NewPrincipal};
 use kalends::dav::{Dav, Options};
-use kalends::http::Request;
+use kalends::http::{Reply, Request};
 use kalends::store::{Origin, Store, Timestamp};
 
 /// A clock that stands still.
@@ -60,6 +60,21 @@ impl Door {
         body: impl Into<Bytes>,
         ready: impl FnOnce(),
     ) -> Heard {
+        let reply = self.ask(method, path, headers, body, ready).await;
+        let status = reply.status().as_u16();
+        let body = reply.into_body().collect().await.ok().map(|body| body.to_bytes().to_vec());
+        Heard { status, body }
+    }
+
+    /// As `say`, the body left unread.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&'static str, &str)],
+        body: impl Into<Bytes>,
+        ready: impl FnOnce(),
+    ) -> Reply {
         let anna = self.house.principal("anna").await.unwrap().unwrap();
         let session = self.house.session(anna, Origin::System);
         let request = Request {
@@ -71,9 +86,6 @@ impl Door {
             body: Full::new(body.into()).map_err(|never| match never {}).boxed_unsync(),
         };
         ready();
-        let reply = self.dav.serve(request, session).await;
-        let status = reply.status().as_u16();
-        let body = reply.into_body().collect().await.ok().map(|body| body.to_bytes().to_vec());
-        Heard { status, body }
+        self.dav.serve(request, session).await
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use bytes::Bytes;
+use http_body_util::BodyExt as _;
 use kalends::calendar::Put;
 use kalends::store::{
     Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, DumpError, Fault, Fut,
@@ -261,5 +262,41 @@ fn q_06_a_failing_store_never_shortens_an_answer() {
             }
             assert!(failed > 0, "{method} {path}: nothing failed, so nothing was shown: {body}");
         }
+    });
+}
+
+/// long answers are made while they are read: neither 413 nor a heap of memory. After the first piece the
+/// store has been asked for that piece and little more, and no piece is much longer than 32 KiB.
+#[test]
+fn q_29_long_answers_are_made_while_they_are_read() {
+    let ns = "xmlns:D=\"DAV:\" xmlns:C=\"urn:ietf:params:xml:ns:caldav\"";
+    let hrefs: String = (0..10_000)
+        .map(|n| format!("<D:href>/dav/calendars/anna/calendar/{}.ics</D:href>", n % EVENTS))
+        .collect();
+    let body = format!("<C:calendar-multiget {ns}><D:prop><C:calendar-data/></D:prop>{hrefs}</C:calendar-multiget>");
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stage = stage().await;
+        let full = 1_000_000;
+        let ready = || stage.store.luck.store(full, Ordering::Relaxed);
+        let reply = stage.door.ask("REPORT", "/dav/calendars/anna/calendar/", &[], body, ready).await;
+        assert_eq!(reply.status().as_u16(), 207);
+        let mut answer = reply.into_body();
+        let (mut pieces, mut whole) = (0, Vec::new());
+        while let Some(frame) = answer.frame().await {
+            let Ok(piece) = frame.unwrap().into_data() else { continue };
+            assert!(piece.len() < 48 << 10, "a piece of {} bytes", piece.len());
+            pieces += 1;
+            whole.extend_from_slice(&piece);
+            let told = whole.windows(12).filter(|w| w == b"<D:response>").count() as i64;
+            let asked = full - stage.store.luck.load(Ordering::Relaxed);
+            if pieces <= 3 {
+                assert!(asked < told + 200, "{asked} reads for {told} members");
+            }
+        }
+        assert!(pieces > 50, "{pieces} pieces");
+        let text = String::from_utf8(whole).unwrap();
+        assert_eq!(text.matches("<C:calendar-data>").count(), 10_000);
+        assert!(text.ends_with("</D:multistatus>"));
     });
 }

@@ -36,7 +36,7 @@ impl Asking {
         } else {
             Want::These(Vec::new())
         };
-        Ok(Asking { facts: want.facts(), want, data })
+        Ok(Asking { facts: facts(&want), want, data })
     }
 
     /// Tells whether the answer holds anything of an object's text.
@@ -89,5 +89,16 @@ impl Asking {
         resource.load(out.scope(), self.facts).await?;
         out.resource(&resource, &self.want);
         Ok(())
+    }
+}
+
+/// Calendar data is no property, so nothing needs to be read for it from where clients' own properties lie.
+fn facts(want: &Want) -> Facts {
+    match want {
+        Want::These(asked) => {
+            let others = asked.iter().filter(|asked| asked.name != CALENDAR_DATA).cloned().collect();
+            Want::These(others).facts()
+        }
+        Want::All(_) | Want::Names => want.facts(),
     }
 }
