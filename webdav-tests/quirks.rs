@@ -273,7 +273,8 @@ fn q_29_long_answers_are_made_while_they_are_read() {
     let hrefs: String = (0..10_000)
         .map(|n| format!("<D:href>/dav/calendars/anna/calendar/{}.ics</D:href>", n % EVENTS))
         .collect();
-    let body = format!("<C:calendar-multiget {ns}><D:prop><C:calendar-data/></D:prop>{hrefs}</C:calendar-multiget>");
+    let body =
+        format!("<C:calendar-multiget {ns}><D:prop><C:calendar-data/></D:prop>{hrefs}</C:calendar-multiget>");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         let stage = stage().await;
