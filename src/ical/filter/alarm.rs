@@ -38,6 +38,8 @@ impl Repeats {
 }
 
 /// Tells whether the alarm of the component at that place goes off within the range, for any of its instances.
+///
+/// A day of a trigger counts as 24 hours, whatever the clock does.
 pub(super) fn overlaps(
     alarm: Component<'_>,
     place: usize,

@@ -40,17 +40,22 @@ impl Collation {
     pub fn contains(self, text: &str, part: &str) -> bool {
         match self {
             Collation::Octet => text.contains(part),
-            Collation::AsciiCasemap => contains_ascii(text.as_bytes(), part.as_bytes()),
-            Collation::UnicodeCasemap if text.is_ascii() && part.is_ascii() => {
-                contains_ascii(text.as_bytes(), part.as_bytes())
-            }
+            Collation::AsciiCasemap => contains_ascii(text, part),
+            Collation::UnicodeCasemap if text.is_ascii() && part.is_ascii() => contains_ascii(text, part),
             Collation::UnicodeCasemap => casemap(text).contains(&casemap(part)),
         }
     }
 }
 
-fn contains_ascii(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || text.windows(part.len()).any(|window| window.eq_ignore_ascii_case(part))
+fn contains_ascii(text: &str, part: &str) -> bool {
+    /// Up to here comparing at each place is quicker than two copies, and cannot be made to take long.
+    const SHORT: usize = 32;
+    let (bytes, wanted) = (text.as_bytes(), part.as_bytes());
+    match wanted.len() {
+        0 => true,
+        1..=SHORT => bytes.windows(wanted.len()).any(|window| window.eq_ignore_ascii_case(wanted)),
+        _ => text.to_ascii_lowercase().contains(&part.to_ascii_lowercase()),
+    }
 }
 
 /// RFC 5051 §2: each character's title case, then decomposed as far as it goes.

@@ -121,6 +121,9 @@ fn collations_are_known_by_name() {
     }
     assert_eq!(Collation::parse("default"), Some(Collation::AsciiCasemap));
     assert_eq!(Collation::parse("i;klingon"), None);
+    let long = "A quite LONG text, longer than thirty-two bytes";
+    assert!(Collation::AsciiCasemap.contains(&format!("before {} after", long.to_lowercase()), long));
+    assert!(!Collation::AsciiCasemap.contains("before and after", long));
     let same = |a: &str, b: &str| {
         Collation::UnicodeCasemap.contains(a, b) && Collation::UnicodeCasemap.contains(b, a)
     };

@@ -18,6 +18,7 @@ const MOST: usize = 4000;
 
 /// Reads a VTIMEZONE. Nothing: it has no observance that can be understood.
 pub(super) fn read(zone: Component<'_>) -> Option<Zone> {
+    // libical, Evolution and Google say here which IANA zone they copied.
     let location = zone.property("X-LIC-LOCATION").and_then(|name| by_tzid(&name.text()));
     if location.is_some() {
         return location;
@@ -232,7 +233,10 @@ impl Yearly {
 
 impl Pattern {
     fn of(changes: &[Change]) -> Option<Pattern> {
-        let of_year = |year: i64| changes.iter().filter(move |change| change.year() == year);
+        let of_year = |year: i64| {
+            let from = changes.partition_point(|change| change.year() < year);
+            changes.iter().skip(from).take_while(move |change| change.year() == year)
+        };
         let mut yearly: Vec<Yearly> = Vec::new();
         for change in of_year(2129) {
             let (month, day, weekday, time) = Yearly::parts(change);
