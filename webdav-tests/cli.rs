@@ -235,6 +235,74 @@ fn calendars_go_in_and_come_out_octet_for_octet() {
     drop(serving);
 }
 
+// S2 backup: one moment, while others write; and back with everything, sync-tokens too.
+#[test]
+fn a_backup_of_a_running_server_comes_back_whole() {
+    let place = Place::new();
+    let (user, password) = ("anna", "correct horse battery");
+    place.add_user(user, password);
+    let serving = place.serve(&[]);
+    let put = |serving: &Serving, n: u32| {
+        let target = format!("/dav/calendars/anna/calendar/{n}.ics");
+        assert_eq!(serving.ask("PUT", &target, user, password, &event(&format!("uid{n}"), "x")).status, 201);
+    };
+    (0..20).for_each(|n| put(&serving, n));
+    let gone = serving.ask("DELETE", "/dav/calendars/anna/calendar/3.ics", user, password, "");
+    assert_eq!(gone.status, 204, "{}", gone.show());
+    let token = |serving: &Serving| {
+        let ask = "<propfind xmlns='DAV:'><prop><sync-token/></prop></propfind>";
+        let secret = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
+        let headers = vec![("Authorization".into(), format!("Basic {secret}")), ("Depth".into(), "0".into())];
+        let target = "/dav/calendars/anna/calendar/".into();
+        let request = Request { method: "PROPFIND".into(), target, headers, body: ask.into() };
+        let text = String::from_utf8(send(serving.address, &request).unwrap().body).unwrap();
+        let (_, rest) = text.split_once("sync-token>").unwrap();
+        rest.split_once('<').unwrap().0.to_owned()
+    };
+    let before = token(&serving);
+    place.done(&["backup", "all.dump"]);
+    let file = std::fs::metadata(place.path().join("all.dump")).unwrap();
+    assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        place.fails(&["backup", "all.dump"]),
+        "kalends: all.dump is there already; choose a new name\n"
+    );
+    let told = place.fails(&["restore", "all.dump"]);
+    assert!(told.contains("a server runs on"), "{told}");
+    put(&serving, 100);
+    serving.stop();
+    let told = place.fails(&["restore", "all.dump"]);
+    assert!(told.contains("is not empty"), "{told}");
+
+    let other = Place::new();
+    std::fs::copy(place.path().join("all.dump"), other.path().join("all.dump")).unwrap();
+    let said = other.done(&["restore", "all.dump"]);
+    assert!(said.contains("19 objects"), "{said}");
+    assert!(other.done(&["check"]).contains("0 wrong"));
+    let serving = other.serve(&[]);
+    let read = serving.ask("GET", "/dav/calendars/anna/calendar/7.ics", user, password, "");
+    assert_eq!((read.status, read.body), (200, event("uid7", "x").into_bytes()));
+    assert_eq!(token(&serving), before);
+    put(&serving, 200);
+    let report = format!(
+        "<sync-collection xmlns='DAV:'><sync-token>{before}</sync-token><sync-level>1</sync-level><prop><getetag/></prop>\
+         </sync-collection>"
+    );
+    let changed = serving.ask("REPORT", "/dav/calendars/anna/calendar/", user, password, &report);
+    let text = String::from_utf8(changed.body).unwrap();
+    assert_eq!(changed.status, 207, "{text}");
+    assert!(text.contains("200.ics") && !text.contains("/7.ics"), "{text}");
+    // A damaged file changes nothing.
+    let mut bytes = std::fs::read(other.path().join("all.dump")).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let third = Place::new();
+    std::fs::write(third.path().join("bad.dump"), bytes).unwrap();
+    let told = third.fails(&["restore", "bad.dump"]);
+    assert!(told.starts_with("kalends: bad.dump: the dump is damaged"), "{told}");
+    assert!(!third.path().join("data/db").exists());
+}
+
 #[test]
 fn a_radicale_folder_becomes_calendars() {
     let place = Place::new();

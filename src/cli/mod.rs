@@ -6,6 +6,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks on the terminal")]
 
 mod account;
+mod backup;
 mod calendar;
 mod check;
 mod import;
@@ -57,6 +58,10 @@ enum Command {
     /// Calendars
     #[command(subcommand)]
     Calendar(calendar::Calendar),
+    /// Write everything into one file, while the server runs
+    Backup(backup::Backup),
+    /// Make a store from a backup, where there is none yet
+    Restore(backup::Restore),
     /// Verify the configuration and the store
     Check(check::Check),
     /// Seal the providers' passwords and tokens under a new key
@@ -93,6 +98,8 @@ fn run(arguments: Arguments) -> Result<(), String> {
             Command::AppPassword(command) => command.run(&config).await,
             Command::Token(command) => command.run(&config).await,
             Command::Calendar(command) => command.run(&config).await,
+            Command::Backup(backup) => backup.run(&config).await,
+            Command::Restore(restore) => restore.run(&config).await,
             Command::Check(check) => check.run(&config).await,
             Command::RotateKey(command) => command.run(&config).await,
             Command::Dns(dns) => dns.run(&config),

@@ -7,6 +7,7 @@
 //! One JSON object a line. The command sends `Op`, then what the operation asks for; the server sends what it finds,
 //! and `Done` or `Failed` at the end. Files are read and written by the command, under its own rights.
 
+mod backup;
 mod calendars;
 mod check;
 mod socket;
@@ -171,6 +172,8 @@ pub enum Op {
         /// Make the indexes anew first.
         repair: bool,
     },
+    /// Writes everything out: `Chunk` lines.
+    Backup,
     /// Seals all secrets under a new key.
     RotateKey,
 }
@@ -220,6 +223,11 @@ pub enum Line {
     },
     /// To the server: nothing more comes.
     End,
+    /// From the server: a piece of a stream.
+    Chunk {
+        /// The piece.
+        data: Octets,
+    },
     /// From the server: one thing of a list.
     Item {
         /// The thing.
@@ -301,6 +309,14 @@ pub(super) async fn converse(office: Arc<Office>, mut wire: Wire) {
         Err(why) => Line::Failed { why },
     };
     let _ = wire.to.send(last).await;
+}
+
+/// Tells whether a server runs on this data directory.
+///
+/// # Errors
+/// A sentence, when it cannot be found out.
+pub async fn running(config: &Config) -> Result<bool, String> {
+    Ok(socket::connect(&config.data_dir().join(SOCKET)).await?.is_some())
 }
 
 /// Begins an operation: in the server that runs on this data directory, else on the store itself.

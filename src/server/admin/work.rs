@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Line, Office, Op, Wire, calendars, check};
+use super::{Line, Office, Op, Wire, backup, calendars, check};
 use crate::auth::Scopes;
 use crate::calendar::{Error, NewPrincipal, Refusal, login_name};
 
@@ -95,6 +95,7 @@ pub(super) async fn carry_out(op: Op, office: &Office, wire: &mut Wire) -> Resul
         Op::CalendarExport { user, name } => calendars::export(guard.house(), &user, &name, wire).await,
         Op::CalendarImport { user, dry_run } => calendars::import(guard.house(), &user, dry_run, wire).await,
         Op::Check { repair } => check::check(guard.house(), repair, wire).await,
+        Op::Backup => backup::backup(guard.house(), wire).await,
         Op::RotateKey => {
             let house = guard.house();
             let rotated = office.keys()?.rotate(&*house.store, house.clock.now()).await;
