@@ -53,6 +53,8 @@ pub enum Protocol {
     ResourceMustBeNull,
     /// RFC 4918 §15: the property is the server's.
     ProtectedProperty(String),
+    /// RFC 4918 §9.2.1 (507): the resource's properties would be larger than this many bytes together.
+    Properties(usize),
     /// RFC 4918 §9.10.6: a lock is in the way; its root.
     NoConflictingLock(String),
     /// RFC 4918 §9.11.1: the token locks something else, or nothing.
@@ -318,6 +320,11 @@ fn explain_protocol(protocol: &Protocol) -> Explained {
         Protocol::ProtectedProperty(name) => {
             let sentence = format!("The property “{name}” is set by the server alone.");
             e(403, Bare(dav("cannot-modify-protected-property")), sentence)
+        }
+        Protocol::Properties(limit) => {
+            let sentence =
+                format!("The properties of one resource may have {limit} bytes together, not more.");
+            e(507, Bare(dav("quota-not-exceeded")), sentence)
         }
         Protocol::NoConflictingLock(root) => {
             e(423, With(dav("no-conflicting-lock"), root.clone()), "It is locked already.")

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
-use super::precondition::Denied;
+use super::precondition::{Denied, Protocol};
 use super::resource::{Facts, Kinds, Resource};
 use super::{Scope, live};
 use crate::calendar::{NewCollection, Refusal};
+use crate::store::Properties;
 use crate::xml::{DAV, Element, Name, Writer, caldav, dav};
 
 /// One live property: PROPFIND, PROPPATCH, MKCALENDAR, expand-property, sync-collection and multiget read it here.
@@ -160,8 +161,11 @@ pub enum Want {
 
 impl Want {
     /// Reads a `D:prop` element: its children's names, each once.
-    pub fn prop(element: &Element) -> Want {
-        Want::These(asked(element))
+    ///
+    /// # Errors
+    /// `Bad` if there are too many.
+    pub fn prop(element: &Element) -> Result<Want, Denied> {
+        Ok(Want::These(asked(element)?))
     }
 
     /// Reads the body of a PROPFIND; no body means `allprop` (RFC 4918 §9.1).
@@ -180,9 +184,9 @@ impl Want {
             return Err(bad("DAV:propfind must hold exactly one of DAV:prop, DAV:allprop and DAV:propname."));
         };
         Ok(match &*form.name.local {
-            "prop" => Want::prop(form),
+            "prop" => Want::prop(form)?,
             "propname" => Want::Names,
-            _ => Want::All(body.child(&dav("include")).map(asked).unwrap_or_default()),
+            _ => Want::All(body.child(&dav("include")).map(asked).transpose()?.unwrap_or_default()),
         })
     }
 
@@ -211,14 +215,35 @@ fn bad(why: &str) -> Denied {
     Refusal::Bad(why.to_owned()).into()
 }
 
-fn asked(prop: &Element) -> Vec<Asked> {
-    let mut all: Vec<Asked> = Vec::with_capacity(prop.children.len());
+/// How many properties one request may ask for or set; the longest list that a client is known to send has 50.
+pub(super) const ASKED: usize = 1000;
+
+fn asked(prop: &Element) -> Result<Vec<Asked>, Denied> {
+    let mut all: Vec<Asked> = Vec::new();
     for element in prop.elements() {
+        if all.len() >= ASKED {
+            return Err(bad("More than 1000 properties are asked for at once."));
+        }
         if !all.iter().any(|a| a.name == element.name) {
             all.push(Asked::new(element.name.clone()));
         }
     }
-    all
+    Ok(all)
+}
+
+/// How many bytes the properties of one resource may have together: they are read with it.
+const KEPT: usize = 1 << 20;
+
+/// Decides whether a resource may have these properties.
+///
+/// # Errors
+/// `Properties` if they are too large together.
+pub(super) fn fits(properties: &Properties) -> Result<(), Denied> {
+    let bytes: usize = properties.0.iter().map(|(n, xml)| n.ns.len() + n.local.len() + xml.len()).sum();
+    match bytes > KEPT {
+        true => Err(Protocol::Properties(KEPT).into()),
+        false => Ok(()),
+    }
 }
 
 /// Writes every property that `allprop` returns for this resource.

@@ -66,6 +66,9 @@ impl Default for Limits {
 #[error("{0}")]
 pub struct XmlError(pub String);
 
+/// Attributes of one element; each is compared with those before it.
+const ATTRIBUTES: usize = 128;
+
 const EXTERNAL: &str = "A document type declaration that points outside of the document is not accepted.";
 
 impl XmlError {
@@ -214,6 +217,9 @@ fn element(reader: &NsReader<&[u8]>, start: &BytesStart<'_>) -> Result<Element, 
         };
         if !value.chars().all(allowed) {
             return refuse("An attribute value holds a character that XML 1.0 forbids.");
+        }
+        if attributes.len() >= ATTRIBUTES {
+            return refuse(format!("An element has more than {ATTRIBUTES} attributes."));
         }
         if attributes.iter().any(|a: &Attribute| a.name == name) {
             return refuse("An element has the same attribute twice.");
@@ -424,6 +430,8 @@ mod tests {
         check("<a xmlns:p=''/>", Err("bound to nothing"));
         check("<a b='&#1;'/>", Err("forbids"));
         check("<?xml version='1.0' encoding='latin1'?><a/>", Err("only UTF-8"));
+        let many: String = (0..200_000).map(|i| format!(" a{i}=''")).collect();
+        check(&format!("<a{many}/>"), Err("more than 128 attributes"));
         check("<1a/>", Err("not an XML name"));
         check(&"<a>".repeat(65), Err("deeper"));
         check(&format!("<a>{}</a>", "<b/>".repeat(50_000)), Err("nodes"));

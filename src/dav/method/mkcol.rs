@@ -9,7 +9,7 @@ use super::proppatch::{Verdict, judge, keep, kept, write_verdicts};
 use crate::calendar::{NewCollection, Refusal};
 use crate::dav::gate::{Change, Gate};
 use crate::dav::place::{Now, Place};
-use crate::dav::property::{Set, live_property};
+use crate::dav::property::{ASKED, Set, fits, live_property};
 use crate::dav::resource::Kinds;
 use crate::dav::{Denied, Protocol, Scope, xml_body};
 use crate::http::{Href, Reply, Request, reply_empty, reply_xml};
@@ -59,6 +59,7 @@ pub(super) async fn serve(
     if verdicts.iter().any(|verdict| verdict.denied.is_some()) {
         return Ok(failed(form, verdicts));
     }
+    fits(&new.properties)?;
     match scope.session.create_collection(&place.at, new, &gate.when()).await {
         Ok(_) => {}
         Err(crate::calendar::Error::Refused(Refusal::Exists)) => return Err(taken(form)),
@@ -110,6 +111,9 @@ fn fill(body: &Element, form: Form, new: &mut NewCollection) -> Result<Vec<Verdi
         .filter(|e| e.name == dav("prop"))
         .flat_map(Element::elements)
         .collect();
+    if props.len() > ASKED {
+        return Err(Refusal::Bad("More than 1000 properties are set at once.".into()).into());
+    }
     let typed = props.iter().find(|e| e.name == dav("resourcetype"));
     if let Some(element) = typed {
         new.kind = kind(element)?;

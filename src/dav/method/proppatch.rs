@@ -7,7 +7,7 @@ use crate::calendar::{Error, Refusal, When};
 use crate::dav::gate::{Change, Gate};
 use crate::dav::multistatus::{Multistatus, status_line};
 use crate::dav::place::{Now, Spot};
-use crate::dav::property::{Set, live_property};
+use crate::dav::property::{ASKED, Set, fits, live_property};
 use crate::dav::resource::{Facts, Kinds, Node, Resource};
 use crate::dav::{Denied, Protocol, Scope};
 use crate::http::{Href, Reply, Request};
@@ -36,11 +36,14 @@ pub(super) async fn serve(scope: Scope, mut request: Request, href: Option<Href>
         return Err(Refusal::Bad("The body of a PROPPATCH must be a DAV:propertyupdate.".into()).into());
     }
     let href = href.ok_or(Refusal::Missing)?;
-    let at = Resource::at(&scope, &href, Facts::NONE).await?;
+    let at = Resource::at(&scope, &href, Facts::DEAD).await?;
     let changes: Vec<Change> = Spot::at(&at).map(Change::Resource).into_iter().collect();
     let gate = Gate::read(&scope, &request.headers, Some(&href), &changes).await?;
-    let (steps, verdicts) = read(&body, &at);
+    let (steps, verdicts) = read(&body, &at)?;
     if verdicts.iter().all(|verdict| verdict.denied.is_none()) {
+        let mut after = at.properties().cloned().unwrap_or_default();
+        apply(&mut after, &steps);
+        fits(&after)?;
         store(&scope, &at, &gate, &steps).await?;
     }
     Multistatus::answer(scope, move |mut multistatus| async move {
@@ -54,7 +57,7 @@ pub(super) async fn serve(scope: Scope, mut request: Request, href: Option<Href>
     .await
 }
 
-fn read(body: &Element, at: &Resource) -> (Vec<Step>, Vec<Verdict>) {
+fn read(body: &Element, at: &Resource) -> Result<(Vec<Step>, Vec<Verdict>), Denied> {
     let (mut steps, mut verdicts) = (Vec::new(), Vec::new());
     for instruction in body.elements() {
         let set = instruction.name == dav("set");
@@ -72,10 +75,13 @@ fn read(body: &Element, at: &Resource) -> (Vec<Step>, Vec<Verdict>) {
                 let (name, xml) = kept(element);
                 steps.push(if set { Step::Set(name, xml) } else { Step::Remove(name) });
             }
+            if verdicts.len() >= ASKED {
+                return Err(Refusal::Bad("More than 1000 properties are set at once.".into()).into());
+            }
             record(&mut verdicts, Verdict { name: element.name.clone(), denied });
         }
     }
-    (steps, verdicts)
+    Ok((steps, verdicts))
 }
 
 /// Adds a verdict; of a property that is named twice, the one that says no.

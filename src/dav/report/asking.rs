@@ -28,7 +28,7 @@ impl Asking {
             if let Some(element) = prop.child(&CALENDAR_DATA) {
                 data = Some(Data::parse(element)?);
             }
-            Want::prop(prop)
+            Want::prop(prop)?
         } else if body.child(&dav("propname")).is_some() {
             Want::Names
         } else if body.child(&dav("allprop")).is_some() {

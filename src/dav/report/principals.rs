@@ -72,7 +72,7 @@ impl Report for PrincipalPropertySearch {
     fn parse(body: &Element, _scope: &Scope) -> Result<PrincipalPropertySearch, Denied> {
         let mut searches = Vec::new();
         for search in body.elements().filter(|e| e.name == dav("property-search")) {
-            let Some(Want::These(names)) = search.child(&dav("prop")).map(Want::prop) else {
+            let Some(Want::These(names)) = search.child(&dav("prop")).map(Want::prop).transpose()? else {
                 return Err(bad("A DAV:property-search must hold a DAV:prop."));
             };
             let Some(token) = search.child(&dav("match")).map(|e| e.text().trim().to_owned()) else {
