@@ -5,6 +5,8 @@
 //! stored in the same commit. So from the number that is found afterwards follows everything else that must be
 //! found: nothing that was acknowledged is missing, nothing is half there.
 
+#[path = "durability/broken.rs"]
+mod broken;
 #[path = "durability/full.rs"]
 mod full;
 #[path = "durability/kill.rs"]

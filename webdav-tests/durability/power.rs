@@ -97,7 +97,7 @@ fn without_syncs_an_image_may_lose_everything() {
 }
 
 /// Compiles the recorder.
-fn library(dir: &Path) -> Option<PathBuf> {
+pub(super) fn library(dir: &Path) -> Option<PathBuf> {
     let source = concat!(env!("CARGO_MANIFEST_DIR"), "/webdav-tests/durability/trace.c");
     let library = dir.join("trace.so");
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".into());

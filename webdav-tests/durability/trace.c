@@ -1,10 +1,12 @@
 /* Writes down what a process asks of the file system below one directory, in order, with all data.
  *
  * Preloaded into the process under test by webdav-tests/durability/power.rs, which says what the numbers mean.
- * KALENDS_TRACE_ROOT: the directory. KALENDS_TRACE: the file to write to. A write is noted while it is done, so that
+ * KALENDS_TRACE_ROOT: the directory. KALENDS_TRACE: the file to write to, if anything is to be written down.
+ * KALENDS_FAIL "from count errno": that many writes at an offset fail, from that one on (see broken.rs). A write is noted while it is done, so that
  * no other comes between; of a sync both ends are noted, for it covers only what was complete when it began. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -32,6 +34,7 @@ static int out = -1;
 static char root[PATH_MAX];
 static size_t root_len;
 static uint64_t syncs;
+static long fail_from = -1, fail_count, fail_with, offset_writes;
 
 static void put(const void *data, size_t len) {
     const char *at = data;
@@ -45,14 +48,16 @@ static void put(const void *data, size_t len) {
 
 __attribute__((constructor)) static void begin(void) {
     const char *file = getenv("KALENDS_TRACE"), *dir = getenv("KALENDS_TRACE_ROOT");
-    if (!file || !dir || strlen(dir) >= sizeof root) return;
+    if (!dir || strlen(dir) >= sizeof root) return;
     strcpy(root, dir);
     root_len = strlen(root);
-    out = (int)syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (getenv("KALENDS_FAIL")) sscanf(getenv("KALENDS_FAIL"), "%ld %ld %ld", &fail_from, &fail_count, &fail_with);
+    if (file) out = (int)syscall(SYS_openat, AT_FDCWD, file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
 }
 
 static void note(uint32_t op, const char *path, size_t path_len, uint64_t file, int64_t offset, const void *data,
                  uint64_t len) {
+    if (out < 0) return;
     struct header header = {op, (uint32_t)path_len, file, offset, len};
     put(&header, sizeof header);
     if (path_len) put(path, path_len);
@@ -60,13 +65,13 @@ static void note(uint32_t op, const char *path, size_t path_len, uint64_t file, 
 }
 
 static int inside(const char *path) {
-    return out >= 0 && strncmp(path, root, root_len) == 0 && (path[root_len] == '/' || path[root_len] == 0);
+    return root_len && strncmp(path, root, root_len) == 0 && (path[root_len] == '/' || path[root_len] == 0);
 }
 
 /* The path of an open file, if it lies below the root. */
 static int path_of(int fd, char *path) {
     char link[64];
-    if (out < 0) return 0;
+    if (!root_len) return 0;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t len = readlink(link, path, PATH_MAX - 1);
     if (len <= 0) return 0;
@@ -145,6 +150,12 @@ ssize_t write(int fd, const void *data, size_t len) {
         char path[PATH_MAX]; \
         if (!path_of(fd, path)) return real(fd, data, len, offset); \
         pthread_mutex_lock(&lock); \
+        long number = offset_writes++; \
+        if (fail_from >= 0 && number >= fail_from && number < fail_from + fail_count) { \
+            pthread_mutex_unlock(&lock); \
+            errno = (int)fail_with; \
+            return -1; \
+        } \
         ssize_t done = real(fd, data, len, offset); \
         if (done > 0) note(WRITE, NULL, 0, id_of(fd, NULL), offset, data, (uint64_t)done); \
         pthread_mutex_unlock(&lock); \

@@ -20,9 +20,10 @@ use super::open::{self, Options};
 use super::purge;
 use super::read::{self, HeadRow};
 use super::room::Room;
-use super::rows::{Rows, Space, Trees, fault, number_at};
+use super::rows::{PULSE, Rows, Space, Trees, fault, number_at};
 use super::snapshot::{Snapshot, Snapshots};
 use super::stage::{Prepared, Staged, stage};
+use crate::store::codec::Writer;
 use crate::store::{CollectionId, CommitError, Committed, Fault, Notice};
 
 /// The most commits of one group, and about how many bytes they may have together.
@@ -35,6 +36,8 @@ pub(super) enum Job {
     Commit(Box<Prepared>, oneshot::Sender<Result<Committed, CommitError>>),
     /// Begin a snapshot.
     Snapshot(oneshot::Sender<Result<Snapshot, Fault>>),
+    /// Open the database anew if sled has given it up.
+    Heal(oneshot::Sender<Result<(), Fault>>),
     /// Write rows that are worked out while nothing else is written.
     Write(Work, oneshot::Sender<Result<(), Fault>>),
     /// Finish: everything before it is durable.
@@ -60,6 +63,8 @@ pub(super) struct Committer {
     pub(super) path: PathBuf,
     pub(super) options: Options,
     pub(super) room: Room,
+    /// How often it was asked whether sled still writes.
+    pub(super) pulses: u64,
 }
 
 impl Committer {
@@ -95,6 +100,9 @@ impl Committer {
                 }
                 Some(Job::Write(work, answer)) => {
                     let _ = answer.send(self.work(work));
+                }
+                Some(Job::Heal(answer)) => {
+                    let _ = answer.send(self.heal());
                 }
                 Some(Job::Stop) => break,
                 _ => {}
@@ -259,6 +267,32 @@ impl Committer {
         Ok(true)
     }
 
+    /// Opens the database anew if it was given up. sled tells only when it is asked to write.
+    fn heal(&mut self) -> Result<(), Fault> {
+        let trees = self.trees()?;
+        self.pulses += 1;
+        let mut row = Writer::row();
+        row.number(self.pulses);
+        if trees.tree(Space::Core).insert(PULSE, row.0).is_ok() {
+            return Ok(());
+        }
+        drop(trees);
+        self.reopen()
+    }
+
+    /// Threads of sled may hold the file, and its lock, a little longer.
+    fn open_again(&self) -> Result<Arc<Trees>, Fault> {
+        let mut tries = 0;
+        loop {
+            match open::existing(&self.path, &self.options) {
+                Ok(trees) => return Ok(trees),
+                Err(fault) if tries == 100 => return Err(fault),
+                Err(_) => tries += 1,
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// Opens the database anew. Meanwhile, and if it fails, nobody can read: what was half written is never seen.
     fn reopen(&mut self) -> Result<(), Fault> {
         let old = self.shared.trees.write().unwrap_or_else(PoisonError::into_inner).take();
@@ -271,7 +305,7 @@ impl Committer {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }
-        let trees = open::existing(&self.path, &self.options)?;
+        let trees = self.open_again()?;
         self.file = open::data_file(&self.path)?;
         self.room.forget();
         self.purging = purge::pending(&*trees)?;

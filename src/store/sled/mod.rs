@@ -98,6 +98,7 @@ impl Sled {
             dead: None,
             path: path.to_owned(),
             room: Room::new(options.reserve),
+            pulses: 0,
             options,
         };
         let committer = std::thread::Builder::new()
@@ -129,27 +130,48 @@ impl Sled {
         Ok(store)
     }
 
+    /// Reads a little, at once.
     fn here<'a, T: Send + 'a>(
-        &self,
-        read: impl FnOnce(&Shared, &Trees) -> Result<T, Fault>,
+        &'a self,
+        read: impl Fn(&Shared, &Trees) -> Result<T, Fault> + Send + 'a,
     ) -> Fut<'a, Result<T, Fault>> {
-        let result = self.shared.trees().and_then(|trees| read(&self.shared, &trees));
-        Box::pin(std::future::ready(result))
+        match self.shared.trees().and_then(|trees| read(&self.shared, &trees)) {
+            Ok(found) => Box::pin(std::future::ready(Ok(found))),
+            Err(fault) => Box::pin(async move {
+                let (answer, wait) = oneshot::channel();
+                let asked = self.jobs.send(Job::Heal(answer)).is_ok();
+                if !asked || !matches!(wait.await, Ok(Ok(()))) {
+                    return Err(fault);
+                }
+                read(&self.shared, &*self.shared.trees()?)
+            }),
+        }
     }
 
+    /// Reads more, on a thread for blocking work.
     fn elsewhere<'a, T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Shared, &Trees) -> Result<T, Fault> + Send + 'static,
+        read: impl Fn(&Shared, &Trees) -> Result<T, Fault> + Send + 'static,
     ) -> Fut<'a, Result<T, Fault>> {
-        let shared = self.shared.clone();
+        let (shared, jobs) = (self.shared.clone(), self.jobs.clone());
         Box::pin(async move {
             let work = tokio::task::spawn_blocking(move || {
-                let trees = shared.trees()?;
-                read(&shared, &trees)
+                shared.trees().and_then(|trees| read(&shared, &trees)).or_else(|fault| {
+                    heal(&jobs).map_err(|_| fault)?;
+                    read(&shared, &*shared.trees()?)
+                })
             });
             work.await.unwrap_or_else(|error| Err(Fault::Broken(error.to_string())))
         })
     }
+}
+
+/// Has the database opened anew if sled has given it up. Blocks.
+fn heal(jobs: &Sender<Job>) -> Result<(), Fault> {
+    let closing = || Fault::Broken("the store is closing".into());
+    let (answer, wait) = oneshot::channel();
+    jobs.send(Job::Heal(answer)).map_err(|_| closing())?;
+    wait.blocking_recv().map_err(|_| closing())?
 }
 
 /// Begins a snapshot. Blocks until the committer has time.
@@ -185,7 +207,9 @@ impl Drop for Sled {
 impl Store for Sled {
     fn record<'a>(&'a self, key: &'a Key) -> Fut<'a, Result<Option<Bytes>, Fault>> {
         use rows::Rows;
-        self.here(|_, trees| Ok(trees.value(rows::Space::Record, &rows::record_key(key))?.map(Bytes::from)))
+        self.here(move |_, trees| {
+            Ok(trees.value(rows::Space::Record, &rows::record_key(key))?.map(Bytes::from))
+        })
     }
 
     fn records<'a>(
@@ -196,14 +220,14 @@ impl Store for Sled {
         limit: usize,
     ) -> Fut<'a, Result<Vec<(Key, Bytes)>, Fault>> {
         if limit <= FEW {
-            return self.here(|_, trees| read::records(trees, table, prefix, after, limit));
+            return self.here(move |_, trees| read::records(trees, table, prefix, after, limit));
         }
         let (prefix, after) = (prefix.to_owned(), after.map(str::to_owned));
         self.elsewhere(move |_, trees| read::records(trees, table, &prefix, after.as_deref(), limit))
     }
 
     fn collection(&self, id: CollectionId) -> Fut<'_, Result<Option<Arc<Collection>>, Fault>> {
-        self.here(|shared, trees| shared.cache.collection(trees, id))
+        self.here(move |shared, trees| shared.cache.collection(trees, id))
     }
 
     fn child<'a>(
@@ -211,11 +235,11 @@ impl Store for Sled {
         parent: CollectionId,
         name: &'a str,
     ) -> Fut<'a, Result<Option<Arc<Collection>>, Fault>> {
-        self.here(|shared, trees| shared.cache.child(trees, parent, name))
+        self.here(move |shared, trees| shared.cache.child(trees, parent, name))
     }
 
     fn children(&self, parent: CollectionId) -> Fut<'_, Result<Vec<Arc<Collection>>, Fault>> {
-        self.here(|shared, trees| {
+        self.here(move |shared, trees| {
             let mut found = Vec::new();
             for id in read::children(trees, parent)? {
                 found.extend(shared.cache.collection(trees, id)?);
@@ -230,11 +254,11 @@ impl Store for Sled {
     }
 
     fn head(&self, id: CollectionId) -> Fut<'_, Result<Head, Fault>> {
-        self.here(|shared, trees| shared.cache.head(trees, id))
+        self.here(move |shared, trees| shared.cache.head(trees, id))
     }
 
     fn meta<'a>(&'a self, collection: CollectionId, name: &'a str) -> Fut<'a, Result<Option<Meta>, Fault>> {
-        self.here(|shared, trees| match shared.cache.live(trees, collection)? {
+        self.here(move |shared, trees| match shared.cache.live(trees, collection)? {
             true => read::meta(trees, collection, name),
             false => Ok(None),
         })
@@ -245,7 +269,7 @@ impl Store for Sled {
         collection: CollectionId,
         name: &'a str,
     ) -> Fut<'a, Result<Option<Object>, Fault>> {
-        self.here(|shared, trees| match shared.cache.live(trees, collection)? {
+        self.here(move |shared, trees| match shared.cache.live(trees, collection)? {
             true => read::object(trees, collection, name),
             false => Ok(None),
         })
@@ -266,7 +290,7 @@ impl Store for Sled {
     }
 
     fn by_uid<'a>(&'a self, collection: CollectionId, uid: &'a str) -> Fut<'a, Result<Option<Name>, Fault>> {
-        self.here(|shared, trees| match shared.cache.live(trees, collection)? {
+        self.here(move |shared, trees| match shared.cache.live(trees, collection)? {
             true => read::by_uid(trees, collection, uid),
             false => Ok(None),
         })
@@ -361,7 +385,7 @@ impl Store for Sled {
 
     fn health(&self) -> Fut<'_, Result<(), Fault>> {
         use rows::Rows;
-        self.here(|_, trees| match trees.get(rows::Space::Core, rows::FORMAT_KEY)? {
+        self.here(move |_, trees| match trees.get(rows::Space::Core, rows::FORMAT_KEY)? {
             Some(_) => Ok(()),
             None => Err(Fault::Broken("the format version is gone".into())),
         })

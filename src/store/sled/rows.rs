@@ -223,6 +223,8 @@ pub(super) const NEXT_ID: &[u8] = b"I";
 pub(super) const NEXT_SERIAL: &[u8] = b"S";
 /// The next number of a writer.
 pub(super) const NEXT_WRITER: &[u8] = b"W";
+/// Written to find out whether sled still writes; means nothing.
+pub(super) const PULSE: &[u8] = b"T";
 /// Prefix of collections.
 pub(super) const COLLECTION: u8 = b'C';
 /// Prefix of children by name.
