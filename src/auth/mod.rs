@@ -23,6 +23,7 @@ use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use http::{HeaderMap, HeaderValue, header};
 use tokio::sync::Semaphore;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::sync::CancellationToken;
 
 use crate::calendar::{House, login_name};
 use crate::store::{Fault, Notice, Principal, Table};
@@ -90,6 +91,8 @@ pub struct Guard {
     verified: cache::Verified,
     throttle: throttle::Throttle,
     cores: Semaphore,
+    /// The server stops: whoever is made to wait is answered now.
+    closing: CancellationToken,
 }
 
 impl std::fmt::Debug for Guard {
@@ -110,6 +113,7 @@ impl Guard {
             verified: cache::Verified::new()?,
             throttle: throttle::Throttle::new(),
             cores: Semaphore::new(cores),
+            closing: CancellationToken::new(),
         }))
     }
 
@@ -159,10 +163,7 @@ impl Guard {
             return Ok(caller);
         }
         // Only what costs a hash is refused unseen.
-        if let Some(after) = self.throttle.refuses(&name, address, self.house.clock.now()) {
-            refused(&name, address, "too-many-failures");
-            return Err(Denied::Slow(after));
-        }
+        self.not_too_many(&name, address)?;
         let Ok(permit) = tokio::time::timeout(PATIENCE, self.cores.acquire()).await else {
             return Err(Denied::Busy);
         };
@@ -170,6 +171,8 @@ impl Guard {
         if let Some(caller) = self.verified.recall(&digest) {
             return Ok(caller);
         }
+        // And a burst of guesses may all have passed before the first of them failed.
+        self.not_too_many(&name, address)?;
         let phc = principal.as_ref().map(|principal| principal.password.clone());
         let right = tokio::task::spawn_blocking(move || password::verify(&password, phc.as_deref())).await;
         drop(permit);
@@ -202,14 +205,29 @@ impl Guard {
         Ok(caller)
     }
 
+    fn not_too_many(&self, user: &str, address: IpAddr) -> Result<(), Denied> {
+        match self.throttle.refuses(user, address, self.house.clock.now()) {
+            Some(after) => {
+                refused(user, address, "too-many-failures");
+                Err(Denied::Slow(after))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Counts and logs a failure, and waits as long as it costs.
     async fn wrong(&self, user: &str, address: IpAddr, reason: &'static str) -> Denied {
         refused(user, address, reason);
         let wait = self.throttle.failed(user, address, self.house.clock.now());
         if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+            let _ = tokio::time::timeout(wait, self.closing.cancelled()).await;
         }
         Denied::Wrong
+    }
+
+    /// Lets nobody wait any more, because the server stops.
+    pub fn close(&self) {
+        self.closing.cancel();
     }
 
     /// Believes nothing any more that was verified for this account before now.

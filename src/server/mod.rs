@@ -315,6 +315,7 @@ async fn run(
         }
     }
     drop(listener);
+    state.guard.close();
     followers.close();
     let ended = tokio::time::timeout(DRAIN, async {
         graceful.shutdown().await;
