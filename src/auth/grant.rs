@@ -247,7 +247,10 @@ fn associated(record: &Key) -> Vec<u8> {
     [[record.table as u8].as_slice(), record.path.as_bytes()].concat()
 }
 
-fn parts(sealed: &[u8]) -> Result<([u8; ID], [u8; NONCE], &[u8]), SealError> {
+/// Key id, nonce and the rest.
+type Parts<'a> = ([u8; ID], [u8; NONCE], &'a [u8]);
+
+fn parts(sealed: &[u8]) -> Result<Parts<'_>, SealError> {
     let (&format, rest) = sealed.split_first().ok_or(SealError::Damaged)?;
     let (id, rest) = rest.split_first_chunk::<ID>().ok_or(SealError::Damaged)?;
     let (nonce, rest) = rest.split_first_chunk::<NONCE>().ok_or(SealError::Damaged)?;

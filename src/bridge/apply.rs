@@ -4,49 +4,24 @@
 //! was read back, and recognised by its UID and content if that never happened.
 
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 
+use super::conflict::Reconsidered;
 use super::ledger::spelling;
 use super::plan::{Case, Clash, Decision, Side, Step, Version, Winner, plan};
 use super::print;
 use super::provider::{self, RemoteId, Seen, Slot, Trouble};
-use super::record::{self, Base, Conflict, ConflictStatus, Policy, conflict_key};
+use super::record::Base;
 use super::run::{Far, Halt, Pass, Retry, uid_of};
+use super::send::read_back_base;
 use crate::calendar::{Error, Put, Refusal, When};
 use crate::ical::Ical;
 use crate::store::{Commit, CommitError, Etag, Expect, Fault, Name, Object, Op};
 
 /// How often one object is looked at anew when a rival was faster.
 const ROUNDS: usize = 4;
-/// How many writes are on their way to one far side at a time.
-const PARALLEL: usize = 5;
-
-/// A write on the far side whose result is yet to be read back.
-#[derive(Debug)]
-pub(super) struct Pushed {
-    base: Base,
-    /// What the far side vouched for in its answer.
-    version: Option<provider::Version>,
-    sent: Bytes,
-    /// Further steps of the commit that remembers it.
-    with: Vec<Op>,
-}
-
-/// A write on the far side that is yet to be sent.
-#[derive(Debug)]
-pub(super) struct Outgoing {
-    uid: String,
-    name: Name,
-    etag: Etag,
-    place: Option<(RemoteId, Option<provider::Version>)>,
-    bytes: Bytes,
-    with: Vec<Op>,
-    /// How often the object was looked at before.
-    round: usize,
-}
 
 /// How one look at an object ended.
-enum Settled {
+pub(super) enum Settled {
     Done,
     /// A rival was faster: look again.
     Again,
@@ -55,34 +30,17 @@ enum Settled {
 }
 
 /// Both sides of one object, as they are now.
-struct Facts {
-    base: Option<Base>,
-    agreed: Option<Ical>,
-    object: Option<Object>,
-    ours: Option<Ical>,
-    far: Far,
-}
-
-impl Pushed {
-    fn of(out: Outgoing, written: provider::Written) -> Pushed {
-        let base = Base {
-            uid: out.uid,
-            name: out.name,
-            etag: out.etag,
-            remote: written.id,
-            version: None,
-            print: String::new(),
-            missing: None,
-            conflict: None,
-            pending: false,
-        };
-        Pushed { base, version: written.version, sent: out.bytes, with: out.with }
-    }
+pub(super) struct Facts {
+    pub(super) base: Option<Base>,
+    pub(super) agreed: Option<Ical>,
+    pub(super) object: Option<Object>,
+    pub(super) ours: Option<Ical>,
+    pub(super) far: Far,
 }
 
 impl Facts {
     /// Returns where the object is on the far side, and in which state.
-    fn place(&self) -> Option<(RemoteId, Option<provider::Version>)> {
+    pub(super) fn place(&self) -> Option<(RemoteId, Option<provider::Version>)> {
         match &self.far {
             Far::Absent => None,
             Far::Seen(seen, _) => Some((seen.id.clone(), seen.version.clone())),
@@ -90,11 +48,11 @@ impl Facts {
         }
     }
 
-    fn etag(&self) -> Option<&Etag> {
+    pub(super) fn etag(&self) -> Option<&Etag> {
         self.object.as_ref().map(|o| &o.meta.etag)
     }
 
-    fn name(&self) -> Option<&Name> {
+    pub(super) fn name(&self) -> Option<&Name> {
         self.object.as_ref().map(|o| &o.meta.name)
     }
 }
@@ -106,7 +64,7 @@ impl Pass {
         self.settle_from(uid, far, 0).await
     }
 
-    async fn settle_from(&mut self, uid: &str, far: Far, round: usize) -> Result<(), Halt> {
+    pub(super) async fn settle_from(&mut self, uid: &str, far: Far, round: usize) -> Result<(), Halt> {
         let mut far = far;
         for round in round..ROUNDS {
             self.round = round;
@@ -120,95 +78,14 @@ impl Pass {
         Ok(())
     }
 
-    async fn look_again(&self, uid: &str) -> Result<Far, Halt> {
+    pub(super) async fn look_again(&self, uid: &str) -> Result<Far, Halt> {
         match self.ledger.by_uid(uid).map(|b| b.remote.clone()) {
             Some(id) => self.look_there(&id).await,
             None => Ok(Far::Absent),
         }
     }
 
-    /// Sends the writes that were collected, several at a time, reads back what the far side made of them, and
-    /// remembers it.
-    pub(super) async fn flush(&mut self) -> Result<(), Halt> {
-        while !self.outgoing.is_empty() {
-            let outgoing = std::mem::take(&mut self.outgoing);
-            self.announce(&outgoing).await?;
-            let provider = std::sync::Arc::clone(&self.provider);
-            let calendar = self.mapping.remote.clone();
-            let sending = outgoing.into_iter().map(|out| {
-                let (provider, calendar) = (&provider, &calendar);
-                async move {
-                    let slot = match &out.place {
-                        Some((id, version)) => Slot::At(id, version.as_ref()),
-                        None => Slot::New { uid: &out.uid },
-                    };
-                    let answer = provider.put(calendar, slot, out.bytes.clone()).await;
-                    (out, answer)
-                }
-            });
-            let sent: Vec<_> = futures_util::stream::iter(sending).buffer_unordered(PARALLEL).collect().await;
-            let mut again = Vec::new();
-            let mut halt = None;
-            for (out, answer) in sent {
-                match self.sent(&out.uid, out.place.as_ref(), Some(&out.name), answer) {
-                    Ok(Ok(written)) => self.unread.push(Pushed::of(out, written)),
-                    Ok(Err(settled)) => {
-                        // What was announced did not happen: whatever is there is not ours.
-                        self.forget_pending(&out.uid).await?;
-                        again.push((out, settled));
-                    }
-                    Err(trouble) => halt = halt.or(Some(trouble)),
-                }
-            }
-            if let Some(halt) = halt {
-                return Err(halt);
-            }
-            self.read_back().await?;
-            for (out, settled) in again {
-                let far = match settled {
-                    Settled::Done => continue,
-                    Settled::Found(id) => self.look_there(&id).await?,
-                    Settled::Again => self.look_again(&out.uid).await?,
-                };
-                self.settle_from(&out.uid, far, out.round.saturating_add(1)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn forget_pending(&mut self, uid: &str) -> Result<(), Halt> {
-        if self.ledger.by_uid(uid).is_some_and(|b| b.pending) {
-            self.remember(Vec::new(), self.ledger.delete(uid)).await?;
-            self.ledger.remove(uid);
-        }
-        Ok(())
-    }
-
-    /// Remembers what is about to be made on the far side. If the answer never comes, the next pass knows what it
-    /// finds there, even if somebody has changed it by then.
-    async fn announce(&mut self, outgoing: &[Outgoing]) -> Result<(), Halt> {
-        let mut ops = Vec::new();
-        for out in outgoing.iter().filter(|out| out.place.is_none()) {
-            let Some(remote) = self.provider.place(&self.mapping.remote, &out.uid) else { continue };
-            let ical = Ical::parse(out.bytes.clone());
-            let base = Base {
-                uid: out.uid.clone(),
-                name: out.name.clone(),
-                etag: out.etag.clone(),
-                remote,
-                version: None,
-                print: ical.map(|ical| print::print(&ical)).unwrap_or_default(),
-                missing: None,
-                conflict: None,
-                pending: true,
-            };
-            ops.extend(self.ledger.put(&base, Some(out.bytes.clone()))?);
-            self.ledger.insert(base);
-        }
-        self.remember(Vec::new(), ops).await
-    }
-
-    async fn look_there(&self, id: &RemoteId) -> Result<Far, Halt> {
+    pub(super) async fn look_there(&self, id: &RemoteId) -> Result<Far, Halt> {
         let mut found = self.provider.read(&self.mapping.remote, std::slice::from_ref(id)).await?;
         let Some(seen) = found.pop() else { return Ok(Far::Absent) };
         match uid_of(&seen) {
@@ -397,83 +274,17 @@ impl Pass {
         self.keep(fresh, Some(seen.bytes.clone()), with).await
     }
 
-    async fn keep(&mut self, base: Base, bytes: Option<Bytes>, with: Vec<Op>) -> Result<Settled, Halt> {
+    pub(super) async fn keep(
+        &mut self,
+        base: Base,
+        bytes: Option<Bytes>,
+        with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
         let mut ops = self.ledger.put(&base, bytes)?;
         ops.extend(with);
         self.remember(Vec::new(), ops).await?;
         self.ledger.insert(base);
         Ok(Settled::Done)
-    }
-
-    fn push(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Settled {
-        let (Some(name), Some(etag)) = (facts.name().cloned(), facts.etag().cloned()) else {
-            return Settled::Again;
-        };
-        let (uid, place, round) = (uid.to_owned(), facts.place(), self.round);
-        self.outgoing.push(Outgoing { uid, name, etag, place, bytes, with, round });
-        Settled::Done
-    }
-
-    /// Reads the far side's answer to a write. Inner error: how the look at the object ends instead.
-    fn sent(
-        &mut self,
-        uid: &str,
-        place: Option<&(RemoteId, Option<provider::Version>)>,
-        name: Option<&Name>,
-        answer: Result<provider::Written, Trouble>,
-    ) -> Result<Result<provider::Written, Settled>, Halt> {
-        let remote = place.map(|(id, _)| id.clone());
-        match answer {
-            Ok(written) => {
-                let counts = &mut self.run.remote;
-                let count = if place.is_some() { &mut counts.updated } else { &mut counts.inserted };
-                *count = count.saturating_add(1);
-                Ok(Ok(written))
-            }
-            Err(Trouble::Stale) => Ok(Err(Settled::Again)),
-            Err(Trouble::Missing(_)) if place.is_some() => Ok(Err(Settled::Again)),
-            Err(Trouble::Taken(Some(id))) if self.is_in_calendar(&id) => Ok(Err(Settled::Found(id))),
-            Err(Trouble::Taken(_)) => {
-                let reason =
-                    "The far side already has an event with this UID in another calendar.".to_owned();
-                self.fail(uid, name.cloned(), remote, reason, Retry::OnChange);
-                Ok(Err(Settled::Done))
-            }
-            Err(Trouble::Refused(reason)) => {
-                self.fail(uid, name.cloned(), remote, reason, Retry::OnChange);
-                Ok(Err(Settled::Done))
-            }
-            Err(trouble) => Err(trouble.into()),
-        }
-    }
-
-    /// A twin in another calendar of the account is not ours to adopt.
-    fn is_in_calendar(&self, id: &RemoteId) -> bool {
-        let Ok(calendar) = url::Url::parse(&self.mapping.remote.0) else { return true };
-        let folder = spelling(&RemoteId(calendar.path().trim_end_matches('/').to_owned()));
-        spelling(id).rsplit_once('/').is_some_and(|(parent, _)| parent == folder)
-    }
-
-    /// Reads back what was written on the far side, and remembers what it made of it.
-    async fn read_back(&mut self) -> Result<(), Halt> {
-        let batch = self.provider.abilities().batch.max(1);
-        while !self.unread.is_empty() {
-            let rest = self.unread.split_off(self.unread.len().min(batch));
-            let pushed = std::mem::replace(&mut self.unread, rest);
-            let ids: Vec<RemoteId> = pushed.iter().map(|p| p.base.remote.clone()).collect();
-            let mut seen = self.provider.read(&self.mapping.remote, &ids).await?;
-            let mut ops = Vec::new();
-            for push in pushed {
-                let at = seen.iter().position(|s| s.id == push.base.remote);
-                let found = at.map(|at| seen.swap_remove(at));
-                let (base, bytes) = read_back_base(push.base, push.version.as_ref(), &push.sent, found);
-                ops.extend(self.ledger.put(&base, Some(bytes))?);
-                ops.extend(push.with);
-                self.ledger.insert(base);
-            }
-            self.remember(Vec::new(), ops).await?;
-        }
-        Ok(())
     }
 
     async fn pull(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Result<Settled, Halt> {
@@ -604,102 +415,13 @@ impl Pass {
         let spelled = spelling(id);
         let last = spelled.rsplit('/').next().unwrap_or_default();
         let theirs = Name::new(last).filter(|name| name.as_str().to_ascii_lowercase().ends_with(".ics"));
-        if let Some(name) = theirs {
-            if self.at.meta(name.as_str()).await?.is_none() {
-                return Ok(name);
-            }
+        if let Some(name) = theirs
+            && self.at.meta(name.as_str()).await?.is_none()
+        {
+            return Ok(name);
         }
         let digest = print::digest([uid, "\n", &self.mapping.id].concat().as_bytes());
         Name::new(format!("{digest}.ics")).ok_or_else(|| Fault::Broken("a digest is no name".into()).into())
-    }
-
-    /// Leaves both sides as they are until a person decides.
-    async fn park(&mut self, uid: &str, facts: &Facts, conflict: Conflict) -> Result<Settled, Halt> {
-        let (Some(name), Some(etag), Some((remote, _))) = (facts.name(), facts.etag(), facts.place()) else {
-            return Ok(Settled::Done);
-        };
-        let id = Some(conflict.id.clone());
-        let base = match &facts.base {
-            Some(base) => Base { conflict: id, missing: None, pending: false, ..base.clone() },
-            None => Base {
-                uid: uid.to_owned(),
-                name: name.clone(),
-                etag: etag.clone(),
-                remote,
-                version: None,
-                print: String::new(),
-                missing: None,
-                conflict: id,
-                pending: false,
-            },
-        };
-        let with = self.conflict_ops(&conflict)?;
-        self.keep(base, None, with).await
-    }
-
-    async fn conflict(&self, id: &str) -> Result<Option<Conflict>, Halt> {
-        match conflict_key(id) {
-            Some(key) => Ok(record::load(&*self.session.house.store, &key).await?),
-            None => Ok(None),
-        }
-    }
-
-    fn conflict_ops(&self, conflict: &Conflict) -> Result<Vec<Op>, Halt> {
-        match conflict_key(&conflict.id) {
-            Some(key) => Ok(vec![record::put(key, conflict)?]),
-            None => Ok(Vec::new()),
-        }
-    }
-
-    fn conflict_of(&self, uid: &str, facts: &Facts, clash: &Clash) -> Result<Conflict, Halt> {
-        let random = getrandom::u32().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
-        let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
-        let external = match &facts.far {
-            Far::Seen(seen, _) => Some(text(&seen.bytes)),
-            Far::Absent | Far::Same => None,
-        };
-        Ok(Conflict {
-            id: record::falling_id(&self.mapping.id, self.now, random),
-            mapping: self.mapping.id.clone(),
-            uid: uid.to_owned(),
-            detected: self.now,
-            kind: if facts.agreed.is_some() { "both_changed" } else { "both_new" }.to_owned(),
-            clashes: clash.what.clone(),
-            base: facts.agreed.as_ref().map(|ical| text(ical.bytes())),
-            local: facts.object.as_ref().map(|o| text(&o.bytes)),
-            external,
-            status: match clash.winner {
-                Winner::Open => ConflictStatus::Pending,
-                Winner::Local => ConflictStatus::ResolvedLocal,
-                Winner::External => ConflictStatus::ResolvedExternal,
-            },
-            resolved: (clash.winner != Winner::Open).then_some(self.now),
-        })
-    }
-
-    /// Looks at an object that waits for a person's decision.
-    fn reconsider(&self, mut conflict: Conflict, case: &mut Case<'_>) -> Result<Reconsidered, Halt> {
-        match conflict.status {
-            ConflictStatus::Ignored => return Ok(Reconsidered::Accepted),
-            ConflictStatus::ResolvedLocal => case.policy = Policy::Local,
-            ConflictStatus::ResolvedExternal => case.policy = Policy::External,
-            ConflictStatus::Merged => case.policy = Policy::Newest,
-            ConflictStatus::Pending => {
-                let one = match (case.local, case.remote) {
-                    (Side::Changed(local), Side::Changed(remote)) => {
-                        print::print(local.ical) == print::print(remote.ical)
-                    }
-                    // Somebody undid or removed one side: nothing is left to decide.
-                    _ => true,
-                };
-                if !one {
-                    return Ok(Reconsidered::Parked);
-                }
-                conflict.status = ConflictStatus::Merged;
-                conflict.resolved = Some(self.now);
-            }
-        }
-        Ok(Reconsidered::Decided(conflict))
     }
 
     /// Commits records.
@@ -721,16 +443,6 @@ impl Pass {
     }
 }
 
-/// What became of an object that waited for a decision.
-enum Reconsidered {
-    /// It waits on.
-    Parked,
-    /// Go on; the record to store along.
-    Decided(Conflict),
-    /// Both sides stay as they are, and that is agreed.
-    Accepted,
-}
-
 fn new_base(uid: &str, name: &Name, etag: &Etag, seen: &Seen, ical: &Ical) -> Base {
     Base {
         uid: uid.to_owned(),
@@ -743,28 +455,6 @@ fn new_base(uid: &str, name: &Name, etag: &Etag, seen: &Seen, ical: &Ical) -> Ba
         conflict: None,
         pending: false,
     }
-}
-
-/// Completes the base of a write with what was read back. If the far side vouched for one state and another is read,
-/// somebody was there in between: then what we sent is the base, and the next pass sees their change.
-fn read_back_base(
-    base: Base,
-    vouched: Option<&provider::Version>,
-    sent: &Bytes,
-    found: Option<Seen>,
-) -> (Base, Bytes) {
-    let plain = |v: &provider::Version| v.0.trim_start_matches("W/").trim_matches('"').to_owned();
-    let print_of =
-        |bytes: &Bytes| Ical::parse(bytes.clone()).map(|ical| print::print(&ical)).unwrap_or_default();
-    let sent_print = print_of(sent);
-    if let Some(seen) = found.filter(|seen| !seen.bytes.is_empty()) {
-        let print = print_of(&seen.bytes);
-        let undisturbed = vouched.is_none_or(|v| seen.version.as_ref().map(plain) == Some(plain(v)));
-        if !print.is_empty() && (undisturbed || print == sent_print) {
-            return (Base { version: seen.version, print, ..base }, seen.bytes);
-        }
-    }
-    (Base { version: None, print: sent_print, ..base }, sent.clone())
 }
 
 /// Why our rules do not take an object, in words.

@@ -8,8 +8,12 @@
 
 mod apply;
 mod caldav;
+mod conflict;
+mod connections;
 mod front;
+mod history;
 mod ledger;
+mod mappings;
 pub mod pace;
 pub mod plan;
 mod preview;
@@ -17,6 +21,7 @@ pub mod print;
 pub mod provider;
 pub mod record;
 mod run;
+mod send;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod simulation;

@@ -92,11 +92,11 @@ pub(super) struct Pass {
     /// Objects that failed in this pass.
     pub(super) failed: Vec<Failure>,
     /// Writes on the far side that are yet to be sent.
-    pub(super) outgoing: Vec<super::apply::Outgoing>,
+    pub(super) outgoing: Vec<super::send::Outgoing>,
     /// How often the object at hand was looked at before.
     pub(super) round: usize,
     /// Writes whose result is yet to be read back.
-    pub(super) unread: Vec<super::apply::Pushed>,
+    pub(super) unread: Vec<super::send::Pushed>,
 }
 
 /// What the two sides say before any content is read.
