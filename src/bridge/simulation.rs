@@ -269,8 +269,6 @@ struct World {
     story: Vec<String>,
     /// UIDs that nobody ever removed.
     wanted: BTreeSet<String>,
-    /// UIDs that somebody removed and nobody touched since; they must be gone in the end.
-    unwanted: BTreeSet<String>,
     serial: u64,
 }
 
@@ -338,7 +336,6 @@ impl World {
             mapping: Arc::new(mapping),
             state: MappingState::default(),
             wanted: BTreeSet::new(),
-            unwanted: BTreeSet::new(),
             serial: 0,
         }
     }
@@ -458,8 +455,9 @@ impl World {
                 (None, true) => {}
                 (found, false) => {
                     let mut fields = self.fields(found.as_ref().map(|(_, bytes)| bytes));
-                    if self.far.habits.rewrites {
-                        fields.remove("X-OWN");
+                    // What it cannot hold is no edit there; something else is.
+                    if self.far.habits.rewrites && fields.remove("X-OWN").is_some() {
+                        fields.insert("DESCRIPTION", format!("v{}", self.serial));
                     }
                     if found.as_ref().is_some_and(|(_, before)| same(before, &event(&uid, &fields))) {
                         return;
@@ -476,12 +474,10 @@ impl World {
     fn removed(&mut self, uid: &str, whose: &str) {
         self.story.push(format!("remove {uid} {whose}"));
         self.wanted.remove(uid);
-        self.unwanted.insert(uid.to_owned());
     }
 
     fn written(&mut self, uid: &str, whose: &str, fields: &BTreeMap<&str, String>) {
         self.story.push(format!("write {uid} {whose} {fields:?}"));
-        self.unwanted.remove(uid);
         self.wanted.insert(uid.to_owned());
     }
 
@@ -526,7 +522,6 @@ impl World {
         for uid in &self.wanted {
             assert!(ours.contains(uid), "{uid} was lost: {}", self.told());
         }
-        // In calm nobody raced: what is gone was removed, and what was removed last stays so.
         self.story.push("calm".into());
     }
 }
