@@ -44,7 +44,11 @@ impl Heard {
 
 impl Door {
     pub(crate) async fn over(store: Arc<dyn Store>) -> Door {
-        let house = House::new(store, Arc::new(Fixed), Limits::default());
+        Door::at(store, Arc::new(Fixed)).await
+    }
+
+    pub(crate) async fn at(store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Door {
+        let house = House::new(store, clock, Limits::default());
         let anna = NewPrincipal { name: "anna".into(), ..NewPrincipal::default() };
         house.add_principal(anna).await.unwrap();
         let options = Options { base_url: "http://kalends.test/".into(), decoy: true };

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
+use kalends::calendar::Clock;
 use kalends::store::{Sled, Store, Timestamp};
 
 use crate::door::{Door, Fixed, Heard};
@@ -269,5 +271,64 @@ fn nothing_is_lost_between_pages() {
             assert_eq!(hrefs, expected[..members], "{body}");
             assert_eq!(heard.text().matches("<D:response>").count(), own + members, "{body}");
         }
+    });
+}
+
+/// A clock that is set.
+struct Hand(AtomicI64);
+
+impl Clock for Hand {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// a store that was set back to a backup counts on from there. A client that was further keeps its token only if
+/// it is of the same history; else it is told to begin anew, even when the number fits again.
+#[test]
+fn a_token_of_a_lost_history_is_refused() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let calendar = "/dav/calendars/anna/calendar/";
+        let headers = [("content-type", "text/calendar")];
+        // Two stores with the same past: what was saved, and what went on.
+        let mut both = Vec::new();
+        for _ in 0..2 {
+            let clock = Arc::new(Hand(AtomicI64::new(1_780_000_000_000)));
+            let store: Arc<dyn Store> = Arc::new(Sled::temporary().unwrap());
+            let door = Door::at(store, Arc::clone(&clock) as Arc<dyn Clock>).await;
+            for n in 0..3 {
+                clock.0.fetch_add(1_000, Ordering::Relaxed);
+                let put = door.say("PUT", &format!("{calendar}{n}.ics"), &headers, event(n, 0), || ()).await;
+                assert_eq!(put.status, 201);
+            }
+            both.push((door, clock));
+        }
+        let [(lost, _), (kept, clock)] = <[_; 2]>::try_from(both).ok().unwrap();
+        let mut early = Client::default();
+        early.sync(&lost, calendar, None).await;
+        lost.say("PUT", &format!("{calendar}lost.ics"), &headers, event(100, 0), || ()).await;
+        let mut late = Client::default();
+        late.sync(&lost, calendar, None).await;
+        let mut there = truth(&lost, calendar).await.0;
+        assert_eq!(late.copy, there);
+
+        // The backup is back, and other things happen.
+        clock.0.fetch_add(60_000, Ordering::Relaxed);
+        for n in 10..14 {
+            early.sync(&kept, calendar, None).await;
+            late.sync(&kept, calendar, None).await;
+            there = truth(&kept, calendar).await.0;
+            assert_eq!(early.copy, there, "before {n}");
+            assert_eq!(late.copy, there, "before {n}");
+            assert_eq!(early.beginnings, 0, "a token from before the backup stays good");
+            kept.say("PUT", &format!("{calendar}{n}.ics"), &headers, event(n, 0), || ()).await;
+            // A client that is always as far as the lost history went.
+            late = Client::default();
+            late.sync(&lost, calendar, None).await;
+        }
+        late.sync(&kept, calendar, None).await;
+        assert_eq!(late.beginnings, 1);
+        assert_eq!(late.copy, truth(&kept, calendar).await.0);
     });
 }

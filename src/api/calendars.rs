@@ -143,7 +143,7 @@ async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Re
         "components": components,
         "time_zone": zone,
         "owner": collection.owner,
-        "sync_token": sync_token(collection, head.rev),
+        "sync_token": sync_token(collection, head.into()),
         "writable": session.privileges(collection).contains(&"write"),
     }))
 }

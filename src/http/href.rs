@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
-use crate::store::{Collection, Name, Rev};
+use crate::store::{Collection, Head, Name, Rev, Timestamp};
 
 /// What a path names, whether or not it exists. Percent-encoding is undone: `@` and `%40` are the same.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -293,28 +293,46 @@ fn host_name(authority: &str) -> String {
     host.get(..end).unwrap_or(host).to_lowercase()
 }
 
-/// Returns a log's position as a sync-token: an absolute URI (RFC 6578 §4), the same after restart, restore and a
-/// change of the base URL.
+/// Where a client stands in a collection's log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The number of the last change that it knows.
+    pub rev: Rev,
+    /// When that change was made.
+    pub at: Timestamp,
+}
+
+impl From<Head> for Position {
+    fn from(head: Head) -> Position {
+        Position { rev: head.rev, at: head.at }
+    }
+}
+
+/// Returns a position as a sync-token: an absolute URI (RFC 6578 §4), the same after restart, restore and a change of
+/// the base URL.
 ///
-/// The time at which the collection was made is part of it: numbers begin anew in a new store, and a token of an
-/// older one that happens to fit must not be taken for one of this.
-pub fn sync_token(collection: &Collection, rev: Rev) -> String {
-    format!("urn:kalends:sync:{}-{:x}:{}", collection.id.0, collection.created.0, rev.0)
+/// Two times are part of it, because numbers alone can lie: when the collection was made, since they begin anew
+/// in a new store; when the last change was made, since they go on from an older one in a store that was set back to a
+/// backup.
+pub fn sync_token(collection: &Collection, position: Position) -> String {
+    let Position { rev, at } = position;
+    format!("urn:kalends:sync:{}-{:x}:{}-{:x}", collection.id.0, collection.created.0, rev.0, at.0)
 }
 
 /// Reads a sync-token of this collection back. Nothing: it is none.
-pub fn read_sync_token(text: &str, collection: &Collection) -> Option<Rev> {
-    let (_, rev) = text.trim().rsplit_once(':')?;
-    let rev = Rev(rev.parse().ok()?);
+pub fn read_sync_token(text: &str, collection: &Collection) -> Option<Position> {
+    let (_, position) = text.trim().rsplit_once(':')?;
+    let (rev, at) = position.split_once('-')?;
+    let position = Position { rev: Rev(rev.parse().ok()?), at: Timestamp(i64::from_str_radix(at, 16).ok()?) };
     // Compared as it would be written: there is one spelling.
-    (text.trim() == sync_token(collection, rev)).then_some(rev)
+    (text.trim() == sync_token(collection, position)).then_some(position)
 }
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
-    use crate::store::{CollectionId, Kind, Properties, Timestamp};
+    use crate::store::{CollectionId, Kind, Properties};
 
     fn check(path: &str, canonical: &str) {
         let site = Site::new("https://cal.example.org/").unwrap();
@@ -394,14 +412,15 @@ mod tests {
             modified: Timestamp(at),
         };
         let collection = made(17, 1_780_000_000_000);
-        let token = sync_token(&collection, Rev(4));
-        assert_eq!(read_sync_token(&token, &collection), Some(Rev(4)));
-        assert_eq!(read_sync_token(&format!(" {token}\n"), &collection), Some(Rev(4)));
+        let position = Position { rev: Rev(4), at: Timestamp(1_780_000_001_234) };
+        let token = sync_token(&collection, position);
+        assert_eq!(read_sync_token(&token, &collection), Some(position));
+        assert_eq!(read_sync_token(&format!(" {token}\n"), &collection), Some(position));
         assert_eq!(read_sync_token(&token, &made(18, 1_780_000_000_000)), None, "another collection");
         assert_eq!(read_sync_token(&token, &made(17, 1_780_000_000_001)), None, "another store");
-        let stem = token.trim_end_matches('4');
-        for rev in ["", "+4", "04", "-1", "x", "99999999999999999999"] {
-            assert_eq!(read_sync_token(&format!("{stem}{rev}"), &collection), None, "{rev}");
+        let (stem, _) = token.rsplit_once(':').unwrap();
+        for end in ["", "4", "4-", "+4-1", "04-1", "4-01", "4-+1", "-1-1", "x-1", "99999999999999999999-1"] {
+            assert_eq!(read_sync_token(&format!("{stem}:{end}"), &collection), None, "{end}");
         }
         for bad in ["", "17", "urn:kalends:sync:17", "http://x/sync/17:4"] {
             assert_eq!(read_sync_token(bad, &collection), None, "{bad}");

@@ -28,7 +28,7 @@ pub(super) const ALL: &[Property] = &[
 ];
 
 fn token(r: &Resource, _: &Scope, w: &mut Writer) -> bool {
-    let (Some(at), Some(rev)) = (r.collection(), r.rev()) else { return false };
-    w.text(&sync_token(at.collection(), rev));
+    let (Some(at), Some(head)) = (r.collection(), r.head) else { return false };
+    w.text(&sync_token(at.collection(), head.into()));
     true
 }

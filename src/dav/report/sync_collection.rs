@@ -10,9 +10,9 @@ use super::data::Left;
 use super::{Report, bad};
 use crate::calendar::{Found, Readable, Refusal};
 use crate::dav::{Denied, Kinds, Multistatus, Node, Protocol, Resource, Scope};
-use crate::http::{Depth, Reply, encode, read_sync_token, sync_token};
+use crate::http::{Depth, Position, Reply, encode, read_sync_token, sync_token};
 use crate::ical::zone::Zone;
-use crate::store::{Kind, Name as Member, Rev};
+use crate::store::{Head, Kind, Name as Member, Rev, Timestamp};
 use crate::xml::{Element, Name, dav};
 
 /// How many rows of a log, or members, are read at once.
@@ -87,26 +87,47 @@ struct Sync {
 
 impl Sync {
     /// Reads the token. RFC 6578 §3.2: one that cannot be continued from is refused, never answered in full.
-    async fn position(&self) -> Result<Option<Rev>, Denied> {
+    async fn position(&self) -> Result<Option<Position>, Denied> {
         let Some(text) = &self.report.since else { return Ok(None) };
         let head = self.collection.head().await?;
         match read_sync_token(text, self.collection.collection()) {
-            Some(rev) if rev <= head.rev && rev >= head.horizon => Ok(Some(rev)),
+            Some(position)
+                if position.rev <= head.rev
+                    && position.rev >= head.horizon
+                    && self.of_this_history(position, head).await? =>
+            {
+                Ok(Some(position))
+            }
             _ => Err(Refusal::TokenExpired.into()),
         }
     }
 
-    async fn answer(self, mut out: Multistatus, since: Option<Rev>) -> Result<Multistatus, Denied> {
+    /// A store that was set back to a backup counts on from there, and soon has a number again that a client knows from
+    /// before: then another change stands under it. Where that row is gone, nobody can tell, and the token is believed.
+    async fn of_this_history(&self, position: Position, head: Head) -> Result<bool, Denied> {
+        if position.rev == head.rev {
+            return Ok(position.at == head.at);
+        }
+        let before = Rev(position.rev.0.saturating_sub(1));
+        if position.rev == Rev(0) || before < head.horizon {
+            return Ok(true);
+        }
+        let page = self.collection.changes(before, 1).await?;
+        Ok(page.items.first().is_none_or(|row| row.rev != position.rev || row.at == position.at))
+    }
+
+    async fn answer(self, mut out: Multistatus, since: Option<Position>) -> Result<Multistatus, Denied> {
         let head = self.collection.head().await?;
+        let nothing = Position { rev: Rev(0), at: Timestamp(0) };
         let end = match (since, self.report.limit) {
             (None, Some(limit)) if head.horizon == Rev(0) => {
-                self.changed(&mut out, Rev(0), Some(limit), Seen::Nothing).await?
+                self.changed(&mut out, nothing, Some(limit), Seen::Nothing).await?
             }
             // Once old rows of a log are trimmed, a first answer cannot be cut at a position that can be continued
             // from; the whole answer is right, and any client that can take it in parts can take it at once.
             (None, _) => {
                 self.everything(&mut out).await?;
-                head.rev
+                head.into()
             }
             (Some(since), limit) => self.changed(&mut out, since, limit, Seen::UpToToken).await?,
         };
@@ -149,23 +170,20 @@ impl Sync {
     async fn changed(
         &self,
         out: &mut Multistatus,
-        since: Rev,
+        since: Position,
         limit: Option<usize>,
         seen: Seen,
-    ) -> Result<Rev, Denied> {
+    ) -> Result<Position, Denied> {
         let mut told: HashSet<Member> = HashSet::new();
         let mut at = since;
         loop {
-            let page = self.collection.changes(at, PAGE).await?;
+            let page = self.collection.changes(at.rev, PAGE).await?;
             for change in page.items {
-                let Some(name) = change.name else {
-                    at = change.rev;
+                let here = Position { rev: change.rev, at: change.at };
+                let Some(name) = change.name.filter(|name| !told.contains(name)) else {
+                    at = here;
                     continue;
                 };
-                if told.contains(&name) {
-                    at = change.rev;
-                    continue;
-                }
                 if limit.is_some_and(|limit| told.len() >= limit) {
                     // RFC 6578 §3.6: what was told so far is whole up to the last position; the rest is to be asked for.
                     let cut = Protocol::MatchesWithinLimits(told.len() as u64);
@@ -175,12 +193,13 @@ impl Sync {
                 if self.member(out, &name, seen).await? {
                     told.insert(name);
                 }
-                at = change.rev;
+                at = here;
                 out.room().await;
             }
             if !page.more {
-                // Rows that only superseded others may be missing at the end.
-                return Ok(at.max(page.head));
+                // Rows that were trimmed may be missing at the end; if the log has not grown meanwhile, its end is ours.
+                let head = self.collection.head().await?;
+                return Ok(if head.rev == page.head { head.into() } else { at });
             }
         }
     }
