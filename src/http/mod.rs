@@ -19,9 +19,7 @@ pub use condition::{
     Conditions, Depth, If, IfCondition, IfList, IfWhat, State, Tag, depth, destination, lock_token, minimal,
     overwrite, timeout,
 };
-pub use href::{
-    Elsewhere, Href, Position, Site, collection_path, encode, read_sync_token, sync_token,
-};
+pub use href::{Elsewhere, Href, Position, Site, collection_path, encode, read_sync_token, sync_token};
 
 use crate::calendar::Refusal;
 
