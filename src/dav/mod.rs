@@ -135,6 +135,14 @@ impl Dav {
         }
     }
 
+    /// Returns the one spelling of a request's path that clients are told.
+    fn canonical(&self, path: &str) -> String {
+        match Href::parse(path) {
+            Some(href) => self.site.path(&href),
+            None => format!("{}{path}", self.site.prefix()),
+        }
+    }
+
     /// Answers a request of a principal that has signed in.
     pub async fn serve(&self, request: Request, session: Session) -> Reply {
         if let Some(reply) = self.unauthenticated(&request) {
@@ -152,7 +160,7 @@ impl Dav {
         let path = request.path.clone();
         let mut reply = match method::serve(scope, request).await {
             Ok(reply) => reply,
-            Err(denied) => denied.reply(&path),
+            Err(denied) => denied.reply(&self.canonical(&path)),
         };
         if minimal && reply.status() == StatusCode::MULTI_STATUS {
             let applied = HeaderValue::from_static("return=minimal");

@@ -23,6 +23,8 @@ pub enum Denied {
 /// The rules that only WebDAV and its kin have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Protocol {
+    /// RFC 4791 §5.3.2.1: the object at this path has the UID.
+    UidTaken(String),
     /// RFC 4918 §16: the body points to something outside of it.
     NoExternalEntities,
     /// RFC 4918 §9.1.1: `Depth: infinity` is not served.
@@ -163,6 +165,17 @@ impl Explained {
 }
 
 impl Denied {
+    /// Tells the path of what is in the way, where only its name in this collection was known.
+    #[must_use]
+    pub fn within(self, collection_path: &str) -> Denied {
+        match self {
+            Denied::Error(Error::Refused(Refusal::UidTaken(name))) => {
+                Protocol::UidTaken(super::place::member_path(collection_path, &name)).into()
+            }
+            other => other,
+        }
+    }
+
     /// Returns status, element and sentence. `path` is the request's path.
     pub fn explain(&self, path: &str) -> Explained {
         match self {
@@ -216,13 +229,9 @@ fn explain_refusal(refusal: &Refusal, path: &str) -> Explained {
         Refusal::Stale => {
             e(412, None, "It was changed meanwhile, or a condition of the request does not hold.")
         }
-        // the href tells the client which object it is, so that it can go on there.
         Refusal::UidTaken(name) => {
-            let mut href = path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
-            href.push('/');
-            crate::http::encode(name.as_str(), &mut href);
             let sentence = format!("The object “{name}” of this calendar has the same UID.");
-            e(409, With(caldav("no-uid-conflict"), href), sentence)
+            e(409, Bare(caldav("no-uid-conflict")), sentence)
         }
         Refusal::UidChanged { stored, sent } => {
             let sentence = format!("The object here has the UID “{stored}”; it cannot become “{sent}”.");
@@ -291,6 +300,11 @@ fn explain_refusal(refusal: &Refusal, path: &str) -> Explained {
 fn explain_protocol(protocol: &Protocol) -> Explained {
     use Condition::{Bare, None, With};
     match protocol {
+        // the href tells the client which object it is, so that it can go on there.
+        Protocol::UidTaken(href) => {
+            let sentence = "Another object of this calendar has the same UID.";
+            e(409, With(caldav("no-uid-conflict"), href.clone()), sentence)
+        }
         Protocol::NoExternalEntities => {
             e(403, Bare(dav("no-external-entities")), "The body may not refer to anything outside of it.")
         }
@@ -406,9 +420,9 @@ mod tests {
     fn a_uid_conflict_names_the_other_object() {
         let denied = Denied::from(Refusal::UidTaken(Segment::new("b c.ics").unwrap()));
         let mut w = Writer::fragment();
-        denied.explain("/dav/calendars/anna/calendar/a.ics").write("", &mut w);
+        denied.within("/x/dav/calendars/anna/calendar").explain("/").write("", &mut w);
         let text = w.take_string();
-        assert!(text.contains(">/dav/calendars/anna/calendar/b%20c.ics<"), "{text}");
+        assert!(text.contains(">/x/dav/calendars/anna/calendar/b%20c.ics<"), "{text}");
     }
 
     #[test]

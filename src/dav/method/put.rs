@@ -34,8 +34,10 @@ pub(super) async fn serve(scope: Scope, mut request: Request, href: Option<Href>
         when: gate.when(),
         ..Put::new(&place.name, bytes)
     };
-    let stored = scope.session.put(&place.at, put).await?;
-    Ok(answer(&stored))
+    match scope.session.put(&place.at, put).await {
+        Ok(stored) => Ok(answer(&stored)),
+        Err(error) => Err(Denied::from(error).within(&parent_path(&scope, href.as_ref()))),
+    }
 }
 
 /// POST to a calendar adds a member under a name of the server's choice, which ends in `.ics`.
@@ -53,12 +55,17 @@ pub(super) async fn post(scope: Scope, mut request: Request, href: Option<Href>)
     let bytes = request.bytes(limit(&scope, &to)).await?;
     let name = Name::new(format!("{}.ics", super::uuid()?)).ok_or(Refusal::Missing)?;
     let put = Put { content_type: request.header("content-type"), ..Put::new(&name, bytes) };
-    let stored = scope.session.put(&to, put).await?;
+    let stored = scope.session.put(&to, put).await.map_err(|e| Denied::from(e).within(&at.path))?;
     let mut reply = answer(&stored);
     if let Ok(location) = HeaderValue::try_from(member_path(&at.path, &name)) {
         reply.headers_mut().insert(LOCATION, location);
     }
     Ok(reply)
+}
+
+/// Returns the canonical path of the collection that holds what a path names.
+pub(super) fn parent_path(scope: &Scope, href: Option<&Href>) -> String {
+    href.and_then(Href::parent).map(|(parent, _)| scope.site.path(&parent)).unwrap_or_default()
 }
 
 fn answer(stored: &Stored) -> Reply {

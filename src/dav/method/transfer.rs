@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
+use super::put::parent_path;
 use crate::calendar::{Error, Overwrite, Readable, Refusal, Transferred, When};
 use crate::dav::gate::{Change, Gate};
 use crate::dav::place::{Now, Place};
@@ -49,7 +50,8 @@ pub(super) async fn serve(
         return Err(Refusal::Stale.into());
     }
     keep_source(&scope, &from, &now, &to, &there).await?;
-    let done = carry(&scope, &gate, (&from, &now), (&to, &there), overwrite, deep, form).await?;
+    let done = carry(&scope, &gate, (&from, &now), (&to, &there), overwrite, deep, form).await;
+    let done = done.map_err(|denied| denied.within(&parent_path(&scope, Some(&target))))?;
     let (source, spot, target_spot) = (from.parent_spot(), from.spot(), to.spot());
     let gone: Vec<_> = gate
         .held
