@@ -150,6 +150,18 @@ class Story:
         run = wait_for("a run", lambda: next((r for r in self.api("runs")["items"] if r["local"]["inserted"] >= 1), None), 20)
         assert run["status"] == "success" and not run["failures"], run
 
+    def back_up(self):
+        self.kalends("backup", "all.dump")
+        assert (self.folder / "all.dump").stat().st_size > 1000
+
+    def restore(self):
+        """Into an empty place, with the same calendars in it."""
+        before = self.kalends("calendar", "list", "anna")
+        self.environment["KALENDS_STORE__URL"] = f"sled:{self.folder}/restored"
+        self.kalends("restore", "all.dump")
+        assert self.kalends("calendar", "list", "anna") == before
+        self.kalends("check")
+
     def drain(self):
         self.server.send_signal(signal.SIGTERM)
         assert self.server.wait(20) == 0, f"status {self.server.returncode}"
@@ -170,7 +182,9 @@ class Story:
         step("a change here is there at once", self.carry)
         step("a change there is here after a sync", self.fetch)
         step("the run is on record", self.runs)
+        step("kalends backup, while the server runs", self.back_up)
         step("SIGTERM ends the server with status 0", self.drain)
+        step("kalends restore, into an empty place", self.restore)
         return steps
 
     def end(self):
