@@ -556,6 +556,50 @@ impl Filter {
 }
 
 #[test]
+fn systemd_is_told_when_the_server_is_ready_and_when_it_stops() {
+    let place = Place::new();
+    let path = place.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let heard = || {
+        let mut state = [0; 64];
+        let read = socket.recv(&mut state).unwrap();
+        String::from_utf8(state[..read].to_vec()).unwrap()
+    };
+    let serving = place.serve(&[("NOTIFY_SOCKET", path.to_str().unwrap())]);
+    assert_eq!(heard(), "READY=1");
+    serving.stop();
+    assert_eq!(heard(), "STOPPING=1");
+}
+
+#[test]
+fn a_store_far_down_the_tree_has_an_admin_socket_too() {
+    let place = Place::new();
+    let deep = place.path().join("a".repeat(80)).join("b".repeat(80)).join("db");
+    let url = format!("sled:{}", deep.display());
+    let serving = place.serve(&[("KALENDS_STORE__URL", &url)]);
+    assert!(deep.join("admin.sock").exists());
+    let list = place.command(&["user", "list"]).env("KALENDS_STORE__URL", &url).output().unwrap();
+    assert!(list.status.success(), "{}", String::from_utf8_lossy(&list.stderr));
+    drop(serving);
+}
+
+// Without a server, each needs the store for itself: they take turns.
+#[test]
+fn commands_at_the_same_time_wait_for_each_other() {
+    let place = Place::new();
+    place.add_user("anna", "correct horse battery");
+    std::thread::scope(|scope| {
+        for n in 0..6 {
+            let place = &place;
+            scope.spawn(move || place.done(&["app-password", "add", "anna", &format!("device {n}")]));
+        }
+    });
+    let list = place.done(&["app-password", "list", "anna", "--json"]);
+    assert_eq!(list.matches("device ").count(), 6, "{list}");
+}
+
+#[test]
 fn the_version_is_told() {
     let place = Place::new();
     assert_eq!(place.done(&["--version"]), format!("kalends {}\n", env!("CARGO_PKG_VERSION")));
