@@ -36,6 +36,7 @@ pub struct Multistatus {
     scope: Scope,
     slot: Slot,
     missing: Vec<usize>,
+    begun: bool,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -68,7 +69,7 @@ impl Multistatus {
         let slot = Slot::default();
         let mut w = Writer::document();
         w.open(&dav("multistatus"));
-        let multistatus = Multistatus { w, scope, slot: slot.clone(), missing: Vec::new() };
+        let multistatus = Multistatus { w, scope, slot: slot.clone(), missing: Vec::new(), begun: false };
         let mut stream = Stream { producer: Some(Box::pin(produce(multistatus))), slot };
         let first = poll_fn(|cx| stream.poll_piece(cx)).await;
         match first {
@@ -98,10 +99,16 @@ impl Multistatus {
         if self.w.len() < PIECE {
             return;
         }
+        self.begun = true;
         self.slot.put(Bytes::from(self.w.take()));
         let slot = self.slot.clone();
         // Whoever takes the piece polls this future again, so no waker is needed.
         poll_fn(move |_| if slot.is_empty() { Poll::Ready(()) } else { Poll::Pending }).await;
+    }
+
+    /// Tells whether the first piece is on its way, so that the whole cannot be refused any more.
+    pub fn begun(&self) -> bool {
+        self.begun
     }
 
     /// Writes the response of a resource.

@@ -66,7 +66,15 @@ impl Asking {
             out.resource(&resource, &self.want);
             return Ok(());
         };
-        let shaped = data.shape(bytes, ical, series, floating, left)?;
+        let shaped = match data.shape(bytes, ical, series, floating, left) {
+            // What is too much after the answer has begun is refused by itself: to break off would cost the client
+            // everything, to leave it out would tell it that there is nothing.
+            Err(denied) if out.begun() => {
+                out.denied(&resource.path, &denied);
+                return Ok(());
+            }
+            shaped => shaped?,
+        };
         out.resource_with(&resource, &self.want, |asked, w| {
             if asked.name != CALENDAR_DATA {
                 return None;

@@ -236,7 +236,9 @@ impl PrincipalMatch {
                         self.asking.resource(&mut out, resource.clone()).await?;
                         out.room().await;
                     }
-                    if resource.kind().has(Kinds::PLACE.or(Kinds::STORED)) {
+                    // Principals are found in places only; what belongs to one may be anywhere.
+                    let deeper = if self.property.is_some() { Kinds::PLACE.or(Kinds::STORED) } else { Kinds::PLACE };
+                    if resource.kind().has(deeper) {
                         waiting.push(resource);
                     }
                 }
