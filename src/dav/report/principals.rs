@@ -237,7 +237,8 @@ impl PrincipalMatch {
                         out.room().await;
                     }
                     // Principals are found in places only; what belongs to one may be anywhere.
-                    let deeper = if self.property.is_some() { Kinds::PLACE.or(Kinds::STORED) } else { Kinds::PLACE };
+                    let deeper =
+                        if self.property.is_some() { Kinds::PLACE.or(Kinds::STORED) } else { Kinds::PLACE };
                     if resource.kind().has(deeper) {
                         waiting.push(resource);
                     }
