@@ -248,7 +248,13 @@ fn gaps_and_overlaps_in_a_series() {
     );
     assert_eq!(
         instants("DTSTART;TZID=Pacific/Apia:20111229T120000\nRRULE:FREQ=DAILY;COUNT=4"),
-        ["20111229T220000Z", "20111230T220000Z", "20111230T220000Z", "20111231T220000Z"]
+        ["20111229T220000Z", "20111230T220000Z", "20111231T220000Z"],
+        "the 30th did not happen, and the 31st happens once"
+    );
+    assert_eq!(
+        instants("DTSTART;TZID=America/New_York:20250309T003000\nRRULE:FREQ=HOURLY;COUNT=5"),
+        ["20250309T053000Z", "20250309T063000Z", "20250309T073000Z", "20250309T083000Z"],
+        "02:30 does not exist and 03:30 is there already"
     );
     assert_eq!(
         instants("DTSTART;TZID=Europe/Dublin:20251025T013000\nRRULE:FREQ=DAILY;COUNT=3"),

@@ -70,8 +70,9 @@ impl Series {
             Frame::Zone(Zone::Utc | Zone::Fixed(_)) if self.ranges.is_empty() => 0,
             _ => SLACK,
         };
-        let from = Civil(master.frame.civil(range.start, floating).0 - self.longest - self.moved - slack);
-        let to = Civil(master.frame.civil(range.end, floating).0 + self.moved + slack);
+        let near = range.widened(self.longest + self.moved + slack, self.moved + slack);
+        let from = master.frame.civil(near.start, floating);
+        let to = master.frame.civil(near.end, floating);
         let mut candidates = Candidates::new(self, master, start, from, to);
         let mut excluded = Candidates::excluded(self, master, start, from, to);
         let mut budget = BUDGET;
@@ -83,6 +84,7 @@ impl Series {
             if self.excluded(master, civil)
                 || excluded.reaches(civil)
                 || self.override_of(master, civil).is_some()
+                || self.skipped(master, civil)
             {
                 continue;
             }
@@ -95,6 +97,15 @@ impl Series {
             }
         }
         !candidates.exhausted() && !excluded.exhausted()
+    }
+
+    /// True for a time that the clock skips and that falls on another instance once it is moved out of the gap: every
+    /// hour of a day that lacks one, or noon of the day that Samoa left out. The set holds an instant once.
+    fn skipped(&self, master: &Part, civil: Civil) -> bool {
+        let Frame::Zone(zone) = &master.frame else { return false };
+        let shown = zone.to_civil(zone.to_instant(civil));
+        let Some(start) = master.start.filter(|_| shown != civil) else { return false };
+        Candidates::new(self, master, start, shown, shown).next(shown).is_some()
     }
 
     fn excluded(&self, master: &Part, civil: Civil) -> bool {
