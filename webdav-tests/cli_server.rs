@@ -233,6 +233,24 @@ fn a_client_that_sends_its_head_too_slowly_is_cut_off() {
 }
 
 #[test]
+fn a_body_that_stops_coming_is_given_up_and_nothing_is_stored() {
+    let served = Served::plain();
+    let (name, value) = basic("anna", "anna-secret");
+    let mut stream = TcpStream::connect(served.address()).unwrap();
+    let target = "/dav/files/anna/half.txt";
+    let head =
+        format!("PUT {target} HTTP/1.1\r\nHost: x\r\n{name}: {value}\r\nContent-Length: 100\r\n\r\nab");
+    let begun = Instant::now();
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    let mut answer = String::new();
+    let _ = stream.read_to_string(&mut answer);
+    assert!(begun.elapsed() > Duration::from_secs(15), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+    assert_eq!(ask(&served, "GET", target, vec![basic("anna", "anna-secret")], b"").status, 404);
+}
+
+#[test]
 fn a_head_that_is_too_large_is_refused() {
     let served = Served::plain();
     let answer =
