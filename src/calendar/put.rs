@@ -273,7 +273,7 @@ impl Session {
     async fn accept(&self, at: &Writable, bytes: &Bytes, sent: Option<&str>) -> Result<Accepted, Error> {
         let size = bytes.len() as u64;
         match at.collection().kind {
-            Kind::Home => Err(Refusal::NotHere("a calendar home holds calendars only").into()),
+            Kind::Home => Err(Refusal::Protected("a calendar home holds calendars only").into()),
             Kind::Files => {
                 let limits = &self.house.limits;
                 if size > limits.file_size {

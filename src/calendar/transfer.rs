@@ -273,7 +273,7 @@ impl Session {
     async fn fits(&self, to: &Writable, object: &Object, target: Option<&Meta>) -> Result<(), Error> {
         let collection = to.collection();
         match collection.kind {
-            Kind::Home => return Err(Refusal::NotHere("a calendar home holds calendars only").into()),
+            Kind::Home => return Err(Refusal::Protected("a calendar home holds calendars only").into()),
             Kind::Files => {
                 let size = object.meta.size;
                 if self.used().await?.saturating_add(size) > self.house.limits.quota {

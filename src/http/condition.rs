@@ -91,9 +91,11 @@ pub fn overwrite(headers: &HeaderMap) -> Result<Overwrite, Refusal> {
 /// # Errors
 /// `Bad` if it is not there.
 pub fn destination(headers: &HeaderMap) -> Result<&str, Refusal> {
-    single(headers, "destination")
-        .filter(|text| !text.is_empty())
-        .ok_or_else(|| Refusal::Bad("The Destination header is missing.".into()))
+    let why = match headers.contains_key("destination") {
+        true => "The Destination header cannot be read.",
+        false => "The Destination header is missing.",
+    };
+    single(headers, "destination").filter(|text| !text.is_empty()).ok_or_else(|| Refusal::Bad(why.into()))
 }
 
 /// Reads `Timeout` (RFC 4918 §10.7) in seconds; `Infinite` is `u64::MAX`. What cannot be read counts as absent.

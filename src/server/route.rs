@@ -32,6 +32,9 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
     {
         head.headers.insert(header::HOST, host);
     }
+    if let Some(reply) = at_the_door(&head) {
+        return reply;
+    }
     let body = if incoming.is_end_stream() {
         empty()
     } else {
@@ -64,6 +67,20 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
         "ready" => ready(state).await,
         _ => nothing(),
     }
+}
+
+/// Answers what concerns no resource: a request that does not say which host it means, and `OPTIONS *`.
+fn at_the_door(head: &http::request::Parts) -> Option<Reply> {
+    let hosts = head.headers.get_all(header::HOST).iter().count();
+    // RFC 9112 §3.2: exactly one, or a proxy in front and we may disagree on whom it is for.
+    if hosts > 1 || (hosts == 0 && head.version == http::Version::HTTP_11) {
+        return Some(text(StatusCode::BAD_REQUEST, "A request needs exactly one Host header.\n"));
+    }
+    // RFC 9110 §9.3.7.
+    if head.method == Method::OPTIONS && head.uri.path() == "*" {
+        return Some(text(StatusCode::OK, "This is a calendar server; calendars are below /dav/.\n"));
+    }
+    None
 }
 
 /// The CalDAV and WebDAV door.

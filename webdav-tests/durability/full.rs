@@ -49,6 +49,7 @@ fn a_full_disk_loses_nothing_and_heals() {
             }
         }
         if !ran {
+            assert!(std::env::var_os("CI").is_none(), "this proof may not be left out in CI");
             println!("SKIPPED: no small file system can be mounted here: {reasons:?}");
             return;
         }

@@ -10,10 +10,7 @@ use crate::http::{Depth, Href, Reply, Request, depth, reply_empty};
 use crate::store::Op;
 
 pub(super) async fn serve(scope: Scope, request: Request, href: Option<Href>) -> Result<Reply, Denied> {
-    // RFC 4918 §9.6.1: a collection goes with everything in it; no other depth means anything.
-    if !matches!(depth(&request.headers)?, None | Some(Depth::Infinity)) {
-        return Err(Refusal::Bad("A DELETE always has Depth: infinity.".into()).into());
-    }
+    let depth = depth(&request.headers)?;
     let place = match Place::find(&scope, href.as_ref()).await {
         Err(Denied::Error(crate::calendar::Error::Refused(Refusal::NoParent))) => {
             return Err(Refusal::Missing.into());
@@ -31,6 +28,10 @@ pub(super) async fn serve(scope: Scope, request: Request, href: Option<Href>) ->
             let with = gone.map(|lock| Op::DeleteRecord(lock.key())).collect();
             scope.session.delete(&place.at, &place.name, &gate.when(), with).await?;
             Ok(reply_empty(StatusCode::NO_CONTENT))
+        }
+        // RFC 4918 §9.6.1: a collection goes with everything in it; no other depth means anything.
+        Now::Collection(_) if !matches!(depth, None | Some(Depth::Infinity)) => {
+            Err(Refusal::Bad("The DELETE of a collection always has Depth: infinity.".into()).into())
         }
         Now::Collection(ref at) => {
             let changes = [Change::Tree(at.id()), parent];

@@ -92,7 +92,7 @@ async fn create(
         let place = Place::find(scope, Some(&href)).await?;
         if place.at.collection().kind != Kind::Files {
             let why = "an empty resource cannot be made in a calendar; PUT it first";
-            return Err(Refusal::NotHere(why).into());
+            return Err(Refusal::Protected(why).into());
         }
         let put = Put { when: gate.when(), ..Put::new(&place.name, Bytes::new()) };
         scope.session.put(&place.at, put).await?;

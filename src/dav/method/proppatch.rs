@@ -35,6 +35,11 @@ pub(super) async fn serve(scope: Scope, mut request: Request, href: Option<Href>
     if body.name != dav("propertyupdate") {
         return Err(Refusal::Bad("The body of a PROPPATCH must be a DAV:propertyupdate.".into()).into());
     }
+    let instructs = |e: &Element| e.name == dav("set") || e.name == dav("remove");
+    if !body.elements().any(instructs) {
+        // RFC 4918 §14.19.
+        return Err(Refusal::Bad("A propertyupdate needs a DAV:set or a DAV:remove.".into()).into());
+    }
     let href = href.ok_or(Refusal::Missing)?;
     let at = Resource::at(&scope, &href, Facts::DEAD).await?;
     let changes: Vec<Change> = Spot::at(&at).map(Change::Resource).into_iter().collect();
@@ -50,6 +55,10 @@ pub(super) async fn serve(scope: Scope, mut request: Request, href: Option<Href>
         let w = multistatus.writer();
         w.open(&dav("response"));
         w.leaf(&dav("href"), &at.path);
+        if verdicts.is_empty() {
+            // RFC 4918 §14.24: a response has a propstat or a status.
+            w.leaf(&dav("status"), &status_line(StatusCode::OK));
+        }
         write_verdicts(&verdicts, &at.path, w);
         w.close();
         Ok(multistatus)

@@ -136,7 +136,7 @@ async fn carry(
 /// Refuses what would delete the source, or a whole calendar for the sake of one object, before anything is touched.
 async fn keep_source(scope: &Scope, from: &Place, now: &Now, to: &Place, there: &Now) -> Result<(), Denied> {
     if matches!(now, Now::Member(_)) && to.at.collection().kind == Kind::Home {
-        return Err(Refusal::NotHere("a calendar home holds calendars only").into());
+        return Err(Refusal::Protected("a calendar home holds calendars only").into());
     }
     let Now::Collection(replaced) = there else { return Ok(()) };
     let mut next = Some(from.at.id());
