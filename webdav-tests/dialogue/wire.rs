@@ -137,7 +137,13 @@ fn read_head(stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<Response, St
 
 fn fill(stream: &mut TcpStream, input: &mut Vec<u8>) -> Result<usize, String> {
     let mut buffer = [0; 16_384];
-    let n = stream.read(&mut buffer).map_err(|e| format!("receive: {e}"))?;
+    let n = loop {
+        match stream.read(&mut buffer) {
+            // A signal that has nothing to do with us.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            read => break read.map_err(|e| format!("receive: {e}"))?,
+        }
+    };
     input.extend_from_slice(&buffer[..n]);
     Ok(n)
 }
