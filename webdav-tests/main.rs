@@ -21,6 +21,7 @@ mod host;
 mod house;
 mod ical;
 mod ical_merge;
+mod query;
 mod quirks;
 mod recurrence;
 mod sync;

@@ -7,21 +7,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use kalends::calendar::Clock;
 use kalends::store::{Sled, Store, Timestamp};
 
-use crate::door::{Door, Fixed, Heard};
+use crate::door::{Dice, Door, Fixed, Heard};
 
 const NS: &str = "xmlns:D=\"DAV:\" xmlns:C=\"urn:ietf:params:xml:ns:caldav\"";
-
-/// Chance that is the same in every run.
-struct Dice(u64);
-
-impl Dice {
-    fn throw(&mut self, sides: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % sides as u64).unwrap()
-    }
-}
 
 /// What an answer says of a member: its etag (empty for collections), or that it is gone.
 type Told = Vec<(String, Option<String>)>;
