@@ -122,8 +122,9 @@ fn the_short_way_and_the_long_way_find_the_same() {
         let headers = [("content-type", "text/calendar")];
         for n in 0..300 {
             for (calendar, inside) in [("calendar", event(&mut dice, n)), ("tasks", todo(&mut dice, n))] {
-                let text =
-                    format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n{inside}END:VCALENDAR\r\n");
+                let text = format!(
+                    "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n{inside}END:VCALENDAR\r\n"
+                );
                 let path = format!("/dav/calendars/anna/{calendar}/{n}.ics");
                 let put = door.say("PUT", &path, &headers, text.clone(), || ()).await;
                 assert_eq!(put.status, 201, "{text}\n{}", put.text());
