@@ -478,3 +478,78 @@ fn calendars_are_made_changed_and_removed() {
         assert!(matches!(refused.status, 403 | 409 | 422), "{bad} {}", refused.show());
     }
 }
+
+// S1-079: at the most talkative level the log of a whole connection holds neither password nor token nor event text
+#[test]
+fn the_log_of_a_sync_holds_no_secret() {
+    use std::io::{BufRead as _, BufReader};
+    use std::process::{Command, Stdio};
+    let Some(radicale) = Radicale::start() else { return };
+    radicale.calendar(WORK);
+    let (secret, text) = ("Kennwort-mit-7-Siegeln", "Quite private words");
+    radicale.set_passwords(&[("anna", secret)]);
+    let body = event("there@x", text);
+    let headers = [("Content-Type", "text/calendar")];
+    let put = radicale.ask_as(&format!("anna:{secret}"), "PUT", "/anna/work/t.ics", &headers, &body);
+    assert_eq!(put.status, 201, "{}", put.show());
+    let place = tempfile::tempdir().unwrap();
+    let kalends = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kalends"));
+        command.args(arguments).current_dir(place.path()).env_clear();
+        command.env("KALENDS_STORE__URL", format!("sled:{}", place.path().join("db").display()));
+        command.env("KALENDS_LOG__LEVEL", "trace").env("KALENDS_BRIDGE__ALLOW_PRIVATE", "true");
+        command
+    };
+    let mut adding = kalends(&["user", "add", "anna", "--password-stdin"]);
+    let mut adding =
+        adding.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    std::io::Write::write_all(&mut adding.stdin.take().unwrap(), b"anna-long-secret\n").unwrap();
+    assert!(adding.wait().unwrap().success());
+    let made = kalends(&["token", "add", "anna", "test", "--scope", "bridges"]).output().unwrap();
+    let token = String::from_utf8(made.stdout).unwrap().split_whitespace().last().unwrap().to_owned();
+    assert!(token.starts_with("kal_"), "{token}");
+    let mut serving = kalends(&["serve", "--listen", "127.0.0.1:0"]);
+    let mut serving =
+        serving.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(serving.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut log = String::new();
+    let address: std::net::SocketAddr = loop {
+        let line = lines.next().expect("the server starts");
+        log.push_str(&line);
+        if let Some((_, address)) = line.split_once("listening on ") {
+            let end = address.find([')', '"']).unwrap_or(address.len());
+            break address[..end].parse().unwrap();
+        }
+    };
+    let rest = std::thread::spawn(move || lines.collect::<Vec<String>>().join("\n"));
+    let ask = |method: &str, path: &str, body: Value| {
+        let headers = vec![
+            ("Authorization".to_owned(), format!("Bearer {token}")),
+            ("Content-Type".to_owned(), "application/json".to_owned()),
+        ];
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let target = format!("/api/v1{path}");
+        document(&send(address, &Request { method: method.into(), target, headers, body }).unwrap())
+    };
+    let url = format!("http://{}", radicale.address());
+    let made =
+        ask("POST", "/connections/caldav", json!({"url": url, "username": "anna", "password": secret}));
+    let own = ask("GET", "/calendars", Value::Null);
+    let own =
+        own["items"].as_array().unwrap().iter().find(|c| c["name"] == "calendar").unwrap()["id"].clone();
+    let wish = json!({"calendar": own, "connection": made["id"], "remote_calendar": format!("{url}{WORK}")});
+    let mapping = ask("POST", "/mappings", wish);
+    eventually("the first pass", Duration::from_secs(20), || {
+        let runs = ask("GET", &format!("/runs?mapping={}", mapping["id"].as_str().unwrap()), Value::Null);
+        runs["items"].as_array().is_some_and(|all| all.iter().any(|run| run["local"]["inserted"] == 1))
+    });
+    assert!(Command::new("kill").args(["-TERM", &serving.id().to_string()]).status().unwrap().success());
+    assert!(serving.wait().unwrap().success());
+    log.push_str(&rest.join().unwrap());
+    assert!(log.contains("TRACE") && log.contains("a pass has ended"), "the log is not talkative");
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("anna:{secret}"));
+    for hidden in [secret, basic.as_str(), token.as_str(), text] {
+        let at = log.lines().find(|line| line.contains(hidden));
+        assert!(at.is_none(), "{hidden:?} is in the log: {at:?}");
+    }
+}

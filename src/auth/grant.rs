@@ -370,4 +370,34 @@ mod tests {
             format!("{:?} {:#?}", Holder { password: Secret::new("geheim") }, Some(Secret::new("geheim")));
         assert!(!shown.contains("geheim"), "{shown}");
     }
+
+    // E9: rotation re-seals everything and forgets the old key
+    #[tokio::test]
+    async fn rotating_seals_every_secret_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        let ring = Keyring::open(&path).unwrap();
+        let store = crate::store::Sled::temporary().unwrap();
+        let mut before = Vec::new();
+        let mut commit = Commit::new(Origin::System, Timestamp(0));
+        for n in 0..300 {
+            let key = key(&format!("c{n:03}"));
+            let sealed = ring.seal(&key, &Secret::new(format!("secret {n}"))).unwrap();
+            before.push((key.clone(), sealed.clone()));
+            commit = commit.op(Op::PutRecord(key, sealed));
+        }
+        store.commit(commit).await.unwrap();
+        let old = Keyring::open(&path).unwrap();
+        assert_eq!(ring.rotate(&store, Timestamp(1)).await.unwrap(), 300);
+        // What is on disk opens with the new key file alone, and no longer with the old key.
+        let new = Keyring::open(&path).unwrap();
+        for (n, (key, was)) in before.iter().enumerate() {
+            let now = store.record(key).await.unwrap().unwrap();
+            assert_eq!(new.unseal(key, &now).unwrap().reveal(), format!("secret {n}"));
+            assert!(matches!(old.unseal(key, &now), Err(SealError::UnknownKey(_))));
+            assert!(matches!(new.unseal(key, was), Err(SealError::UnknownKey(_))));
+        }
+        let fixed = Keyring::fixed(&Secret::new("0".repeat(64))).unwrap();
+        assert!(matches!(fixed.rotate(&store, Timestamp(2)).await, Err(SealError::FixedKey)));
+    }
 }
