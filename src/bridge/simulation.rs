@@ -153,9 +153,10 @@ impl Provider for Far {
                 let gone = gone.into_iter().map(RemoteId).collect();
                 return Ok(Delta { seen, gone, next, complete: false });
             }
-            // A listing that is empty by mistake, but not twice in a row: that heals with the daily comparison only.
-            inside.empty = inside.faults && !inside.empty && inside.dice.one_in(10);
-            if inside.empty {
+            // A listing that is empty by mistake, once before calm: two such heal with the daily comparison only.
+            let mistaken = inside.faults && !inside.empty && inside.dice.one_in(10);
+            inside.empty |= mistaken;
+            if mistaken {
                 return Ok(Delta { next, complete: true, ..Delta::default() });
             }
             let paths: Vec<String> = inside.objects.keys().cloned().collect();
@@ -485,7 +486,7 @@ impl World {
     async fn calm(&mut self) {
         {
             let mut inside = self.far.lock();
-            inside.faults = false;
+            (inside.faults, inside.empty) = (false, false);
             inside.crash_in = None;
         }
         for _ in 0..8 {
