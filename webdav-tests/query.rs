@@ -173,3 +173,138 @@ fn the_short_way_and_the_long_way_find_the_same() {
         assert!(found > 5_000, "{found}: the ranges were too poor to show anything");
     });
 }
+
+/// Bodies that are understood, to be bent.
+const BODIES: [&str; 8] = [
+    "<C:calendar-query><D:prop><D:getetag/><C:calendar-data><C:expand start=\"20260101T000000Z\" end=\"20260201T000000Z\"/><C:comp name=\"VCALENDAR\"><C:allprop/><C:allcomp/></C:comp></C:calendar-data></D:prop><C:filter><C:comp-filter name=\"VCALENDAR\"><C:comp-filter name=\"VEVENT\"><C:time-range start=\"20260101T000000Z\" end=\"20260601T000000Z\"/><C:prop-filter name=\"SUMMARY\"><C:text-match collation=\"i;octet\" negate-condition=\"no\">x</C:text-match><C:param-filter name=\"LANGUAGE\"><C:is-not-defined/></C:param-filter></C:prop-filter><C:comp-filter name=\"VALARM\"><C:is-not-defined/></C:comp-filter></C:comp-filter></C:comp-filter></C:filter><C:timezone-id>Europe/Berlin</C:timezone-id></C:calendar-query>",
+    "<C:calendar-multiget><D:prop><D:getetag/><C:calendar-data><C:limit-recurrence-set start=\"20260101T000000Z\" end=\"20260201T000000Z\"/><C:limit-freebusy-set start=\"20260101T000000Z\" end=\"20260201T000000Z\"/></C:calendar-data></D:prop><D:href>/dav/calendars/anna/calendar/1.ics</D:href><D:href>/dav/calendars/anna/calendar/</D:href></C:calendar-multiget>",
+    "<C:free-busy-query><C:time-range start=\"20260101T000000Z\" end=\"20270101T000000Z\"/></C:free-busy-query>",
+    "<D:sync-collection><D:sync-token/><D:sync-level>1</D:sync-level><D:limit><D:nresults>3</D:nresults></D:limit><D:prop><D:getetag/><C:calendar-data/></D:prop></D:sync-collection>",
+    "<D:expand-property><D:property name=\"owner\"><D:property name=\"principal-URL\"><D:property name=\"displayname\"/></D:property></D:property><D:property name=\"calendar-home-set\" namespace=\"urn:ietf:params:xml:ns:caldav\"/></D:expand-property>",
+    "<D:principal-property-search><D:property-search><D:prop><D:displayname/></D:prop><D:match>a</D:match></D:property-search><D:prop><D:displayname/></D:prop></D:principal-property-search>",
+    "<D:principal-match><D:principal-property><D:owner/></D:principal-property><D:prop><D:displayname/></D:prop></D:principal-match>",
+    "<D:acl-principal-prop-set><D:prop><D:displayname/></D:prop></D:acl-principal-prop-set>",
+];
+
+/// What is put in the place of an attribute's value or a text.
+const VALUES: [&str; 18] = [
+    "",
+    "VEVENT",
+    "VTODO",
+    "VALARM",
+    "VCALENDAR",
+    "X-NONE",
+    "20260101T000000Z",
+    "20260615",
+    "00000101T000000Z",
+    "99991231T235959Z",
+    "99999999T999999Z",
+    "yes",
+    "infinite",
+    "-1",
+    "18446744073709551616",
+    "i;unicode-casemap",
+    "/dav/calendars/anna/",
+    "ſtraße",
+];
+
+/// Pieces that are added.
+const PIECES: [&str; 10] = [
+    "<C:is-not-defined/>",
+    "<D:allprop/>",
+    "<C:time-range start=\"20260301T000000Z\"/>",
+    "<C:comp-filter name=\"VTODO\"/>",
+    "<C:prop-filter name=\"DTSTART\"><C:time-range end=\"20260301T000000Z\"/></C:prop-filter>",
+    "<D:getetag/>",
+    "<C:expand start=\"20260101T000000Z\" end=\"20260103T000000Z\"/>",
+    "<x xmlns=\"urn:x\"/>",
+    "text",
+    "<D:href/>",
+];
+
+/// Bends a body a few times; most of what comes out is still well-formed.
+fn bent(dice: &mut Dice) -> String {
+    let mut body = BODIES[dice.throw(BODIES.len())].to_owned();
+    for _ in 0..=dice.throw(4) {
+        let places = |what: &str| body.match_indices(what).map(|(at, _)| at).collect::<Vec<_>>();
+        match dice.throw(4) {
+            // Another value.
+            0 => {
+                let quotes = places("=\"");
+                let Some(at) = quotes.get(dice.throw(quotes.len().max(1))).map(|at| at + 2) else { continue };
+                let end = at + body[at..].find('"').unwrap();
+                body.replace_range(at..end, VALUES[dice.throw(VALUES.len())]);
+            }
+            // An empty element less.
+            1 => {
+                let ends = places("/>");
+                let Some(end) = ends.get(dice.throw(ends.len().max(1))) else { continue };
+                let at = body[..*end].rfind('<').unwrap();
+                body.replace_range(at..end + 2, "");
+            }
+            // A piece more, behind some tag.
+            2 => {
+                let ends = places(">");
+                let at = ends[dice.throw(ends.len() - 1)] + 1;
+                body.insert_str(at, PIECES[dice.throw(PIECES.len())]);
+            }
+            // Another text.
+            _ => {
+                let ends = places("</");
+                let at = ends[dice.throw(ends.len())];
+                body.insert_str(at, VALUES[dice.throw(VALUES.len())]);
+            }
+        }
+    }
+    let root = body.find(['>', ' ']).unwrap_or(1);
+    body.insert_str(root, &format!(" {NS}"));
+    body
+}
+
+/// Whatever a body says, it is answered or refused with a sentence; nothing fails, and nothing takes long.
+#[test]
+fn bent_reports_are_answered_or_refused() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let door = Door::over(Arc::new(Sled::temporary().unwrap())).await;
+        let mut dice = Dice(0xBE_17);
+        for n in 0..20 {
+            let inside = event(&mut dice, n);
+            let text =
+                format!("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n{inside}END:VCALENDAR\r\n");
+            let path = format!("/dav/calendars/anna/calendar/{n}.ics");
+            let put = door.say("PUT", &path, &[("content-type", "text/calendar")], text, || ()).await;
+            assert_eq!(put.status, 201);
+        }
+        let places = [
+            "/dav/calendars/anna/calendar/",
+            "/dav/calendars/anna/",
+            "/dav/calendars/anna/calendar/1.ics",
+            "/dav/principals/",
+            "/dav/files/anna/",
+        ];
+        let mut heard = std::collections::BTreeMap::new();
+        for _ in 0..4_000 {
+            let body = bent(&mut dice);
+            let place = places[[0, 0, 0, 1, 2, 3, 4][dice.throw(7)]];
+            let depth = ["0", "1", "infinity"][dice.throw(3)];
+            let answer = door.say("REPORT", place, &[("depth", depth)], body.clone(), || ()).await;
+            *heard.entry(answer.status).or_insert(0) += 1;
+            let text = answer.text();
+            match answer.status {
+                200 | 207 if text.starts_with("BEGIN:VCALENDAR") => {}
+                200 | 207 => assert!(roxmltree::Document::parse(&text).is_ok(), "{place} {body}\n{text}"),
+                400 | 403 | 507 => {
+                    let said = text.split("responsedescription>").nth(1).unwrap_or_default();
+                    assert!(said.trim_end_matches("</D:").ends_with(['.', '!']), "{place} {body}\n{text}");
+                }
+                status => panic!("{status} for {place} {body}\n{text}"),
+            }
+        }
+        assert!(heard.get(&207).is_some_and(|n| *n > 500), "{heard:?}");
+        assert!(
+            heard.get(&403).is_some_and(|n| *n > 100) && heard.get(&400).is_some_and(|n| *n > 100),
+            "{heard:?}"
+        );
+    });
+}

@@ -8,6 +8,6 @@ mod name;
 mod read;
 mod write;
 
-pub use name::{APPLE, CALDAV, CALENDARSERVER, DAV, Name, apple, caldav, calendarserver, dav};
+pub use name::{APPLE, CALDAV, CALENDARSERVER, DAV, Name, apple, caldav, calendarserver, dav, is_name};
 pub use read::{Attribute, Element, Limits, Node, XML, XmlError, parse};
 pub use write::{Mark, Writer};

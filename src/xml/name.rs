@@ -51,3 +51,53 @@ pub const fn calendarserver(local: &'static str) -> Name {
 pub const fn apple(local: &'static str) -> Name {
     Name { ns: Cow::Borrowed(APPLE), local: Cow::Borrowed(local) }
 }
+
+/// Tells whether an element or attribute can be called so: NCName of Namespaces in XML 1.0 §3, with the characters of
+/// XML 1.0 §2.3. What is let in as a name goes out as one, so strict parsers must be able to read it.
+pub fn is_name(text: &str) -> bool {
+    text.starts_with(begins_name) && text.chars().all(|c| begins_name(c) || goes_on_name(c))
+}
+
+fn begins_name(c: char) -> bool {
+    matches!(c, 'A'..='Z' | '_' | 'a'..='z')
+        || matches!(c, '\u{C0}'..='\u{D6}' | '\u{D8}'..='\u{F6}' | '\u{F8}'..='\u{2FF}')
+        || matches!(c, '\u{370}'..='\u{37D}' | '\u{37F}'..='\u{1FFF}' | '\u{200C}'..='\u{200D}')
+        || matches!(c, '\u{2070}'..='\u{218F}' | '\u{2C00}'..='\u{2FEF}' | '\u{3001}'..='\u{D7FF}')
+        || matches!(c, '\u{F900}'..='\u{FDCF}' | '\u{FDF0}'..='\u{FFFD}' | '\u{10000}'..='\u{EFFFF}')
+}
+
+fn goes_on_name(c: char) -> bool {
+    matches!(c, '-' | '.' | '0'..='9' | '\u{B7}' | '\u{300}'..='\u{36F}' | '\u{203F}'..='\u{2040}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_name;
+
+    #[test]
+    fn names_that_elements_can_have() {
+        for good in ["displayname", "a-b.c_1", "_x", "größe", "日付", "a·b"] {
+            assert!(is_name(good), "{good}");
+        }
+        let bad = [
+            "",
+            "1a",
+            "-a",
+            ".a",
+            "a b",
+            "a:b",
+            "a/>",
+            "a\"",
+            "<a",
+            "a\n",
+            "/dav/",
+            "a×b",
+            "ªa",
+            "a\u{2028}",
+            "·a",
+        ];
+        for bad in bad {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ use quick_xml::NsReader;
 use quick_xml::events::{BytesDecl, BytesRef, BytesStart, Event};
 use quick_xml::name::{PrefixDeclaration, ResolveResult};
 
-use super::name::{APPLE, CALDAV, CALENDARSERVER, DAV, Name};
+use super::name::{APPLE, CALDAV, CALENDARSERVER, DAV, Name, is_name};
 
 /// The namespace of `xml:lang` and its kin.
 pub const XML: &str = "http://www.w3.org/XML/1998/namespace";
@@ -230,9 +230,7 @@ fn element(reader: &NsReader<&[u8]>, start: &BytesStart<'_>) -> Result<Element, 
 }
 
 fn name(resolved: ResolveResult<'_>, local: &str) -> Result<Name, XmlError> {
-    let start = |c: char| c.is_alphabetic() || c == '_';
-    let rest = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '\u{B7}') || !c.is_ascii();
-    if !local.starts_with(start) || !local.chars().all(rest) {
+    if !is_name(local) {
         return refuse(format!("“{local}” is not an XML name."));
     }
     let ns = match resolved {

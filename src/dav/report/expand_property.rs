@@ -6,7 +6,7 @@ use std::pin::Pin;
 use super::{Report, bad};
 use crate::dav::{Asked, Denied, Facts, Kinds, Multistatus, Resource, Scope, Want};
 use crate::http::{Depth, Reply};
-use crate::xml::{DAV, Element, Limits, Name, Node, Writer, dav, parse};
+use crate::xml::{DAV, Element, Limits, Name, Node, Writer, dav, is_name, parse};
 
 /// How many hrefs one report follows.
 const FOLLOWED: usize = 1_000;
@@ -28,8 +28,11 @@ fn branches(element: &Element) -> Result<Vec<Branch>, Denied> {
     let property = dav("property");
     let mut all = Vec::new();
     for element in element.elements().filter(|e| e.name == property) {
-        let Some(local) = element.attribute("name").filter(|name| !name.is_empty()) else {
-            return Err(bad("A DAV:property of an expand-property must have a name."));
+        let Some(local) = element.attribute("name").filter(|name| is_name(name)) else {
+            // What comes in as an attribute goes out as an element.
+            return Err(bad(
+                "A DAV:property of an expand-property must have a name that an element can have.",
+            ));
         };
         // RFC 3253 §3.8: without a namespace, DAV: is meant.
         let ns = element.attribute("namespace").unwrap_or(DAV);
