@@ -11,7 +11,7 @@ use ::sled::IVec;
 use ::sled::transaction::{ConflictableTransactionError, TransactionError, Transactional, TransactionalTree};
 
 use super::read;
-use super::rows::{self, NEXT_SERIAL, Rows, Space, Trees, fault};
+use super::rows::{self, NEXT_SERIAL, Rows, Space, Trees, Visit, fault};
 use crate::store::Fault;
 use crate::store::codec::Writer;
 
@@ -162,13 +162,7 @@ impl Rows for Batch<'_> {
         }
     }
 
-    fn scan(
-        &self,
-        space: Space,
-        start: &[u8],
-        end: &[u8],
-        visit: &mut dyn FnMut(&[u8], &IVec) -> Result<bool, Fault>,
-    ) -> Result<(), Fault> {
+    fn scan(&self, space: Space, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), Fault> {
         if start >= end {
             return Ok(());
         }

@@ -54,12 +54,10 @@ pub(super) fn step(batch: &mut Batch<'_>) -> Result<bool, Fault> {
         }
     }
     let done = found.len() < STEP;
-    if done {
-        if let Some(row) = batch.get(Space::Record, &lock)? {
-            let pieces = rows::keys_of_pieces(Space::Record, &lock, &row)?;
-            found.extend(pieces.into_iter().map(|key| (Space::Body, key, true)));
-            found.push((Space::Record, lock, true));
-        }
+    if done && let Some(row) = batch.get(Space::Record, &lock)? {
+        let pieces = rows::keys_of_pieces(Space::Record, &lock, &row)?;
+        found.extend(pieces.into_iter().map(|key| (Space::Body, key, true)));
+        found.push((Space::Record, lock, true));
     }
     let faded = found.iter().all(|(_, _, faded)| *faded);
     if done && faded {

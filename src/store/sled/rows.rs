@@ -81,27 +81,19 @@ pub(super) fn is_full(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
 }
 
+/// Called for each row of a scan with its key; `false` ends the scan.
+pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &IVec) -> Result<bool, Fault>;
+
 /// Something that rows can be read from: the database, a group of writes over it, a snapshot.
 pub(super) trait Rows {
     /// Reads one row.
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<IVec>, Fault>;
 
     /// Visits the rows from `start` up to but without `end`, in order, until the visitor says `false`.
-    fn scan(
-        &self,
-        space: Space,
-        start: &[u8],
-        end: &[u8],
-        visit: &mut dyn FnMut(&[u8], &IVec) -> Result<bool, Fault>,
-    ) -> Result<(), Fault>;
+    fn scan(&self, space: Space, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), Fault>;
 
     /// Visits the rows whose key begins with `prefix`.
-    fn prefixed(
-        &self,
-        space: Space,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(&[u8], &IVec) -> Result<bool, Fault>,
-    ) -> Result<(), Fault> {
+    fn prefixed(&self, space: Space, prefix: &[u8], visit: Visit<'_>) -> Result<(), Fault> {
         self.scan(space, prefix, &after_prefix(prefix), visit)
     }
 
@@ -361,13 +353,7 @@ impl Rows for Trees {
         self.tree(space).get(key).map_err(fault)
     }
 
-    fn scan(
-        &self,
-        space: Space,
-        start: &[u8],
-        end: &[u8],
-        visit: &mut dyn FnMut(&[u8], &IVec) -> Result<bool, Fault>,
-    ) -> Result<(), Fault> {
+    fn scan(&self, space: Space, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), Fault> {
         if start >= end {
             return Ok(());
         }

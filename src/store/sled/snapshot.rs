@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use ::sled::IVec;
 
 use super::batch::Batch;
-use super::rows::{Rows, Space, Trees};
+use super::rows::{Rows, Space, Trees, Visit};
 use crate::store::Fault;
 
 /// The most bytes that may be noted for a snapshot: a reader that is too slow is told so.
@@ -97,13 +97,7 @@ impl Rows for Snapshot {
         Ok(noted.rows.get(&space).and_then(|rows| rows.get(key)).cloned().unwrap_or(now))
     }
 
-    fn scan(
-        &self,
-        space: Space,
-        start: &[u8],
-        end: &[u8],
-        visit: &mut dyn FnMut(&[u8], &IVec) -> Result<bool, Fault>,
-    ) -> Result<(), Fault> {
+    fn scan(&self, space: Space, start: &[u8], end: &[u8], visit: Visit<'_>) -> Result<(), Fault> {
         let mut start = start.to_vec();
         while start.as_slice() < end {
             let mut page = BTreeMap::new();
