@@ -588,7 +588,14 @@ fn a_store_far_down_the_tree_has_an_admin_socket_too() {
 #[test]
 fn commands_at_the_same_time_wait_for_each_other() {
     let place = Place::new();
-    place.add_user("anna", "correct horse battery");
+    // The first of them makes the store.
+    std::thread::scope(|scope| {
+        for name in ["anna", "bert", "carl", "dora"] {
+            let place = &place;
+            scope.spawn(move || place.add_user(name, "correct horse battery"));
+        }
+    });
+    assert_eq!(place.done(&["user", "list"]).lines().count(), 5);
     std::thread::scope(|scope| {
         for n in 0..6 {
             let place = &place;

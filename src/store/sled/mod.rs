@@ -58,6 +58,8 @@ pub struct Sled {
     committer: Option<JoinHandle<()>>,
     /// Removed on drop.
     temporary: Option<PathBuf>,
+    /// Released last.
+    _claim: open::Claim,
 }
 
 /// What readers and the committer share.
@@ -79,7 +81,7 @@ impl Sled {
     /// Opens the store in a directory of its own, made if it is not there. Blocks.
     pub fn open(path: impl AsRef<Path>, options: Options) -> Result<Sled, Fault> {
         let path = path.as_ref();
-        let trees = open::open(path, &options)?;
+        let (trees, claim) = open::claim(path, &options)?;
         let file = open::data_file(path)?;
         let first = CollectionId::FIRST.0.max(read::counter(&*trees, NEXT_ID)?);
         let purging = purge::pending(&*trees)?;
@@ -105,7 +107,8 @@ impl Sled {
             .name("committer".into())
             .spawn(move || committer.run())
             .map_err(|error| Fault::Broken(format!("the committer did not start: {error}")))?;
-        Ok(Sled { shared, jobs, next_id: AtomicU64::new(first), committer: Some(committer), temporary: None })
+        let next_id = AtomicU64::new(first);
+        Ok(Sled { shared, jobs, next_id, committer: Some(committer), temporary: None, _claim: claim })
     }
 
     /// Makes a store from a dump, in a place where nothing is kept. Blocks.
@@ -125,7 +128,7 @@ impl Sled {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|error| Fault::Broken(error.to_string()))?;
         let path = std::env::temp_dir().join(format!("kalends-{:016x}", u64::from_be_bytes(random)));
-        let mut store = Sled::open(&path, Options::default())?;
+        let mut store = Sled::open(path.join("db"), Options::default())?;
         store.temporary = Some(path);
         Ok(store)
     }

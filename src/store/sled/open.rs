@@ -4,7 +4,7 @@
 //! A new database is made beside its place and renamed into it, so that a crash in between leaves nothing behind
 //! that would have to be read.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
@@ -51,6 +51,39 @@ fn at(path: &Path, error: io::Error) -> Fault {
     match fault(::sled::Error::Io(io::Error::new(error.kind(), error.to_string()))) {
         Fault::Full => Fault::Full,
         Fault::Broken(_) => Fault::Broken(format!("{}: {error}", path.display())),
+    }
+}
+
+/// Keeps other processes out while it lives.
+pub(super) type Claim = Option<File>;
+
+/// Opens the trees for this process alone. sled's own lock comes too late: what is done before it, removing half-made
+/// files, would take them from a process that is just making them.
+pub(super) fn claim(path: &Path, options: &Options) -> Result<(Arc<Trees>, Claim), Fault> {
+    let claim = claimed(path, options).map_err(|error| at(path, error))?;
+    Ok((open(path, options)?, claim))
+}
+
+/// Makes the database if there is none, and locks its directory until the handle is dropped or the process ends.
+fn claimed(path: &Path, options: &Options) -> io::Result<Claim> {
+    if is_absent(path)? {
+        // One after the other where a database is made; this takes a moment only.
+        let above = parent(path);
+        fs::create_dir_all(&above)?;
+        let gate = File::open(&above)?;
+        let _ = gate.lock();
+        if is_absent(path)? {
+            create(path, options)?;
+        }
+    }
+    let directory = File::open(path)?;
+    match directory.try_lock() {
+        Ok(()) => Ok(Some(directory)),
+        Err(TryLockError::WouldBlock) => {
+            Err(io::Error::new(io::ErrorKind::WouldBlock, "another process has it open"))
+        }
+        // Not every file system can lock a directory; sled's own lock is still to come.
+        Err(TryLockError::Error(_)) => Ok(None),
     }
 }
 
