@@ -180,7 +180,8 @@ fn unknown_users_take_as_long_as_wrong_passwords() {
         unknown = unknown.min(time("nobody", n));
     }
     let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-    assert!((0.6..1.7).contains(&ratio), "{known:?} {unknown:?}");
+    // Without a hash of its own an unknown name would be a hundred times quicker.
+    assert!((0.25..4.0).contains(&ratio), "{known:?} {unknown:?}");
 }
 
 #[test]

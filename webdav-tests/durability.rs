@@ -146,13 +146,13 @@ fn record(writer: u64) -> Key {
 
 /// The record of a number: sometimes long.
 fn record_value(number: u64) -> Bytes {
-    let length = if number % 7 == 0 { 9000 } else { 20 };
+    let length = if number.is_multiple_of(7) { 9000 } else { 20 };
     Bytes::from(format!("{number:>length$}"))
 }
 
 fn index(writer: u64, place: Place, content: Content) -> Index {
     let start = (content.seed % 2_000_000_000) as i64;
-    let end = (content.seed % 5 != 0).then_some(start + (content.seed % 40_000_000) as i64);
+    let end = (!content.seed.is_multiple_of(5)).then_some(start + (content.seed % 40_000_000) as i64);
     Index {
         uid: Some(format!("w{writer}-n{}", place.1)),
         component: "VEVENT".into(),

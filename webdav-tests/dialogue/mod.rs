@@ -55,11 +55,11 @@ pub(crate) fn discover(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
+/// Starts a server as a file wishes it.
+pub(crate) type Open<'a> = &'a dyn Fn(&Setup) -> Result<Box<dyn Host>, String>;
+
 /// Plays one file. The error says where, what was expected and what came.
-pub(crate) fn play(
-    path: &Path,
-    open: &dyn Fn(&Setup) -> Result<Box<dyn Host>, String>,
-) -> Result<(), String> {
+pub(crate) fn play(path: &Path, open: Open<'_>) -> Result<(), String> {
     let shown = path.to_string_lossy();
     let steps = load(path)?;
     if !steps.iter().any(|(_, step)| matches!(step, Step::Exchange(_))) {

@@ -92,10 +92,10 @@ impl Script {
         }
         script.steps.extend(current.take().map(Step::Exchange));
         for step in &script.steps {
-            if let Step::Exchange(exchange) = step {
-                if exchange.expected.is_empty() {
-                    return Err(format!("line {}: a request without an expectation", exchange.line));
-                }
+            if let Step::Exchange(exchange) = step
+                && exchange.expected.is_empty()
+            {
+                return Err(format!("line {}: a request without an expectation", exchange.line));
             }
         }
         Ok(script)
