@@ -173,15 +173,19 @@ fn unknown_users_take_as_long_as_wrong_passwords() {
         begun.elapsed()
     };
     time("nobody", 200);
-    // In turns, and the quickest of many: whatever else the machine does, it does to both.
+    // In turns, and the quickest of many: whatever else the machine does, it does to both. On a busy machine it takes
+    // more turns until each was left alone once; a name that is not hashed for stays apart however often it is asked.
     let (mut known, mut unknown) = (Duration::MAX, Duration::MAX);
-    for n in 0..15 {
+    let mut alike = false;
+    for n in 0..90 {
         known = known.min(time("anna", n));
         unknown = unknown.min(time("nobody", n));
+        alike = (0.6..1.7).contains(&(known.as_secs_f64() / unknown.as_secs_f64()));
+        if alike && n >= 14 {
+            break;
+        }
     }
-    let ratio = known.as_secs_f64() / unknown.as_secs_f64();
-    // Without a hash of its own an unknown name would be a hundred times quicker.
-    assert!((0.25..4.0).contains(&ratio), "{known:?} {unknown:?}");
+    assert!(alike, "{known:?} {unknown:?}");
 }
 
 #[test]

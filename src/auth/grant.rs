@@ -362,7 +362,7 @@ mod tests {
     #[test]
     fn a_secret_prints_as_an_ellipsis() {
         #[derive(Debug)]
-        #[allow(dead_code)]
+        #[allow(dead_code, reason = "only printed")]
         struct Holder {
             password: Secret,
         }
