@@ -3,6 +3,11 @@
 //! Owns: the table of options, reading the file and the environment, `config.example.toml` (generated from the table; a
 //! test compares). Order: defaults < file < environment < flags. Does not own: what an option does.
 
+mod bridging;
+mod limits;
+mod providers;
+mod values;
+
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -12,9 +17,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
+use self::values::{duration, first_line, items, parsed};
 use crate::auth::grant::Secret;
 use crate::bridge::pace::Schedule;
-use crate::bridge::{MassDelete, Settings};
+use crate::bridge::record::Reach;
+use crate::bridge::{Detect, MassDelete, Providers, Rates, Settings};
 use crate::calendar::Limits;
 use crate::http::fetch::{Network, Private};
 
@@ -53,10 +60,24 @@ pub struct Config {
     pub api_key: Option<Secret>,
     /// `bridge.allow_private`: which private addresses the bridge may call.
     pub allow_private: Private,
-    /// `bridge.poll_interval`, `bridge.retry_schedule`.
+    /// `bridge.poll_interval`, `bridge.poll_interval_*`, `bridge.retry_schedule`.
     pub schedule: Schedule,
+    /// `bridge.window_past`.
+    pub window_past: Reach,
+    /// `bridge.window_future`.
+    pub window_future: Reach,
+    /// `bridge.full_resync_at`: seconds of the day.
+    pub full_resync_at: u32,
+    /// `limits.calls_per_minute.*`, `limits.calls_per_day.*`.
+    pub rates: Rates,
+    /// `bridge.detect_overlap`.
+    pub detect_overlap: Detect,
     /// `bridge.mass_delete_limit`.
     pub mass_delete_limit: usize,
+    /// `limits.manual_sync`: passes that one person may ask for in an hour; nothing: ten, and programs any number.
+    pub manual_sync: Option<u32>,
+    /// `providers.*`.
+    pub providers: Providers,
     /// `retention.changes`.
     pub keep_changes: Duration,
     /// `retention.versions`.
@@ -84,7 +105,14 @@ impl Default for Config {
             api_key: None,
             allow_private: Private::Refused,
             schedule: Schedule::default(),
+            window_past: Settings::default().window_past,
+            window_future: Settings::default().window_future,
+            full_resync_at: Settings::default().full_resync_at,
+            rates: Rates::default(),
+            detect_overlap: Detect::Off,
             mass_delete_limit: MassDelete::default().objects,
+            manual_sync: None,
+            providers: Providers::default(),
             keep_changes: Duration::from_secs(400 * 86_400),
             keep_versions: Duration::from_secs(90 * 86_400),
             keep_runs: Settings::default().keep_runs,
@@ -188,89 +216,6 @@ pub const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
-        key: "limits.object_size",
-        default: "\"10 MiB\"",
-        example: "",
-        doc: "The largest calendar object (an event with its changes and attachments within).",
-        set: |config, text| size(text, &mut config.limits.object_size),
-    },
-    Setting {
-        key: "limits.file_size",
-        default: "\"64 MiB\"",
-        example: "",
-        doc: "The largest file below /dav/files/.",
-        set: |config, text| size(text, &mut config.limits.file_size),
-    },
-    Setting {
-        key: "limits.objects",
-        default: "200000",
-        example: "",
-        doc: "The most objects in one calendar or folder.",
-        set: |config, text| parsed(text, "a number", &mut config.limits.objects),
-    },
-    Setting {
-        key: "limits.instances",
-        default: "100000",
-        example: "",
-        doc: "The most instances of repeating events that one answer may hold.",
-        set: |config, text| parsed(text, "a number", &mut config.limits.instances),
-    },
-    Setting {
-        key: "limits.quota",
-        default: "\"10 GiB\"",
-        example: "",
-        doc: "What one account may store.",
-        set: |config, text| size(text, &mut config.limits.quota),
-    },
-    Setting {
-        key: "bridge.poll_interval",
-        default: "\"10 min\"",
-        example: "",
-        doc: "How often a bridged calendar is looked at on the far side; up to a quarter more or less, so that not\n\
-              all are asked at once. Changes made here go out at once.",
-        set: |config, text| {
-            let interval = duration(text)?;
-            if !(60..=86_400).contains(&interval.as_secs()) {
-                return Err(format!("{text:?} is not between 1 min and 24 h"));
-            }
-            config.schedule.poll = interval;
-            Ok(())
-        },
-    },
-    Setting {
-        key: "bridge.retry_schedule",
-        default: "[\"1 min\", \"5 min\", \"15 min\"]",
-        example: "",
-        doc: "After the first, second … failure in a row, before the next attempt; after that, once a day.",
-        set: |config, text| {
-            config.schedule.retry = items(text).map(duration).collect::<Result<_, _>>()?;
-            Ok(())
-        },
-    },
-    Setting {
-        key: "bridge.mass_delete_limit",
-        default: "20",
-        example: "",
-        doc: "A far side on which more objects than this, and more than 30 % of a calendar, are missing at once: nothing\n\
-              is deleted here until somebody says that it is meant.",
-        set: |config, text| parsed(text, "a number", &mut config.mass_delete_limit),
-    },
-    Setting {
-        key: "bridge.allow_private",
-        default: "false",
-        example: "",
-        doc: "Whether connected accounts may be on private addresses: true, false, or a list of networks such as\n\
-              [\"192.168.1.0/24\"]. With false nobody can reach a neighbour of this server through it.",
-        set: |config, text| {
-            config.allow_private = match text {
-                "true" => Private::Allowed,
-                "false" => Private::Refused,
-                list => Private::Within(items(list).map(str::parse).collect::<Result<_, _>>()?),
-            };
-            Ok(())
-        },
-    },
-    Setting {
         key: "retention.changes",
         default: "\"400 d\"",
         example: "",
@@ -278,6 +223,16 @@ pub const SETTINGS: &[Setting] = &[
               reads everything anew.",
         set: |config, text| {
             config.keep_changes = duration(text)?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "retention.trash",
+        default: "\"30 d\"",
+        example: "",
+        doc: "How long deleted events and calendars can be brought back.",
+        set: |config, text| {
+            config.limits.keep_trash = duration(text)?;
             Ok(())
         },
     },
@@ -339,7 +294,20 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// Variables that other programs' documents use for an option of ours.
-const ALIASES: [&str; 3] = ["BASE_URL", "API_KEY", "ENCRYPTION_KEY"];
+const ALIASES: [&str; 7] = [
+    "BASE_URL",
+    "API_KEY",
+    "ENCRYPTION_KEY",
+    "GOOGLE_CLIENT_ID",
+    "GOOGLE_CLIENT_SECRET",
+    "MICROSOFT_CLIENT_ID",
+    "MICROSOFT_CLIENT_SECRET",
+];
+
+/// Returns every option, in the order of the example.
+fn settings() -> impl Iterator<Item = &'static Setting> {
+    SETTINGS.iter().chain(limits::SETTINGS).chain(bridging::SETTINGS).chain(providers::SETTINGS)
+}
 
 /// What begins the name of a variable: `KALENDS_SERVER__LISTEN` is `server.listen`.
 const VARIABLE: &str = "KALENDS_";
@@ -372,7 +340,7 @@ impl Config {
     /// # Errors
     /// A sentence.
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
-        if let Some(setting) = SETTINGS.iter().find(|setting| setting.key == key) {
+        if let Some(setting) = settings().find(|setting| setting.key == key) {
             return (setting.set)(self, text).map_err(|why| format!("{key}: {why}"));
         }
         Err(unknown(key))
@@ -404,9 +372,8 @@ impl Config {
             };
             match value.get_ref() {
                 DeValue::Table(inner) => {
-                    let known = SETTINGS
-                        .iter()
-                        .any(|s| s.key.strip_prefix(&*key).is_some_and(|r| r.starts_with('.')));
+                    let known =
+                        settings().any(|s| s.key.strip_prefix(&*key).is_some_and(|r| r.starts_with('.')));
                     if !known {
                         return Err((at, unknown(&key)));
                     }
@@ -447,7 +414,7 @@ impl Config {
             let key = name.trim_start_matches(VARIABLE).to_lowercase().replace("__", ".");
             // Other programs' variables begin like ours, too; a forgotten underscore must not pass silently.
             if !key.contains('.') {
-                if let Some(meant) = SETTINGS.iter().find(|setting| setting.key.replace('.', "_") == key) {
+                if let Some(meant) = settings().find(|setting| setting.key.replace('.', "_") == key) {
                     let right = meant.key.to_uppercase().replace('.', "__");
                     return Err(format!("environment variable {name}: did you mean {VARIABLE}{right}?"));
                 }
@@ -461,6 +428,10 @@ impl Config {
     fn alias(&mut self, name: &str, value: String) -> Result<(), String> {
         match name {
             "BASE_URL" => self.set("server.base_url", &value)?,
+            "GOOGLE_CLIENT_ID" => self.set("providers.google.client_id", &value)?,
+            "GOOGLE_CLIENT_SECRET" => self.set("providers.google.client_secret", &value)?,
+            "MICROSOFT_CLIENT_ID" => self.set("providers.outlook.client_id", &value)?,
+            "MICROSOFT_CLIENT_SECRET" => self.set("providers.outlook.client_secret", &value)?,
             "ENCRYPTION_KEY" => {
                 if value.len() != 64 || !value.chars().all(|c| c.is_ascii_hexdigit()) {
                     return Err("a key is 64 hexadecimal digits; `openssl rand -hex 32` makes one".into());
@@ -490,10 +461,12 @@ pub fn example() -> String {
         "# Every option of Kalends with its default. Nothing of this is needed: without a file Kalends runs on the defaults.\n\
          # Read from the file named by --config, else from kalends.toml in the working directory. A variable of the\n\
          # environment wins over the file: server.listen is KALENDS_SERVER__LISTEN (two underscores for the dot).\n\
-         # BASE_URL stands for server.base_url; API_KEY is a first token with the scope admin.\n",
+         # BASE_URL stands for server.base_url; API_KEY is a first token with the scope admin; GOOGLE_CLIENT_ID,\n\
+         # GOOGLE_CLIENT_SECRET, MICROSOFT_CLIENT_ID and MICROSOFT_CLIENT_SECRET stand for those of providers.google and\n\
+         # providers.outlook.\n",
     );
     let mut section = "";
-    for setting in SETTINGS {
+    for setting in settings() {
         let (group, name) = setting.key.split_once('.').unwrap_or(("", setting.key));
         if group != section {
             let _ = write!(text, "\n[{group}]\n");
@@ -510,8 +483,7 @@ pub fn example() -> String {
 }
 
 fn unknown(key: &str) -> String {
-    let near = SETTINGS
-        .iter()
+    let near = settings()
         .map(|setting| (strsim::jaro_winkler(key, setting.key), setting.key))
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .filter(|(likeness, _)| *likeness > 0.7);
@@ -533,68 +505,6 @@ fn plain(value: &Spanned<DeValue<'_>>) -> Option<String> {
         }
         _ => None,
     }
-}
-
-fn parsed<T: std::str::FromStr>(text: &str, what: &str, into: &mut T) -> Result<(), String> {
-    *into = text.trim().replace('_', "").parse().map_err(|_| format!("{text:?} is not {what}"))?;
-    Ok(())
-}
-
-/// Reads a secret that stands alone in a file.
-fn first_line(path: &Path) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
-    Ok(text.lines().next().unwrap_or_default().trim().to_owned())
-}
-
-/// Returns the items of a list.
-fn items(text: &str) -> impl Iterator<Item = &str> {
-    text.split(',').map(str::trim).filter(|item| !item.is_empty())
-}
-
-/// Reads `15 min`, `90s`, `400 d`.
-fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = number_and_unit(text);
-    let factor: u64 = match &*unit.to_lowercase() {
-        "s" | "sec" | "seconds" => 1,
-        "m" | "min" | "minutes" => 60,
-        "h" | "hours" => 3_600,
-        "d" | "days" => 86_400,
-        _ => 0,
-    };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
-        Some(seconds) if seconds > 0 => Ok(Duration::from_secs(seconds)),
-        _ => Err(format!("{text:?} is no time like 15 min or 400 d")),
-    }
-}
-
-/// Reads `10 MiB`, `10MB`, `1048576`.
-fn size(text: &str, into: &mut u64) -> Result<(), String> {
-    let (number, unit) = number_and_unit(text);
-    let factor: u64 = match &*unit.to_lowercase() {
-        "" | "b" => 1,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "t" | "tib" => 1 << 40,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        _ => 0,
-    };
-    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)) {
-        Some(bytes) if bytes > 0 => {
-            *into = bytes;
-            Ok(())
-        }
-        _ => Err(format!("{text:?} is no size like 10 MiB")),
-    }
-}
-
-fn number_and_unit(text: &str) -> (String, &str) {
-    let text = text.trim();
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '_').unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    (number.replace('_', ""), unit.trim())
 }
 
 #[cfg(test)]
@@ -619,10 +529,14 @@ mod tests {
         );
         // Every default, uncommented, is accepted and changes nothing.
         let mut config = Config::default();
+        let without: Vec<String> = settings()
+            .filter(|setting| setting.default.is_empty())
+            .map(|setting| format!("{} = ", setting.key.split_once('.').unwrap().1))
+            .collect();
         let text: String = example()
             .lines()
             .map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line))
-            .filter(|line| !line.contains("https://cal.example.org") && !line.contains("/etc/kalends.key"))
+            .filter(|line| !without.iter().any(|name| line.starts_with(name.as_str())))
             .map(|line| format!("{line}\n"))
             .collect();
         config.read(&text).unwrap();
@@ -718,27 +632,22 @@ mod tests {
         let mut config = Config::default();
         config.set("bridge.retry_schedule", "30 s, 2min,1h").unwrap();
         assert_eq!(config.schedule.retry, [30, 120, 3600].map(Duration::from_secs));
+        config.set("bridge.window_past", "all").unwrap();
+        config.set("bridge.window_future", "90 d").unwrap();
+        config.set("bridge.full_resync_at", "23:30").unwrap();
+        assert_eq!((config.window_past, config.window_future), (Reach::All, Reach::Days(90)));
+        assert_eq!(config.full_resync_at, 23 * 3600 + 1800);
         config.set("bridge.allow_private", "10.0.0.0/8,fd00::/8").unwrap();
         assert!(matches!(&config.allow_private, Private::Within(networks) if networks.len() == 2));
-        for (key, text) in
-            [("bridge.poll_interval", "1 s"), ("bridge.poll_interval", "soon"), ("retention.changes", "5 y")]
-        {
-            assert!(config.set(key, text).is_err(), "{key} {text}");
-        }
-    }
-
-    #[test]
-    fn sizes() {
-        for (text, want) in [
-            ("10 MiB", Some(10 << 20)),
-            ("10MB", Some(10_000_000)),
-            ("1_024", Some(1024)),
-            ("0", None),
-            ("x", None),
-            ("5 XB", None),
+        for (key, text) in [
+            ("bridge.poll_interval", "1 s"),
+            ("bridge.poll_interval_ics", "soon"),
+            ("bridge.window_past", "ever"),
+            ("bridge.full_resync_at", "24:00"),
+            ("bridge.full_resync_at", "3"),
+            ("retention.changes", "5 y"),
         ] {
-            let mut bytes = 0;
-            assert_eq!(size(text, &mut bytes).ok().map(|()| bytes), want, "{text}");
+            assert!(config.set(key, text).is_err(), "{key} {text}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Owns: waking followers when something was committed or time has come; reading a log from a cursor without one's own
 //! writes. Does not own: what a follower does (`bridge`).
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -54,8 +54,8 @@ pub async fn follow(store: Arc<dyn Store>, follower: Arc<dyn Follower>, stop: Ca
 /// What a log says of the time since a cursor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Touched {
-    /// These members were written or removed by others.
-    Names(BTreeSet<Name>),
+    /// These members were written or removed by others; true: a person or program did it, no bridge.
+    Names(BTreeMap<Name, bool>),
     /// The cursor is too old: anything may have changed.
     Anything,
 }
@@ -71,7 +71,7 @@ pub async fn touched(
     head: Rev,
     ours: &Origin,
 ) -> Result<Touched, Fault> {
-    let mut names = BTreeSet::new();
+    let mut names: BTreeMap<Name, bool> = BTreeMap::new();
     let mut since = since;
     while since < head {
         let page = match store.changes(collection, since, PAGE).await {
@@ -82,7 +82,12 @@ pub async fn touched(
         let Some(last) = page.items.last() else { break };
         since = last.rev;
         let rows = page.items.into_iter().filter(|c| c.origin != *ours && c.what != What::Touched);
-        names.extend(rows.filter_map(|c| c.name));
+        for row in rows {
+            let person = !matches!(row.origin, Origin::Mapping(_));
+            if let Some(name) = row.name {
+                *names.entry(name).or_default() |= person;
+            }
+        }
         if !page.more {
             break;
         }

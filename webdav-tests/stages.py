@@ -34,6 +34,15 @@ CLIENTS = {
 }
 
 
+# Stages that play a provider's own kit against its simulator: name → simulator, folder below clients/, script, seconds.
+KITS = {
+    "google-python": ("google", "google", "check.py", 300),
+    "google-node": ("google", "google", "check.mjs", 300),
+    "outlook-python": ("outlook", "outlook", "check.py", 300),
+    "outlook-node": ("outlook", "outlook", "check.mjs", 300),
+}
+
+
 def say(text):
     print(text, flush=True)
 
@@ -173,6 +182,33 @@ class Server:
         return False
 
 
+class Simulator:
+    """`kalends simulate KIND` on a free port, to be scripted from outside."""
+
+    def __init__(self, kind, *more):
+        self.command = [binary(), "simulate", kind, "--listen", "127.0.0.1:0", "--control", *more]
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, cwd=TOOLS, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        found = re.search(r"http://[0-9.]+:[0-9]+", line)
+        if not found:
+            self.process.kill()
+            self.process.wait()
+            raise Failed(f"kalends simulate did not come up: {line}")
+        self.url = found[0]
+        return self
+
+    def __exit__(self, kind, value, trace):
+        ended = self.process.poll()
+        self.process.terminate()
+        self.process.wait(20)
+        self.process.stdout.close()
+        if kind is None and (ended is not None or self.process.returncode):
+            raise Failed(f"the simulator ended with status {ended or self.process.returncode}")
+        return False
+
+
 # ---- the stages -------------------------------------------------------------------------------------------------
 
 
@@ -241,6 +277,23 @@ def client(name):
         return counted(run, name)
 
 
+def kit(name):
+    kind, folder, script, seconds = KITS[name]
+    source = TESTS / "clients" / folder
+    if script.endswith(".py"):
+        make_venv(TOOLS / f"{folder}-venv", source / "requirements.txt")
+        command = [TOOLS / f"{folder}-venv" / "bin" / "python", source / script]
+    else:
+        command = ["node", make_modules(TOOLS / f"{folder}-node", source) / script]
+    certificate, key = make_certificate()
+    with Simulator(kind, "--tls-cert", certificate, "--tls-key", key) as simulator:
+        # The same port takes TLS; some kits send no token without.
+        secure = f"https://localhost:{simulator.url.rsplit(':', 1)[1]}"
+        environment = dict(os.environ, KALENDS_SIM=simulator.url, KALENDS_SIM_TLS=secure, KALENDS_SIM_CA=str(certificate))
+        environment["NODE_EXTRA_CA_CERTS"] = str(certificate)
+        return counted(Run(name, command, seconds, env=environment), name)
+
+
 def readme():
     environment = dict(os.environ, KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"))
     return counted(Run("readme", [TESTS / "clients" / "readme.py"], 300, env=environment), "readme")
@@ -252,6 +305,12 @@ def bench():
     return counted(Run("bench", [sys.executable, TESTS / "bench" / "bench.py", "--check"], 600, env=environment), "bench")
 
 
+def bridges():
+    """The bridge's figures at a small size: after each both sides have the same events; speed is not judged here."""
+    environment = dict(os.environ, KALENDS_BIN=str(binary()))
+    return counted(Run("bridges", [sys.executable, TESTS / "bench" / "bridge.py", "--check"], 600, env=environment), "bridges")
+
+
 STAGES = {
     "format": format_,
     "lint": lint,
@@ -260,28 +319,57 @@ STAGES = {
     "build": build,
     "readme": readme,
     **{name: (lambda name=name: client(name)) for name in CLIENTS},
+    **{name: (lambda name=name: kit(name)) for name in KITS},
     "bench": bench,
+    "bridges": bridges,
     "deny": deny,
 }
 
 # ---- what must be installed first --------------------------------------------------------------------------------
 
 
-def make_venv():
-    wanted = (TESTS / "clients" / "requirements.txt").read_bytes()
-    stamp = VENV / "installed"
-    mark = hashlib.sha256(wanted).hexdigest()
+def make_venv(venv=VENV, requirements=TESTS / "clients" / "requirements.txt"):
+    stamp = venv / "installed"
+    mark = hashlib.sha256(requirements.read_bytes()).hexdigest()
     if stamp.exists() and stamp.read_text() == mark:
         return
-    say("installing Python packages into .test-tools/venv")
-    if not (VENV / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-    pip = [VENV / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    done = Run("install", [*pip, "-r", TESTS / "clients" / "requirements.txt"], 900)
+    say(f"installing Python packages into .test-tools/{venv.name}")
+    if not (venv / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+    pip = [venv / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+    done = Run("install", [*pip, "-r", requirements], 900)
     if not done.good:
         say(done.tail())
         raise SystemExit("the Python packages could not be installed")
     stamp.write_text(mark)
+
+
+def make_modules(folder, source):
+    """Puts a kit for Node and the scripts that use it into a folder of their own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in [source / "package.json", source / "package-lock.json", *source.glob("*.mjs")]:
+        shutil.copy(file, folder)
+    stamp = folder / "installed"
+    mark = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()
+    if not (stamp.exists() and stamp.read_text() == mark):
+        say(f"installing npm packages into .test-tools/{folder.name}")
+        done = Run("install", ["npm", "--prefix", folder, "ci", "--no-audit", "--no-fund", "--omit=dev", "--loglevel=error"], 600)
+        if not done.good:
+            say(done.tail())
+            raise Failed("the npm packages could not be installed")
+        stamp.write_text(mark)
+    return folder
+
+
+def make_certificate():
+    """A certificate of our own for localhost, new for each run; its files."""
+    certificate, key = TOOLS / "localhost.pem", TOOLS / "localhost.key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    command += ["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", certificate]
+    made = Run("certificate", command, 60)
+    if not made.good:
+        raise Failed(f"no certificate could be made:\n{made.tail(20)}")
+    return certificate, key
 
 
 DENY_THREAD = None
@@ -336,7 +424,7 @@ def main():
         if name not in STAGES:
             parser.error(f"no stage {name}; there are {', '.join(STAGES)}")
     names = [name for name in STAGES if name in only and name not in skip]
-    if chosen.only and any(name in CLIENTS or name in ("bench", "readme") for name in names) and "build" not in names:
+    if chosen.only and any(name in CLIENTS or name in KITS or name in ("bench", "bridges", "readme") for name in names) and "build" not in names:
         names.insert(0, "build")
 
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::json::{Call, present, reply};
 use super::problem::Problem;
 use super::{Api, done, located};
-use crate::calendar::{NewCollection, Refusal, Session, Shown, When, Writable};
+use crate::calendar::{NewCollection, Refusal, Session, Shown, When, Writable, is_hidden};
 use crate::http::{Href, Reply, sync_token};
 use crate::store::{Collection, CollectionId, Etag, Kind, Name, Properties};
 
@@ -36,7 +36,14 @@ pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
     let session = call.session(&api.house);
     let mut items = Vec::new();
-    for child in session.home().await?.children().await? {
+    let home = session.home().await?;
+    let hidden = match call.parameter("hidden") {
+        None | Some("false") => false,
+        Some("true") => true,
+        Some(_) => return Err(Problem::invalid("hidden", "It is `true` or `false`.")),
+    };
+    let children = if hidden { home.all_children().await? } else { home.children().await? };
+    for child in children {
         if child.collection().kind == Kind::Calendar {
             items.push(shown(api, &session, child.collection()).await?);
         }
@@ -144,6 +151,7 @@ async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Re
         "time_zone": zone,
         "owner": collection.owner,
         "sync_token": sync_token(collection, head.into()),
+        "hidden": is_hidden(collection),
         "writable": session.privileges(collection).contains(&"write"),
     }))
 }

@@ -8,6 +8,7 @@ use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
 use super::{Api, done, located};
 use crate::auth::grant::Secret;
+use crate::bridge::Mirrored;
 use crate::bridge::record::{Connection, ConnectionState, Kind, encode};
 use crate::http::Reply;
 use crate::store::{Etag, Fault};
@@ -27,13 +28,15 @@ impl<'de> Deserialize<'de> for Password {
     }
 }
 
+/// `POST /connections`: the provider, and what it takes.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct New {
+struct Any {
     provider: Option<Kind>,
-    url: Option<String>,
-    username: String,
-    password: Password,
+    url: Option<Password>,
+    username: Option<String>,
+    password: Option<Password>,
+    return_to: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -47,44 +50,116 @@ struct Change {
 struct Again {
     username: Option<String>,
     password: Option<Password>,
+    url: Option<Password>,
+    return_to: Option<String>,
 }
 
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
     let all = api.bridge.connections(call.owner()).await?;
     let syncing = syncing(api, call.owner()).await?;
-    let items = all.iter().map(|(c, state)| shown(c, state, &syncing)).collect::<Result<_, _>>()?;
+    let items = all.iter().map(|(c, state)| shown(api, c, state, &syncing)).collect::<Result<_, _>>()?;
     page.reply(items)
 }
 
 pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
     let (connection, state) = api.bridge.connection(call.owner(), call.id()).await?;
     let syncing = syncing(api, call.owner()).await?;
-    Ok(reply(StatusCode::OK, &shown(&connection, &state, &syncing)?))
+    Ok(reply(StatusCode::OK, &shown(api, &connection, &state, &syncing)?))
 }
 
 /// `POST /connections` names the provider in its body.
 pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new: New = call.body()?;
+    let new: Any = call.body()?;
     match new.provider {
-        Some(Kind::Caldav) => connect(api, &call, new).await,
-        None => Err(Problem::invalid("provider", "Name the provider: `caldav`.")),
+        Some(kind) => connect(api, &call, kind, new).await,
+        None => Err(Problem::invalid(
+            "provider",
+            "Name the provider: one of google, outlook, icloud, caldav, cozi and ics.",
+        )),
     }
 }
 
 pub(super) async fn create_caldav(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new: New = call.body()?;
-    connect(api, &call, new).await
+    connect(api, &call, Kind::Caldav, call.body()?).await
 }
 
-async fn connect(api: &Api, call: &Call, new: New) -> Result<Reply, Problem> {
-    let Some(url) = new.url.filter(|url| !url.trim().is_empty()) else {
-        return Err(Problem::invalid("url", "Give the address of the CalDAV server."));
+pub(super) async fn create_icloud(api: &Api, call: Call) -> Result<Reply, Problem> {
+    connect(api, &call, Kind::Icloud, call.body()?).await
+}
+
+pub(super) async fn create_cozi(api: &Api, call: Call) -> Result<Reply, Problem> {
+    connect(api, &call, Kind::Cozi, call.body()?).await
+}
+
+pub(super) async fn create_ics(api: &Api, call: Call) -> Result<Reply, Problem> {
+    connect(api, &call, Kind::Ics, call.body()?).await
+}
+
+pub(super) async fn create_google(api: &Api, call: Call) -> Result<Reply, Problem> {
+    connect(api, &call, Kind::Google, call.body()?).await
+}
+
+pub(super) async fn create_outlook(api: &Api, call: Call) -> Result<Reply, Problem> {
+    connect(api, &call, Kind::Outlook, call.body()?).await
+}
+
+/// Takes what the kind of account needs and no more, so that nothing is thought to have had an effect that had none.
+async fn connect(api: &Api, call: &Call, kind: Kind, new: Any) -> Result<Reply, Problem> {
+    if new.provider.is_some_and(|named| named != kind) {
+        return Err(Problem::invalid("provider", "The address and the body name two different providers."));
+    }
+    let consents = matches!(kind, Kind::Google | Kind::Outlook);
+    for (name, given, taken) in [
+        ("url", new.url.is_some(), matches!(kind, Kind::Caldav | Kind::Icloud | Kind::Ics)),
+        ("username", new.username.is_some(), !consents && kind != Kind::Ics),
+        ("password", new.password.is_some(), !consents && kind != Kind::Ics),
+        ("return_to", new.return_to.is_some(), consents),
+    ] {
+        if given && !taken {
+            return Err(Problem::invalid(name, format!("Such accounts are connected without `{name}`.")));
+        }
+    }
+    let owner = call.owner();
+    if consents {
+        let (made, url) = api.bridge.ask_consent(owner, kind, new.return_to.as_deref()).await?;
+        let (made, state) = api.bridge.connection(owner, &made.id).await?;
+        let mut document = shown(api, &made, &state, &[])?;
+        add(&mut document, "authorization_url", url.as_str());
+        return Ok(created(api, &made, &document));
+    }
+    let url = new.url.map(|url| url.0).filter(|url| !url.reveal().trim().is_empty());
+    let password = || {
+        let given = new.password.map(|password| password.0);
+        given.ok_or_else(|| Problem::invalid("password", "Give the password of the account as `password`."))
     };
-    let made = api.bridge.connect_caldav(call.owner(), &url, &new.username, new.password.0).await?;
-    let (made, state) = api.bridge.connection(call.owner(), &made.id).await?;
-    let document = shown(&made, &state, &[])?;
-    Ok(located(reply(StatusCode::CREATED, &document), &api.site, &format!("/connections/{}", made.id)))
+    let username = || {
+        let given = new.username.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        given.ok_or_else(|| Problem::invalid("username", "Give the user name of the account as `username`."))
+    };
+    let made = match kind {
+        Kind::Caldav => {
+            let missing = || Problem::invalid("url", "Give the address of the CalDAV server.");
+            let url = url.ok_or_else(missing)?;
+            api.bridge.connect_caldav(owner, url.reveal(), username()?, password()?).await?
+        }
+        Kind::Icloud => {
+            let url = url.as_ref().map(Secret::reveal);
+            api.bridge.connect_icloud(owner, url, username()?, password()?).await?
+        }
+        Kind::Cozi => api.bridge.connect_cozi(owner, username()?, password()?).await?,
+        Kind::Ics | Kind::Google | Kind::Outlook => {
+            let url = url.ok_or_else(|| Problem::invalid("url", "Give the address of the feed."))?;
+            api.bridge.connect_ics(owner, url.reveal()).await?
+        }
+    };
+    let (made, state) = api.bridge.connection(owner, &made.id).await?;
+    let document = shown(api, &made, &state, &[])?;
+    Ok(created(api, &made, &document))
+}
+
+fn created(api: &Api, made: &Connection, document: &Value) -> Reply {
+    located(reply(StatusCode::CREATED, document), &api.site, &format!("/connections/{}", made.id))
 }
 
 pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
@@ -97,19 +172,46 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
     one(api, call).await
 }
 
+/// `?events=remove` moves what came from the account to the trash; else it stays.
 pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let events = match call.parameter("events") {
+        None | Some("keep") => Mirrored::Keep,
+        Some("remove") => Mirrored::Remove,
+        Some(_) => {
+            let why = "The events of the account are to be kept or removed: `keep` or `remove`.";
+            return Err(Problem::invalid("events", why));
+        }
+    };
     let (before, _) = api.bridge.connection(call.owner(), call.id()).await?;
     call.expect(&etag(&before)?)?;
-    api.bridge.disconnect(call.owner(), call.id()).await?;
+    api.bridge.disconnect(call.owner(), call.id(), events).await?;
     Ok(done())
 }
 
+/// Credentials anew, or for an account with a consent the address where it is given anew. What is mapped stays.
 pub(super) async fn reconnect(api: &Api, call: Call) -> Result<Reply, Problem> {
     let again: Again = call.body()?;
-    let password = again.password.map(|p| p.0);
+    let (before, _) = api.bridge.connection(call.owner(), call.id()).await?;
+    if matches!(before.kind, Kind::Google | Kind::Outlook) {
+        if again.username.is_some() || again.password.is_some() || again.url.is_some() {
+            let why = "Such accounts are connected with a consent: open the authorization link.";
+            return Err(Problem::invalid("password", why));
+        }
+        let return_to = again.return_to.as_deref();
+        let (connection, state, url) =
+            api.bridge.ask_consent_again(call.owner(), call.id(), return_to).await?;
+        let mut document = shown(api, &connection, &state, &[])?;
+        add(&mut document, "authorization_url", url.as_str());
+        return Ok(reply(StatusCode::OK, &document));
+    }
+    if again.return_to.is_some() {
+        return Err(Problem::invalid("return_to", "Such accounts are connected without a consent."));
+    }
+    let secret = if before.kind == Kind::Ics { again.url } else { again.password };
+    let secret = secret.map(|given| given.0);
     let username = again.username.as_deref();
-    let (connection, state) = api.bridge.reconnect(call.owner(), call.id(), username, password).await?;
-    Ok(reply(StatusCode::OK, &shown(&connection, &state, &[])?))
+    let (connection, state) = api.bridge.reconnect(call.owner(), call.id(), username, secret).await?;
+    Ok(reply(StatusCode::OK, &shown(api, &connection, &state, &[])?))
 }
 
 pub(super) async fn calendars(api: &Api, call: Call) -> Result<Reply, Problem> {
@@ -137,11 +239,23 @@ async fn syncing(api: &Api, owner: &str) -> Result<Vec<String>, Problem> {
     Ok(all.into_iter().filter(|(m, _)| api.bridge.is_running(&m.id)).map(|(m, _)| m.connection).collect())
 }
 
+/// Adds a text to what is shown.
+fn add(document: &mut Value, name: &str, text: &str) {
+    if let Some(fields) = document.as_object_mut() {
+        fields.insert(name.to_owned(), json!(text));
+    }
+}
+
 fn etag(connection: &Connection) -> Result<Etag, Fault> {
     Ok(Etag::of(&encode(connection)?))
 }
 
-fn shown(connection: &Connection, state: &ConnectionState, syncing: &[String]) -> Result<Value, Problem> {
+fn shown(
+    api: &Api,
+    connection: &Connection,
+    state: &ConnectionState,
+    syncing: &[String],
+) -> Result<Value, Problem> {
     use crate::bridge::record::Health;
     let status = match state.health {
         Health::Active if syncing.contains(&connection.id) => "syncing",
@@ -149,8 +263,9 @@ fn shown(connection: &Connection, state: &ConnectionState, syncing: &[String]) -
         Health::Error => "error",
         Health::TokenExpired => "token_expired",
         Health::RateLimited => "rate_limited",
+        Health::Pending => "pending",
     };
-    Ok(json!({
+    let mut document = json!({
         "id": connection.id,
         "etag": etag(connection)?.0,
         "provider": connection.kind,
@@ -161,5 +276,9 @@ fn shown(connection: &Connection, state: &ConnectionState, syncing: &[String]) -
         "message": Some(&state.sentence).filter(|text| !text.is_empty()),
         "last_synced_at": time_or_null(state.last_good),
         "created_at": time(connection.created),
-    }))
+    });
+    if let Some(warning) = api.bridge.warning(connection.kind) {
+        add(&mut document, "warning", warning);
+    }
+    Ok(document)
 }

@@ -128,6 +128,11 @@ impl Page {
         self.skip.saturating_add(self.limit).saturating_add(1)
     }
 
+    /// Tells whether the item at this place of the list is on the page.
+    pub(super) fn shows(self, at: usize) -> bool {
+        (self.skip..self.skip.saturating_add(self.limit)).contains(&at)
+    }
+
     /// Writes the page of the list.
     pub(super) fn reply(self, items: Vec<Value>) -> Result<Reply, Problem> {
         let end = self.skip.saturating_add(self.limit);

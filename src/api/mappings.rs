@@ -6,40 +6,14 @@ use serde_json::{Value, json};
 
 use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
+use super::terms::{self, Members, Terms};
 use super::{Api, done, located};
+use crate::auth::{Scope, Via};
 use crate::bridge::provider::RemoteId;
-use crate::bridge::record::{Direction, Mapping, MappingState, Policy, encode};
-use crate::bridge::{BridgeError, NewMapping};
+use crate::bridge::record::{Kind, Mapping, MappingState, encode};
+use crate::bridge::{Asker, BridgeError, Far, NewMapping};
 use crate::http::Reply;
 use crate::store::{CollectionId, Etag, Fault};
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct New {
-    calendar: String,
-    connection: String,
-    remote_calendar: String,
-    direction: Option<Direction>,
-    conflict_policy: Option<Policy>,
-    fields: Option<String>,
-    window_past: Option<String>,
-    window_future: Option<String>,
-    enabled: Option<bool>,
-    poll_interval: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Change {
-    direction: Option<Direction>,
-    conflict_policy: Option<Policy>,
-    fields: Option<String>,
-    window_past: Option<String>,
-    window_future: Option<String>,
-    enabled: Option<bool>,
-    poll_interval: Option<String>,
-    confirm: Option<bool>,
-}
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,7 +34,7 @@ pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
 }
 
 pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new = new_mapping(call.body()?)?;
+    let new = new_mapping(&call)?;
     let made = api.bridge.add_mapping(call.owner(), new).await?;
     let (made, state) = api.bridge.mapping(call.owner(), &made.id).await?;
     let document = shown(api, &made, &state)?;
@@ -69,7 +43,7 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 /// A dry run: what a first pass would find. Writes nothing on either side.
 pub(super) async fn preview(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new = new_mapping(call.body()?)?;
+    let new = new_mapping(&call)?;
     let found = api.bridge.preview(call.owner(), &new).await?;
     let document = json!({
         "same": found.same,
@@ -77,6 +51,20 @@ pub(super) async fn preview(api: &Api, call: Call) -> Result<Reply, Problem> {
         "only_local": found.only_here,
         "only_external": found.only_there,
         "unreadable": found.unreadable,
+        "similar": found.similar,
+        "pairs": found.pairs.iter().map(|pair| json!({
+            "local": pair.here,
+            "external": pair.there,
+            "title": pair.title,
+            "confidence": (pair.confidence * 100.0).round() / 100.0,
+        })).collect::<Vec<_>>(),
+        "outside_window": found.outside,
+        "filtered": found.filtered,
+        "refused": found.refused,
+        "refusals": found.refusals.iter().map(|(uid, reason)| json!({
+            "uid": uid,
+            "reason": reason,
+        })).collect::<Vec<_>>(),
         "local": { "would_insert": found.insert_here },
         "remote": { "would_insert": found.insert_there },
     });
@@ -84,28 +72,48 @@ pub(super) async fn preview(api: &Api, call: Call) -> Result<Reply, Problem> {
 }
 
 pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let change: Change = call.body()?;
-    only_implemented(
-        change.fields.as_deref(),
-        change.window_past.as_deref(),
-        change.window_future.as_deref(),
-    )?;
-    let poll = change.poll_interval.as_deref().map(seconds).transpose()?;
-    let (before, _) = api.bridge.mapping(call.owner(), call.id()).await?;
-    call.expect(&etag(&before)?)?;
-    api.bridge
-        .update_mapping(call.owner(), call.id(), |mapping| {
-            mapping.direction = change.direction.unwrap_or(mapping.direction);
-            mapping.policy = change.conflict_policy.unwrap_or(mapping.policy);
-            mapping.enabled = change.enabled.unwrap_or(mapping.enabled);
-            mapping.poll_seconds = poll.or(mapping.poll_seconds);
-            Ok(())
-        })
-        .await?;
-    if change.confirm == Some(true) {
+    let mut body = Members::of(call.body()?);
+    let confirm: Option<bool> = body.take("confirm")?;
+    let terms = Terms::take(&mut body)?;
+    body.end()?;
+    // RFC 9110 §13.1.1: what is looked at is what is changed; nobody comes in between.
+    let change = |mapping: &mut Mapping| {
+        call.expect(&etag(mapping)?).map_err(|_| BridgeError::Stale)?;
+        terms.settle(mapping);
+        Ok(())
+    };
+    api.bridge.update_mapping(call.owner(), call.id(), change).await?;
+    if confirm == Some(true) {
         api.bridge.sync(call.owner(), call.id(), true).await?;
     }
     one(api, call).await
+}
+
+/// Links two remote calendars with each other.
+pub(super) async fn link(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let mut body = Members::of(call.body()?);
+    let (from, to) = (end(body.inner("from")?)?, end(body.inner("to")?)?);
+    let terms = Terms::take(&mut body)?;
+    body.end()?;
+    // Which calendar here is in the middle is settled by the link.
+    let mut new = NewMapping::new(CollectionId::HOMES, &from.connection, from.remote);
+    terms.settle_new(&mut new);
+    let made = api.bridge.link(call.owner(), new, to).await?;
+    let mut items = Vec::new();
+    for mapping in &made {
+        let (mapping, state) = api.bridge.mapping(call.owner(), &mapping.id).await?;
+        items.push(shown(api, &mapping, &state)?);
+    }
+    let [first, _] = &made;
+    let document = json!({ "calendar": first.collection.0.to_string(), "mappings": items });
+    Ok(located(reply(StatusCode::CREATED, &document), &api.site, &format!("/mappings/{}", first.id)))
+}
+
+fn end(mut members: Members) -> Result<Far, Problem> {
+    let connection = members.need("connection")?;
+    let far = Far { connection, remote: RemoteId(members.need("remote_calendar")?) };
+    members.end()?;
+    Ok(far)
 }
 
 pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
@@ -117,14 +125,49 @@ pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 pub(super) async fn sync(api: &Api, call: Call) -> Result<Reply, Problem> {
     let wish: Sync = call.body()?;
+    api.bridge.mapping(call.owner(), call.id()).await?;
+    api.bridge.asks_by_hand(call.owner(), call.id(), asker(&call))?;
     let run = api.bridge.sync(call.owner(), call.id(), wish.confirm == Some(true)).await?;
     Ok(located(reply(StatusCode::ACCEPTED, &json!({ "run": run })), &api.site, &format!("/runs/{run}")))
 }
 
+/// All mappings, or with `?provider=` those of one kind of account (S3-102).
 pub(super) async fn sync_all(api: &Api, call: Call) -> Result<Reply, Problem> {
     let _: Empty = call.body()?;
+    let wanted: Option<Kind> = match call.parameter("provider") {
+        Some(name) => Some(serde_json::from_value(json!(name)).map_err(|_| {
+            Problem::invalid("provider", "It is one of google, outlook, icloud, caldav, cozi and ics.")
+        })?),
+        None => None,
+    };
+    let mut of_kind = Vec::new();
+    for (connection, _) in api.bridge.connections(call.owner()).await? {
+        if wanted.is_none_or(|kind| kind == connection.kind) {
+            of_kind.push(connection.id);
+        }
+    }
+    sync_those(api, &call, &of_kind).await
+}
+
+/// All mappings of one account (S1-069).
+pub(super) async fn sync_connection(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let _: Empty = call.body()?;
+    let (connection, _) = api.bridge.connection(call.owner(), call.id()).await?;
+    sync_those(api, &call, &[connection.id]).await
+}
+
+async fn sync_those(api: &Api, call: &Call, connections: &[String]) -> Result<Reply, Problem> {
     let mut runs = Vec::new();
+    let mut counted = false;
     for (mapping, _) in api.bridge.mappings(call.owner()).await? {
+        if !mapping.enabled || !connections.contains(&mapping.connection) {
+            continue;
+        }
+        // One wish, however many mappings it is for.
+        if !counted {
+            api.bridge.asks_by_hand(call.owner(), &mapping.id, asker(call))?;
+            counted = true;
+        }
         match api.bridge.sync(call.owner(), &mapping.id, false).await {
             Ok(run) => runs.push(run),
             // One that rests or waits does not keep the others.
@@ -135,52 +178,29 @@ pub(super) async fn sync_all(api: &Api, call: Call) -> Result<Reply, Problem> {
     Ok(reply(StatusCode::ACCEPTED, &json!({ "runs": runs })))
 }
 
+fn asker(call: &Call) -> Asker {
+    match call.caller.via {
+        Via::Token(scopes) if scopes.contain(Scope::Bridges) => Asker::Program,
+        Via::Token(_) | Via::Password | Via::AppPassword => Asker::Person,
+    }
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Empty {}
 
-fn new_mapping(new: New) -> Result<NewMapping, Problem> {
-    only_implemented(new.fields.as_deref(), new.window_past.as_deref(), new.window_future.as_deref())?;
-    let collection = new.calendar.parse().map(CollectionId);
+fn new_mapping(call: &Call) -> Result<NewMapping, Problem> {
+    let mut body = Members::of(call.body()?);
+    let calendar: String = body.need("calendar")?;
+    let connection: String = body.need("connection")?;
+    let remote = RemoteId(body.need("remote_calendar")?);
+    let terms = Terms::take(&mut body)?;
+    body.end()?;
+    let collection = calendar.parse().map(CollectionId);
     let collection = collection.map_err(|_| Problem::invalid("calendar", "There is no such calendar."))?;
-    Ok(NewMapping {
-        collection,
-        connection: new.connection,
-        remote: RemoteId(new.remote_calendar),
-        direction: new.direction.unwrap_or(Direction::Both),
-        policy: new.conflict_policy.unwrap_or(Policy::Newest),
-        enabled: new.enabled.unwrap_or(true),
-        poll_seconds: new.poll_interval.as_deref().map(seconds).transpose()?,
-    })
-}
-
-/// A CalDAV mapping carries everything; what is not carried out is not accepted.
-fn only_implemented(fields: Option<&str>, past: Option<&str>, future: Option<&str>) -> Result<(), Problem> {
-    if fields.is_some_and(|fields| fields != "full") {
-        return Err(Problem::invalid(
-            "fields",
-            "A CalDAV mapping carries all fields: only `full` is possible.",
-        ));
-    }
-    for (field, value) in [("window_past", past), ("window_future", future)] {
-        if value.is_some_and(|value| value != "all") {
-            return Err(Problem::invalid(
-                field,
-                "A CalDAV mapping carries all times: only `all` is possible.",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Reads an ISO 8601 duration of whole seconds.
-fn seconds(text: &str) -> Result<u64, Problem> {
-    let bad = || Problem::invalid("poll_interval", format!("`{text}` is not a duration like PT10M."));
-    let span: jiff::Span = text.parse().map_err(|_| bad())?;
-    let whole =
-        span.total((jiff::Unit::Second, jiff::SpanRelativeTo::days_are_24_hours())).map_err(|_| bad())?;
-    // A day at most is accepted further on; this keeps the conversion exact.
-    if (0.0..=1e9).contains(&whole) { Ok(whole as u64) } else { Err(bad()) }
+    let mut new = NewMapping::new(collection, &connection, remote);
+    terms.settle_new(&mut new);
+    Ok(new)
 }
 
 fn etag(mapping: &Mapping) -> Result<Etag, Fault> {
@@ -206,6 +226,7 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
     });
     let failing: Vec<Value> =
         state.again.iter().map(|f| json!({ "uid": f.uid, "reason": f.reason })).collect();
+    let (past, future) = api.bridge.reach(mapping);
     Ok(json!({
         "id": mapping.id,
         "etag": etag(mapping)?.0,
@@ -214,9 +235,13 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
         "remote_calendar": mapping.remote,
         "direction": mapping.direction,
         "conflict_policy": mapping.policy,
-        "fields": "full",
-        "window_past": "all",
-        "window_future": "all",
+        "rules": mapping.rules,
+        "fields": mapping.fields,
+        "window_past": terms::shown(past),
+        "window_future": terms::shown(future),
+        "filters": mapping.filters,
+        "on_remote_delete": mapping.on_remote_delete,
+        "on_local_delete": mapping.on_local_delete,
         "enabled": mapping.enabled,
         "poll_interval": mapping.poll_seconds.map(|s| format!("PT{s}S")),
         "status": status,

@@ -6,11 +6,16 @@
 mod calendars;
 mod conflicts;
 mod connections;
+mod hook;
 mod json;
 mod mappings;
+mod notices;
 mod problem;
 mod runs;
+mod terms;
+mod trash;
 mod versions;
+mod why;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -77,27 +82,46 @@ routes! {
     GET "/calendars/{}/events/{}/versions" LOOK versions::list;
     GET "/calendars/{}/events/{}/versions/{}" LOOK versions::one;
     POST "/calendars/{}/events/{}/versions/{}/restore" EVENTS versions::restore;
+    GET "/events/{}/why" LOOK why::why;
     GET "/connections" LOOK connections::list;
     POST "/connections" BRIDGES connections::create;
     POST "/connections/caldav" BRIDGES connections::create_caldav;
+    POST "/connections/cozi" BRIDGES connections::create_cozi;
+    POST "/connections/google" BRIDGES connections::create_google;
+    POST "/connections/icloud" BRIDGES connections::create_icloud;
+    POST "/connections/ics" BRIDGES connections::create_ics;
+    POST "/connections/outlook" BRIDGES connections::create_outlook;
     GET "/connections/{}" LOOK connections::one;
     PATCH "/connections/{}" BRIDGES connections::change;
     DELETE "/connections/{}" BRIDGES connections::remove;
     GET "/connections/{}/calendars" LOOK connections::calendars;
     POST "/connections/{}/reconnect" BRIDGES connections::reconnect;
+    POST "/connections/{}/sync" BRIDGES mappings::sync_connection;
     GET "/mappings" LOOK mappings::list;
     POST "/mappings" BRIDGES mappings::create;
     POST "/mappings/preview" BRIDGES mappings::preview;
+    POST "/mappings/link" BRIDGES mappings::link;
     GET "/mappings/{}" LOOK mappings::one;
     PATCH "/mappings/{}" BRIDGES mappings::change;
     DELETE "/mappings/{}" BRIDGES mappings::remove;
+    POST "/mappings/{}/hook" BRIDGES hook::open;
+    DELETE "/mappings/{}/hook" BRIDGES hook::close;
     POST "/mappings/{}/sync" BRIDGES mappings::sync;
     POST "/sync" BRIDGES mappings::sync_all;
     GET "/runs" LOOK runs::list;
     GET "/runs/{}" LOOK runs::one;
     GET "/conflicts" LOOK conflicts::list;
     GET "/conflicts/{}" LOOK conflicts::one;
+    GET "/conflicts.csv" LOOK conflicts::csv;
     POST "/conflicts/{}/resolve" BRIDGES conflicts::resolve;
+    POST "/conflicts/{}/undo" BRIDGES conflicts::undo;
+    GET "/notifications" LOOK notices::list;
+    POST "/notifications/read-all" LOOK notices::read_all;
+    POST "/notifications/{}/read" LOOK notices::read;
+    GET "/trash" LOOK trash::list;
+    GET "/trash/{}" LOOK trash::one;
+    POST "/trash/{}/restore" EVENTS trash::restore;
+    DELETE "/trash/{}" EVENTS trash::remove;
 }
 
 /// The door.

@@ -86,13 +86,18 @@ impl Problem {
         problem
     }
 
+    #[cfg(test)]
+    pub(super) fn field(&self) -> Option<&str> {
+        self.more.get("field").and_then(Value::as_str)
+    }
+
     /// RFC 9110 §13.1.1.
     pub(super) fn stale() -> Problem {
         let detail = "It was changed since you read it; read it again.";
         Problem::new(StatusCode::PRECONDITION_FAILED, "stale", "Changed meanwhile", detail)
     }
 
-    fn conflict(kind: &'static str, detail: impl Into<String>) -> Problem {
+    pub(super) fn conflict(kind: &'static str, detail: impl Into<String>) -> Problem {
         Problem::new(StatusCode::CONFLICT, kind, "It cannot be done as things are", detail)
     }
 
@@ -138,9 +143,16 @@ impl From<BridgeError> for Problem {
             BridgeError::Missing => Problem::missing("There is no such thing."),
             BridgeError::Invalid(field, why) => Problem::invalid(field, why),
             BridgeError::Conflict(why) => Problem::conflict("conflict", why),
+            BridgeError::Stale => Problem::stale(),
             BridgeError::Wait(wait) => {
                 Problem::wait(wait, "The far side asked to be left alone for a while.")
             }
+            BridgeError::Often(most, wait) => Problem::wait(
+                wait,
+                &format!(
+                    "A sync may be asked for by hand {most} times an hour. Changes are carried over without it."
+                ),
+            ),
             BridgeError::Failed(fault) => fault.into(),
             BridgeError::Far(trouble) => trouble.into(),
         }
@@ -158,6 +170,7 @@ impl From<Trouble> for Problem {
             }
             Trouble::Refused(_) | Trouble::Missing(_) => refused("far-side-refused", "The far side refused"),
             Trouble::Unreachable(_) => refused("far-side-unreachable", "The far side cannot be reached"),
+            Trouble::Budget(_, wait) => Problem::wait(wait, &detail),
             Trouble::Slow(wait) => Problem::wait(wait.unwrap_or(Duration::from_secs(60)), &detail),
             Trouble::CursorExpired | Trouble::Stale | Trouble::Taken(_) => {
                 Problem::conflict("conflict", detail)

@@ -35,5 +35,9 @@ fn shown(run: &Run) -> Value {
         "conflicts": run.conflicts,
         "failures": failures,
         "calls": run.calls,
+        "calls_saved": run.saved,
+        "done": run.done,
+        "total": run.total.max(run.done),
+        "duration_ms": run.ended.map(|ended| ended.0.saturating_sub(run.started.0)),
     })
 }

@@ -70,7 +70,7 @@ fn shown(version: &Version) -> Value {
 }
 
 /// Says who wrote, in words.
-fn by(origin: &Origin) -> String {
+pub(super) fn by(origin: &Origin) -> String {
     match origin {
         Origin::Dav { principal, agent } if agent.is_empty() => format!("{principal}, over CalDAV"),
         Origin::Dav { principal, agent } => format!("{principal}, with {agent}"),

@@ -8,6 +8,7 @@
 mod account;
 mod cache;
 pub mod grant;
+pub mod oauth;
 pub mod password;
 pub mod proxy;
 mod throttle;

@@ -3,16 +3,18 @@
 //! Owns: the order of writes. A write here and its base record are one commit; a write there is remembered after it
 //! was read back, and recognised by its UID and content if that never happened.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::conflict::Reconsidered;
 use super::ledger::spelling;
-use super::plan::{Case, Clash, Decision, Side, Step, Version, Winner, plan};
+use super::plan::{Case, Clash, Decided, Decision, Side, Step, Version, Winner, plan};
 use super::print;
-use super::provider::{self, RemoteId, Seen, Slot, Trouble};
-use super::record::Base;
-use super::run::{Far, Halt, Pass, Retry, uid_of};
-use super::send::read_back_base;
+use super::provider::{self, RemoteId, Seen, Slot, Trouble, Write};
+use super::record::{Base, Fields};
+use super::run::{Far, Halt, Pass, Retry};
+use super::scope::{Fitted, Held, Outside, shaped};
 use crate::calendar::{Error, Put, Refusal, When};
 use crate::ical::Ical;
 use crate::store::{Commit, CommitError, Etag, Expect, Fault, Name, Object, Op};
@@ -27,15 +29,27 @@ pub(super) enum Settled {
     Again,
     /// The far side has it already, here.
     Found(RemoteId),
+    /// Nobody knows whether the far side did what it was asked; it was noted as a failure.
+    Lost,
 }
 
 /// Both sides of one object, as they are now.
 pub(super) struct Facts {
     pub(super) base: Option<Base>,
-    pub(super) agreed: Option<Ical>,
+    /// The far side's whole text when both last agreed.
+    pub(super) agreed: Option<Arc<Ical>>,
+    /// What the mapping carried of it.
+    pub(super) before: Option<Arc<Ical>>,
     pub(super) object: Option<Object>,
-    pub(super) ours: Option<Ical>,
+    /// Our whole text.
+    pub(super) ours: Option<Arc<Ical>>,
+    /// What the far side is to hold of it.
+    pub(super) fitted: Option<Fitted>,
     pub(super) far: Far,
+    /// What the mapping carries of the far side's text.
+    pub(super) theirs: Option<Arc<Ical>>,
+    /// Other fields were carried when both last agreed.
+    pub(super) reshaped: bool,
 }
 
 impl Facts {
@@ -52,6 +66,11 @@ impl Facts {
         self.object.as_ref().map(|o| &o.meta.etag)
     }
 
+    /// Tells whether the far side can hold ours as one object.
+    pub(super) fn is_held(&self) -> bool {
+        self.fitted.as_ref().is_none_or(|fitted| fitted.held == Held::Whole)
+    }
+
     pub(super) fn name(&self) -> Option<&Name> {
         self.object.as_ref().map(|o| &o.meta.name)
     }
@@ -65,13 +84,28 @@ impl Pass {
     }
 
     pub(super) async fn settle_from(&mut self, uid: &str, far: Far, round: usize) -> Result<(), Halt> {
+        if !self.looked.contains(uid) {
+            self.looked.insert(uid.to_owned());
+        }
         let mut far = far;
         for round in round..ROUNDS {
             self.round = round;
-            far = match self.settle_once(uid, far).await? {
-                Settled::Done => return Ok(()),
-                Settled::Again => self.look_again(uid).await?,
-                Settled::Found(id) => self.look_there(&id).await?,
+            let settled = match self.settle_once(uid, far).await {
+                Ok(Settled::Done | Settled::Lost) => return Ok(()),
+                Ok(Settled::Again) => self.look_again(uid).await,
+                Ok(Settled::Found(id)) => self.look_there(&id).await,
+                Err(halt) => Err(halt),
+            };
+            far = match settled {
+                Ok(far) => far,
+                // One object that cannot be read does not keep the others from being carried.
+                Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
+                    let why = self.unanswered(trouble)?;
+                    let name = self.at.by_uid(uid).await?;
+                    self.fail(uid, name, None, why, Retry::Soon);
+                    return Ok(());
+                }
+                Err(halt) => return Err(halt),
             };
         }
         self.fail(uid, None, None, "It keeps changing on both sides; it is tried again.".into(), Retry::Soon);
@@ -88,13 +122,18 @@ impl Pass {
     pub(super) async fn look_there(&self, id: &RemoteId) -> Result<Far, Halt> {
         let mut found = self.provider.read(&self.mapping.remote, std::slice::from_ref(id)).await?;
         let Some(seen) = found.pop() else { return Ok(Far::Absent) };
-        match uid_of(&seen) {
-            Ok((_, ical)) => Ok(Far::Seen(seen, ical)),
-            Err(reason) => Err(Trouble::Unreachable(reason).into()),
+        match self.named(seen) {
+            Ok((_, seen, ical)) => Ok(Far::Seen(seen, ical)),
+            Err((_, reason)) => Err(Trouble::Unreachable(reason).into()),
         }
     }
 
     async fn settle_once(&mut self, uid: &str, far: Far) -> Result<Settled, Halt> {
+        if let Far::Seen(seen, ical) = &far
+            && self.adopt_part(uid, seen, ical).await?
+        {
+            return Ok(Settled::Done);
+        }
         let facts = match self.gather(uid, far).await? {
             Ok(facts) => facts,
             Err(reason) => {
@@ -102,63 +141,94 @@ impl Pass {
                 return Ok(Settled::Done);
             }
         };
-        let agreed_before = facts.agreed.is_some();
-        let mut refresh = None;
-        let local = match (&facts.object, &facts.ours) {
-            (Some(object), Some(ours)) => {
-                let same = agreed_before && facts.base.as_ref().is_some_and(|b| b.etag == object.meta.etag);
-                let version = Version { ical: ours, stored: Some(object.meta.modified.seconds()) };
-                if same { Side::Same } else { Side::Changed(version) }
+        if facts.base.as_ref().is_some_and(|b| b.part.is_some()) {
+            // Parts follow their series.
+            return Ok(Settled::Done);
+        }
+        if facts.base.as_ref().is_some_and(|b| b.split.is_some()) {
+            return self.settle_split(uid, &facts).await;
+        }
+        if let Some(apart) = facts.base.as_ref().and_then(|b| b.apart) {
+            return self.stay_apart(uid, &facts, apart).await;
+        }
+        if facts.base.is_none()
+            && let Some(outside) = self.outside(&facts)
+        {
+            if let (Far::Seen(seen, ical), None) = (&facts.far, &facts.object) {
+                self.leave(seen, ical, outside == Outside::Window).await?;
             }
-            _ => Side::Absent,
-        };
-        let remote = match &facts.far {
-            Far::Absent => Side::Absent,
-            Far::Same => Side::Same,
-            Far::Seen(seen, ical) => {
-                let same =
-                    facts.base.as_ref().is_some_and(|b| agreed_before && b.print == print::print(ical));
-                if same {
-                    refresh = Some(seen);
-                    Side::Same
-                } else {
-                    Side::Changed(Version { ical, stored: seen.modified })
-                }
-            }
-        };
+            return Ok(Settled::Done);
+        }
+        if let Some(settled) = self.sieve(uid, &facts).await? {
+            return Ok(settled);
+        }
+        let (local, remote) = (ours(&facts), theirs(&facts));
         let open = match facts.base.as_ref().and_then(|b| b.conflict.clone()) {
             Some(id) => self.conflict(&id).await?,
             None => None,
         };
+        let mut person = None;
         let mut case = Case {
             local,
             remote,
-            base: facts.agreed.as_ref(),
-            ours: facts.ours.as_ref(),
+            base: facts.before.as_deref(),
+            ours: facts.ours.as_deref(),
+            shown: facts.fitted.as_ref().map(|fitted| &*fitted.ical),
             direction: self.mapping.direction,
             policy: self.mapping.policy,
+            rules: &self.mapping.rules,
+            decided: None,
         };
         let mut with = Vec::new();
         if let Some(conflict) = open {
-            match self.reconsider(conflict, &mut case)? {
-                Reconsidered::Parked => return Ok(Settled::Done),
-                Reconsidered::Decided(conflict) => with.extend(self.conflict_ops(&conflict)?),
+            match self.reconsider(conflict, &case)? {
+                Reconsidered::Parked => return self.stay_parked(&facts).await,
+                Reconsidered::Decided(conflict, decided) => {
+                    with.extend(self.conflict_ops(&conflict)?);
+                    person = decided;
+                }
                 Reconsidered::Accepted => return self.agree(uid, &facts, with).await,
             }
         }
+        case.decided = person.as_ref();
+        // Of an object that kept changing one side may be as agreed: a person's word for it counts all the same.
+        match (&person, case.local, case.remote) {
+            (Some(Decided::External), Side::Changed(_), Side::Same) => {
+                let before = facts.before.as_deref();
+                case.remote = before.map_or(Side::Same, |ical| Side::Changed(Version { ical, stored: None }));
+            }
+            (Some(Decided::Local), Side::Same, Side::Changed(_)) => {
+                let shown = case.shown;
+                case.local = shown.map_or(Side::Same, |ical| Side::Changed(Version { ical, stored: None }));
+            }
+            _ => {}
+        }
         let Decision { step, clash } = plan(&case);
-        let refreshed = refresh.is_some() || facts.base.as_ref().is_some_and(|b| b.conflict.is_some());
-        if matches!(step, Step::Nothing) && refreshed {
+        if matches!(step, Step::Nothing) && self.is_news(&facts, &case) {
             return self.refresh(uid, &facts, with).await;
         }
         self.carry(uid, facts, step, clash, with).await
     }
 
+    /// Tells whether something is to be remembered although nothing is to be carried: another mark of the same state,
+    /// another text that says the same.
+    fn is_news(&self, facts: &Facts, case: &Case<'_>) -> bool {
+        let Some(base) = &facts.base else { return false };
+        // While it is missing there, an edit of what the far side cannot hold is still to be told from none: it keeps
+        // the object from being removed.
+        let edited = base.missing.is_none() && facts.etag().is_some_and(|etag| *etag != base.etag);
+        let here = matches!(case.local, Side::Same) && edited;
+        let there = matches!(case.remote, Side::Same) && matches!(facts.far, Far::Seen(..));
+        here || there || base.conflict.is_some() || facts.reshaped
+    }
+
     /// Reads what the decision needs. Inner error: the object cannot be dealt with, in words.
-    async fn gather(&self, uid: &str, far: Far) -> Result<Result<Facts, String>, Halt> {
+    pub(super) async fn gather(&self, uid: &str, far: Far) -> Result<Result<Facts, String>, Halt> {
         let base = self.ledger.by_uid(uid).cloned();
         let object = self.object_here(uid, base.as_ref()).await?;
-        let unknown = base.as_ref().is_some_and(|b| b.version.is_none() || b.conflict.is_some());
+        let unknown = base.as_ref().is_some_and(|b| {
+            b.version.is_none() || b.conflict.is_some() || (b.apart.is_some() && object.is_some())
+        });
         let far = match (far, &base) {
             // Without a version, or with a decision open, the content itself has to be looked at.
             (Far::Same, Some(base)) if unknown => self.look_there(&base.remote).await?,
@@ -166,21 +236,50 @@ impl Pass {
         };
         // What was only announced was agreed on if it is found there, else it never happened.
         let base = base.filter(|b| !(b.pending && matches!(far, Far::Absent)));
+        // What both sides have again is linked again, as if they met for the first time.
+        let base = base.filter(|b| b.apart.is_none() || object.is_none() || !matches!(far, Far::Seen(..)));
         let agreed = match base.as_ref().filter(|b| !b.print.is_empty()) {
             Some(_) => match self.ledger.bytes(&*self.session.house.store, uid).await? {
-                Some(bytes) => Ical::parse(bytes).ok(),
+                Some(bytes) => Ical::parse(bytes).ok().map(Arc::new),
                 None => None,
             },
             None => None,
         };
         let ours = match &object {
             Some(object) => match Ical::parse(object.bytes.clone()) {
-                Ok(ical) => Some(ical),
+                Ok(ical) => Some(Arc::new(ical)),
                 Err(problem) => return Ok(Err(format!("The event here cannot be read: {}", problem.reason))),
             },
             None => None,
         };
-        Ok(Ok(Facts { base, agreed, object, ours, far }))
+        let carried = base.as_ref().and_then(|b| b.fields).unwrap_or(Fields::Full);
+        let far = match (far, &base, &agreed) {
+            // Other fields are carried now: what was agreed is looked at anew.
+            (Far::Same, Some(base), Some(agreed)) if carried != self.mapping.fields => {
+                let seen = Seen {
+                    id: base.remote.clone(),
+                    version: base.version.clone(),
+                    bytes: agreed.bytes().clone(),
+                    modified: None,
+                };
+                Far::Seen(seen, Arc::clone(agreed))
+            }
+            (far, ..) => far,
+        };
+        let before = agreed.as_ref().map(|whole| shaped(carried, whole));
+        let fitted = ours.as_ref().map(|ours| self.fitted(ours));
+        let theirs = match &far {
+            Far::Seen(_, whole) => Some(self.shaped(whole)),
+            Far::Absent | Far::Same => None,
+        };
+        // Of what was only announced nobody knows whether it is that which is there, or what became of it.
+        let unsure = match (&base, &theirs) {
+            (Some(base), Some(theirs)) => base.pending && base.print != print::print(theirs),
+            _ => false,
+        };
+        let (agreed, before) = if unsure { (None, None) } else { (agreed, before) };
+        let reshaped = base.is_some() && carried != self.mapping.fields;
+        Ok(Ok(Facts { base, agreed, before, object, ours, fitted, far, theirs, reshaped }))
     }
 
     /// Finds our object: under the name that is known, or wherever one with this UID is now.
@@ -205,7 +304,8 @@ impl Pass {
         clash: Option<Clash>,
         mut with: Vec<Op>,
     ) -> Result<Settled, Halt> {
-        if let Some(clash) = clash {
+        let storm = matches!(step, Step::Push(_) | Step::Both(_)).then(|| self.storm(&facts)).flatten();
+        if let Some(clash) = storm.or(clash) {
             self.run.conflicts = self.run.conflicts.saturating_add(1);
             let conflict = self.conflict_of(uid, &facts, &clash)?;
             if clash.winner == Winner::Open {
@@ -215,63 +315,84 @@ impl Pass {
         }
         match step {
             Step::Nothing | Step::Park => {
+                if let (None, None, Far::Seen(seen, ical)) = (&facts.base, &facts.object, &facts.far) {
+                    self.leave(seen, ical, false).await?;
+                }
                 if facts.object.is_none() && matches!(facts.far, Far::Absent) {
                     self.forget_pending(uid).await?;
                 }
                 Ok(Settled::Done)
             }
             Step::Agree => self.agree(uid, &facts, with).await,
+            // What they changed meanwhile is taken in first; then the parts are made of it.
+            Step::Both(bytes) if !facts.is_held() && matches!(facts.far, Far::Seen(..)) => {
+                self.once_more.insert(uid.to_owned());
+                let whole = Pass::whole_here(&facts, bytes);
+                self.pull(uid, &facts, whole, with).await
+            }
+            Step::Push(_) | Step::Both(_) if !facts.is_held() => match facts.fitted {
+                Some(Fitted { held: Held::Parts(ref parts, ref why), .. }) => {
+                    let (parts, why) = (parts.clone(), why.clone());
+                    self.settle_parts(uid, &facts, parts, why).await
+                }
+                Some(Fitted { held: Held::Refused(ref why), .. }) => {
+                    let remote = facts.place().map(|(id, _)| id);
+                    self.fail(uid, facts.name().cloned(), remote, why.clone(), Retry::OnChange);
+                    Ok(Settled::Done)
+                }
+                _ => Ok(Settled::Done),
+            },
             Step::Push(bytes) => Ok(self.push(uid, &facts, bytes, with)),
             Step::Pull(bytes) => self.pull(uid, &facts, bytes, with).await,
             Step::Both(bytes) => self.both(uid, &facts, bytes, with).await,
-            Step::DeleteRemote => self.delete_remote(uid, &facts, with).await,
-            Step::DeleteLocal => self.delete_local(uid, &facts, with).await,
-            Step::Forget => {
-                with.extend(self.ledger.delete(uid));
-                self.remember(Vec::new(), with).await?;
-                self.ledger.remove(uid);
-                Ok(Settled::Done)
-            }
+            Step::DeleteRemote => self.removed_here(uid, &facts, with).await,
+            Step::DeleteLocal => self.removed_there(uid, &facts, with).await,
+            Step::Forget => self.forget(uid, with).await,
         }
     }
 
     /// Both sides, as they are, are what is agreed on.
-    async fn agree(&mut self, uid: &str, facts: &Facts, with: Vec<Op>) -> Result<Settled, Halt> {
-        let (Some(name), Some(etag)) = (facts.name(), facts.etag()) else { return Ok(Settled::Done) };
-        let base = match (&facts.far, &facts.base) {
-            (Far::Seen(seen, ical), _) => (new_base(uid, name, etag, seen, ical), Some(seen.bytes.clone())),
-            (_, Some(base)) => (
-                Base {
-                    name: name.clone(),
-                    etag: etag.clone(),
-                    missing: None,
-                    conflict: None,
-                    ..base.clone()
-                },
-                None,
-            ),
+    pub(super) async fn agree(&mut self, uid: &str, facts: &Facts, with: Vec<Op>) -> Result<Settled, Halt> {
+        let (Some(name), Some(etag), Some(place)) = (facts.name(), facts.etag(), facts.place()) else {
+            return Ok(Settled::Done);
+        };
+        let sent = facts.fitted.as_ref().map(Fitted::print).unwrap_or_default();
+        let base = Base { sent, ..self.next_base(facts.base.as_ref(), uid, name, etag, &place.0) };
+        let (base, bytes) = match (&facts.far, &facts.base) {
+            (Far::Seen(seen, ical), _) => (self.agreed_base(base, seen, ical), Some(seen.bytes.clone())),
+            (_, Some(known)) => {
+                let Base { version, print, span, .. } = known.clone();
+                (Base { version, print, span, ..base }, None)
+            }
             _ => return Ok(Settled::Done),
         };
-        self.keep(base.0, base.1, with).await
+        self.keep(base, bytes, with).await
     }
 
-    /// Nothing changed but the far side's mark of its state, or that the object waits for nobody any more.
+    /// Nothing is to be carried, but a mark of a state is another one, or the object waits for nobody any more.
     async fn refresh(&mut self, uid: &str, facts: &Facts, with: Vec<Op>) -> Result<Settled, Halt> {
-        let (Some(base), Far::Seen(seen, ical)) = (&facts.base, &facts.far) else { return Ok(Settled::Done) };
-        let fresh = Base {
-            version: seen.version.clone(),
-            remote: seen.id.clone(),
-            print: print::print(ical),
-            missing: None,
-            conflict: None,
-            pending: false,
-            ..base.clone()
-        };
-        if fresh == *base {
+        let Some(base) = &facts.base else { return Ok(Settled::Done) };
+        let mut fresh =
+            Base { missing: None, conflict: None, pending: false, agreed: self.now, ..base.clone() };
+        if let (Some(etag), Some(name), Some(fitted)) = (facts.etag(), facts.name(), &facts.fitted)
+            && (fitted.print() == base.sent || *etag == base.etag)
+        {
+            (fresh.etag, fresh.name, fresh.sent) = (etag.clone(), name.clone(), fitted.print());
+        }
+        let mut bytes = None;
+        if let Far::Seen(seen, ical) = &facts.far {
+            let agreed = facts.theirs.as_ref().map(|theirs| print::print(theirs));
+            if agreed.as_deref() == Some(base.print.as_str()) || facts.reshaped {
+                fresh = self.agreed_base(fresh, seen, ical);
+                fresh.remote = seen.id.clone();
+                bytes = Some(seen.bytes.clone());
+            }
+        }
+        if (Base { agreed: base.agreed, ..fresh.clone() }) == *base {
             return Ok(Settled::Done);
         }
-        tracing::trace!(mapping = %self.mapping.id, uid, "the far side wrote the same again");
-        self.keep(fresh, Some(seen.bytes.clone()), with).await
+        tracing::trace!(mapping = %self.mapping.id, uid, "the same was written again");
+        self.keep(fresh, bytes, with).await
     }
 
     pub(super) async fn keep(
@@ -293,7 +414,13 @@ impl Pass {
             Some(name) => name.clone(),
             None => self.free_name(uid, &seen.id).await?,
         };
-        let base = new_base(uid, &name, &Etag::of(&bytes), seen, ical);
+        let base = self.next_base(facts.base.as_ref(), uid, &name, &Etag::of(&bytes), &seen.id);
+        let from_there = base.from_there || (facts.base.is_none() && facts.object.is_none());
+        let base = Base { from_there, sent: self.sent_print(&bytes), ..base };
+        let base = self.agreed_base(base, seen, ical);
+        if facts.object.as_ref().is_some_and(|object| object.bytes == bytes) {
+            return self.keep(base, Some(seen.bytes.clone()), with).await;
+        }
         self.store_here(uid, facts, name, bytes, base, seen.bytes.clone(), with).await
     }
 
@@ -301,7 +428,7 @@ impl Pass {
         clippy::too_many_arguments,
         reason = "one write: what, where, on which condition, remembered how"
     )]
-    async fn store_here(
+    pub(super) async fn store_here(
         &mut self,
         uid: &str,
         facts: &Facts,
@@ -331,72 +458,44 @@ impl Pass {
     }
 
     /// Writes the merged text there, then here: if only the first happens, the next pass finds the far side ahead.
-    async fn both(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Result<Settled, Halt> {
+    async fn both(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        target: Bytes,
+        with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
         let (Some(name), Some(place)) = (facts.name().cloned(), facts.place()) else {
             return Ok(Settled::Again);
         };
-        let slot = Slot::At(&place.0, place.1.as_ref());
-        let answer = self.provider.put(&self.mapping.remote, slot, bytes.clone()).await;
+        let here = Self::whole_here(facts, target.clone());
+        let there = self.whole_there(facts, target);
+        let base = match &facts.far {
+            Far::Seen(seen, _) => Some(seen.bytes.clone()),
+            Far::Absent | Far::Same => facts.agreed.as_ref().map(|ical| ical.bytes().clone()),
+        };
+        let write = Write {
+            slot: Slot::At(place.0.clone(), place.1.clone()),
+            bytes: self.addressed(uid, there.clone()),
+            base: base.map(|base| self.addressed(uid, base)),
+        };
+        let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&name), answer)? {
             Ok(written) => written,
             Err(settled) => return Ok(settled),
         };
-        let base = Base {
-            uid: uid.to_owned(),
-            name: name.clone(),
-            etag: Etag::of(&bytes),
-            remote: written.id.clone(),
-            version: None,
-            print: String::new(),
-            missing: None,
-            conflict: None,
-            pending: false,
+        let base = self.next_base(facts.base.as_ref(), uid, &name, &Etag::of(&here), &written.id);
+        let base = Base { sent: self.sent_print(&here), writes: self.writes(facts), ..base };
+        let found = match written.seen {
+            Some(seen) => Some(seen),
+            None => self.provider.read(&self.mapping.remote, &[written.id]).await?.pop(),
         };
-        let found = self.provider.read(&self.mapping.remote, &[written.id]).await?.pop();
-        let (base, agreed) = read_back_base(base, written.version.as_ref(), &bytes, found);
-        self.store_here(uid, facts, name, bytes, base, agreed, with).await
-    }
-
-    async fn delete_remote(&mut self, uid: &str, facts: &Facts, mut with: Vec<Op>) -> Result<Settled, Halt> {
-        let Some((id, version)) = facts.place() else { return Ok(Settled::Done) };
-        match self.provider.delete(&self.mapping.remote, &id, version.as_ref()).await {
-            Ok(()) => {}
-            Err(Trouble::Stale) => return Ok(Settled::Again),
-            Err(Trouble::Missing(_)) => {}
-            Err(Trouble::Refused(reason)) => {
-                self.fail(uid, None, Some(id), reason, Retry::OnChange);
-                return Ok(Settled::Done);
-            }
-            Err(trouble) => return Err(trouble.into()),
-        }
-        self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
-        with.extend(self.ledger.delete(uid));
-        self.remember(Vec::new(), with).await?;
-        self.ledger.remove(uid);
-        Ok(Settled::Done)
-    }
-
-    async fn delete_local(&mut self, uid: &str, facts: &Facts, mut with: Vec<Op>) -> Result<Settled, Halt> {
-        let (Some(name), Some(etag)) = (facts.name(), facts.etag().cloned()) else {
-            return Ok(Settled::Again);
-        };
-        with.extend(self.ledger.delete(uid));
-        let when = When::holds(move |meta| match meta {
-            Some(meta) if meta.etag == etag => Ok(()),
-            _ => Err(Refusal::Stale),
-        });
-        match self.session.delete(&self.at, name, &when, with).await {
-            Ok(_) => {
-                self.run.local.deleted = self.run.local.deleted.saturating_add(1);
-                self.ledger.remove(uid);
-                Ok(Settled::Done)
-            }
-            Err(error) => self.refused_here(uid, facts, error),
-        }
+        let (base, agreed) = self.read_back_base(base, written.version.as_ref(), &there, found);
+        self.store_here(uid, facts, name, here, base, agreed, with).await
     }
 
     /// A write here was refused: a rival was faster, or our rules do not take the object.
-    fn refused_here(&mut self, uid: &str, facts: &Facts, error: Error) -> Result<Settled, Halt> {
+    pub(super) fn refused_here(&mut self, uid: &str, facts: &Facts, error: Error) -> Result<Settled, Halt> {
         match error {
             Error::Refused(Refusal::Stale | Refusal::Missing | Refusal::UidTaken(_)) => Ok(Settled::Again),
             Error::Refused(Refusal::NoParent) => Err(Halt::NoCollection),
@@ -443,18 +542,31 @@ impl Pass {
     }
 }
 
-fn new_base(uid: &str, name: &Name, etag: &Etag, seen: &Seen, ical: &Ical) -> Base {
-    Base {
-        uid: uid.to_owned(),
-        name: name.clone(),
-        etag: etag.clone(),
-        remote: seen.id.clone(),
-        version: seen.version.clone(),
-        print: print::print(ical),
-        missing: None,
-        conflict: None,
-        pending: false,
-    }
+/// Returns our side of an object, compared with what was agreed.
+fn ours(facts: &Facts) -> Side<'_> {
+    let (Some(object), Some(fitted)) = (&facts.object, &facts.fitted) else { return Side::Absent };
+    let same = facts.agreed.is_some()
+        && facts.base.as_ref().is_some_and(|base| {
+            let print = fitted.print();
+            // What somebody still works on is not removed, even if the far side could never hold what they changed.
+            let gone = matches!(facts.far, Far::Absent);
+            let alike = !gone && !print.is_empty() && print == base.sent;
+            (base.etag == object.meta.etag && !facts.reshaped) || alike
+        });
+    let version = Version { ical: &fitted.ical, stored: Some(object.meta.modified.seconds()) };
+    if same { Side::Same } else { Side::Changed(version) }
+}
+
+/// Returns the far side of an object, compared with what was agreed.
+fn theirs(facts: &Facts) -> Side<'_> {
+    let (seen, ical) = match (&facts.far, &facts.theirs) {
+        (Far::Seen(seen, _), Some(theirs)) => (seen, theirs),
+        (Far::Same, _) => return Side::Same,
+        _ => return Side::Absent,
+    };
+    let agreed = facts.agreed.is_some();
+    let same = facts.base.as_ref().is_some_and(|base| agreed && base.print == print::print(ical));
+    if same { Side::Same } else { Side::Changed(Version { ical, stored: seen.modified }) }
 }
 
 /// Why our rules do not take an object, in words.

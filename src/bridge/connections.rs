@@ -1,18 +1,47 @@
 //! Connections: accounts on far sides, how they are, what they entrusted to us.
+//!
+//! Owns: signing in with a password or an address, taking accounts back, how they are. Does not own: consents
+//! (`consent`), tokens (`bearer`), which provider does what.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
+use super::bearer::Holder;
 use super::caldav::Caldav;
+use super::cozi::Cozi;
 use super::front::{Bridge, BridgeError};
-use super::provider::{Provider, RemoteCalendar, Trouble};
+use super::google::Google;
+use super::ics::Ics;
+use super::outlook::Outlook;
+use super::provider::{Bearer, Provider, RemoteCalendar, Trouble};
 use super::record::{
-    self, Connection, ConnectionState, Health, Kind, connection_key, connection_state_key, secret_key,
+    self, Base, Connection, ConnectionState, Health, Kind, Mapping, connection_key, connection_state_key,
+    hook_key, secret_key,
 };
+use super::sites::CoziState;
 use crate::auth::grant::Secret;
+use crate::auth::oauth::Grant;
+use crate::calendar::{Error, Refusal, When};
 use crate::http::fetch::Fetch;
-use crate::store::{Fault, Op, Table};
+use crate::store::{Fault, Op, Origin, Table};
+
+/// How long a far side may take to hear that an account is disconnected.
+const GOODBYE: Duration = Duration::from_secs(10);
+/// What people are told of an interface that is not official.
+const UNOFFICIAL: &str = "Cozi offers no official interface: this connection can stop working at any time, and Cozi has no \
+                          app passwords, so the account's own password is kept (sealed) here.";
+
+/// What becomes of the events that came from an account when it is disconnected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mirrored {
+    /// They stay here.
+    #[default]
+    Keep,
+    /// They go to the trash.
+    Remove,
+}
 
 impl Bridge {
     /// Signs in to a CalDAV server, finds the calendars and remembers the account.
@@ -26,37 +55,149 @@ impl Bridge {
         username: &str,
         password: Secret,
     ) -> Result<Connection, BridgeError> {
-        let url = address(url)?;
-        if username.is_empty() || username.contains(':') || username.chars().any(char::is_control) {
+        let connection = Connection {
+            url: address(url)?.into(),
+            username: username.to_owned(),
+            ..self.blank(owner, Kind::Caldav)?
+        };
+        self.connect(connection, password).await
+    }
+
+    /// Signs in to iCloud, which is a CalDAV server with passwords of its own (S1-026).
+    ///
+    /// # Errors
+    /// As `connect_caldav`.
+    pub async fn connect_icloud(
+        &self,
+        owner: &str,
+        url: Option<&str>,
+        username: &str,
+        password: Secret,
+    ) -> Result<Connection, BridgeError> {
+        let url = address(url.unwrap_or(&self.settings.providers.icloud))?;
+        let connection =
+            Connection { url: url.into(), username: username.to_owned(), ..self.blank(owner, Kind::Icloud)? };
+        self.connect(connection, password).await
+    }
+
+    /// Signs in to Cozi.
+    ///
+    /// # Errors
+    /// As `connect_caldav`.
+    pub async fn connect_cozi(
+        &self,
+        owner: &str,
+        username: &str,
+        password: Secret,
+    ) -> Result<Connection, BridgeError> {
+        if self.settings.providers.cozi_state == CoziState::Off {
+            let why =
+                "Cozi is switched off on this server. Whoever runs it can set providers.cozi.state to beta.";
+            return Err(BridgeError::Invalid("provider", why.into()));
+        }
+        let url = address(self.settings.providers.cozi.trim_end_matches('/').trim_end_matches("/api/ext"))?;
+        let connection =
+            Connection { url: url.into(), username: username.to_owned(), ..self.blank(owner, Kind::Cozi)? };
+        self.connect(connection, password).await
+    }
+
+    /// Fetches a feed and remembers its address, which is a secret: whoever has it can read the feed.
+    ///
+    /// # Errors
+    /// As `connect_caldav`.
+    pub async fn connect_ics(&self, owner: &str, url: &str) -> Result<Connection, BridgeError> {
+        let url = feed(url)?;
+        let connection = Connection { url: shortened(&url), ..self.blank(owner, Kind::Ics)? };
+        self.connect(connection, Secret::new(url)).await
+    }
+
+    /// Returns what people should know before they use an account of that kind; nothing: nothing special.
+    pub fn warning(&self, kind: Kind) -> Option<&'static str> {
+        (kind == Kind::Cozi && self.settings.providers.cozi_state == CoziState::Beta).then_some(UNOFFICIAL)
+    }
+
+    fn blank(&self, owner: &str, kind: Kind) -> Result<Connection, Fault> {
+        Ok(Connection {
+            id: record::random_id()?,
+            owner: owner.to_owned(),
+            kind,
+            url: String::new(),
+            username: String::new(),
+            account: String::new(),
+            homes: Vec::new(),
+            created: self.house.clock.now(),
+        })
+    }
+
+    /// Tests what was given and remembers it.
+    async fn connect(&self, connection: Connection, secret: Secret) -> Result<Connection, BridgeError> {
+        let mut connection = self.tested(connection, &secret).await?;
+        if connection.account.is_empty() {
+            let host = Url::parse(&connection.url).ok().and_then(|url| url.host_str().map(str::to_owned));
+            connection.account = match connection.username.as_str() {
+                "" => host.unwrap_or_default(),
+                name if name.contains('@') => name.to_owned(),
+                name => format!("{name}@{}", host.unwrap_or_default()),
+            };
+        }
+        self.keep_account(&connection, &secret).await?;
+        Ok(connection)
+    }
+
+    async fn keep_account(
+        &self,
+        connection: &Connection,
+        secret: &Secret,
+    ) -> Result<ConnectionState, BridgeError> {
+        let now = self.house.clock.now();
+        let state = ConnectionState { last_good: Some(now), ..ConnectionState::default() };
+        let sealed = self.keys.seal(&secret_key(&connection.id), secret)?;
+        let mut ops = vec![
+            record::put(connection_key(&connection.id), connection)?,
+            record::put(connection_state_key(&connection.id), &state)?,
+            Op::PutRecord(secret_key(&connection.id), sealed),
+        ];
+        ops.extend(self.connection_alarms(connection, &state).await?);
+        self.commit(ops).await?;
+        Ok(state)
+    }
+
+    /// Speaks to the far side with what was given. Returns the connection with what was found there.
+    async fn tested(&self, mut connection: Connection, secret: &Secret) -> Result<Connection, BridgeError> {
+        let name = &connection.username;
+        let colon = name.contains(':') && connection.kind != Kind::Cozi;
+        let bad = name.is_empty() || name.len() > 320 || colon || name.chars().any(char::is_control);
+        if bad && connection.kind != Kind::Ics {
             return Err(BridgeError::Invalid("username", "The user name is empty or holds a colon.".into()));
         }
-        let found = Caldav::discover(self.fetch.counted(), url.clone(), username, password.clone()).await?;
-        found.calendars().await?;
-        let now = self.house.clock.now();
-        let id = record::random_id()?;
-        let account = if username.contains('@') {
-            username.to_owned()
-        } else {
-            format!("{username}@{}", url.host_str().unwrap_or_default())
-        };
-        let connection = Connection {
-            id: id.clone(),
-            owner: owner.to_owned(),
-            kind: Kind::Caldav,
-            url: url.into(),
-            username: username.to_owned(),
-            account,
-            homes: found.homes().iter().map(Url::to_string).collect(),
-            created: now,
-        };
-        let state = ConnectionState { last_good: Some(now), ..ConnectionState::default() };
-        let sealed = self.keys.seal(&secret_key(&id), &password)?;
-        self.commit(vec![
-            record::put(connection_key(&id), &connection)?,
-            record::put(connection_state_key(&id), &state)?,
-            Op::PutRecord(secret_key(&id), sealed),
-        ])
-        .await?;
+        match connection.kind {
+            Kind::Caldav | Kind::Icloud => {
+                let apple = connection.kind == Kind::Icloud;
+                // The account's own password never opens iCloud, and trying it too often locks the account.
+                let url = address(&connection.url)?;
+                let real =
+                    url.domain().is_some_and(|host| host == "icloud.com" || host.ends_with(".icloud.com"));
+                if apple && real && !is_app_specific(secret.reveal()) {
+                    return Err(BridgeError::Invalid("password", app_specific("This is not one.")));
+                }
+                let found = Caldav::discover(self.fetch.counted(), url, name, secret.clone()).await;
+                let found = found.map_err(|trouble| match trouble {
+                    Trouble::Unauthorised(_) if apple => {
+                        Trouble::Unauthorised(app_specific("iCloud does not accept this one."))
+                    }
+                    other => other,
+                })?;
+                found.calendars().await?;
+                connection.homes = found.homes().iter().map(Url::to_string).collect();
+            }
+            Kind::Google | Kind::Outlook => {
+                let why = "Such accounts are connected with a consent, not with a password.";
+                return Err(BridgeError::Invalid("provider", why.into()));
+            }
+            Kind::Cozi | Kind::Ics => {
+                self.far_side(&connection, secret.clone(), self.fetch.counted())?.calendars().await?;
+            }
+        }
         Ok(connection)
     }
 
@@ -104,33 +245,34 @@ impl Bridge {
         owner: &str,
         id: &str,
         username: Option<&str>,
-        password: Option<Secret>,
+        secret: Option<Secret>,
     ) -> Result<(Connection, ConnectionState), BridgeError> {
         let (mut connection, _) = self.connection(owner, id).await?;
-        let password = match password {
-            Some(password) => password,
+        let secret = match secret {
+            Some(given) if connection.kind == Kind::Ics => {
+                let url = feed(given.reveal())?;
+                connection.url = shortened(&url);
+                Secret::new(url)
+            }
+            Some(given) => given,
             None => self.secret(id).await?,
         };
         if let Some(username) = username {
             username.clone_into(&mut connection.username);
         }
-        let url = address(&connection.url)?;
-        let found =
-            Caldav::discover(self.fetch.counted(), url, &connection.username, password.clone()).await?;
-        connection.homes = found.homes().iter().map(Url::to_string).collect();
-        let state = ConnectionState { last_good: Some(self.house.clock.now()), ..ConnectionState::default() };
-        let sealed = self.keys.seal(&secret_key(id), &password)?;
-        self.commit(vec![
-            record::put(connection_key(id), &connection)?,
-            record::put(connection_state_key(id), &state)?,
-            Op::PutRecord(secret_key(id), sealed),
-        ])
-        .await?;
-        for mapping in self.mappings(owner).await?.into_iter().map(|(m, _)| m).filter(|m| m.connection == id)
-        {
+        let connection = self.tested(connection, &secret).await?;
+        let state = self.keep_account(&connection, &secret).await?;
+        self.heard(id, None);
+        for mapping in self.mapped(&connection).await? {
             self.run_soon(&mapping.id);
         }
         Ok((connection, state))
+    }
+
+    /// Returns the mappings of a connection.
+    pub(super) async fn mapped(&self, connection: &Connection) -> Result<Vec<Mapping>, BridgeError> {
+        let all = self.mappings(&connection.owner).await?;
+        Ok(all.into_iter().map(|(mapping, _)| mapping).filter(|m| m.connection == connection.id).collect())
     }
 
     /// Changes how the account is called.
@@ -146,23 +288,80 @@ impl Bridge {
         self.commit(vec![record::put(connection_key(id), &connection)?]).await
     }
 
-    /// Forgets an account, its secret and its mappings. Events stay on both sides.
+    /// Takes leave of an account: closes its channels, gives its consent back, forgets its secret, its mappings and what
+    /// they remember. Events stay on the far side, and here unless they are to go.
     ///
     /// # Errors
-    /// `Missing`; when the store fails.
-    pub async fn disconnect(&self, owner: &str, id: &str) -> Result<(), BridgeError> {
-        self.connection(owner, id).await?;
-        for (mapping, _) in self.mappings(owner).await? {
-            if mapping.connection == id {
-                self.delete_mapping(owner, &mapping.id).await?;
+    /// `Missing`; when the store fails. A far side that does not answer keeps nobody.
+    pub async fn disconnect(&self, owner: &str, id: &str, events: Mirrored) -> Result<(), BridgeError> {
+        let (connection, _) = self.connection(owner, id).await?;
+        for mapping in self.mapped(&connection).await? {
+            if events == Mirrored::Remove {
+                self.remove_mirrored(&mapping).await?;
             }
+            self.unwatch_mapping(&connection, &mapping.id).await;
+            self.delete_mapping(owner, &mapping.id).await?;
+            self.commit(vec![Op::DeleteRecord(hook_key(&mapping.id))]).await?;
         }
-        self.commit(vec![
+        if tokio::time::timeout(GOODBYE, self.give_back(&connection)).await.is_err() {
+            tracing::warn!(connection = %id, "the far side did not hear in time that the account is disconnected");
+        }
+        let mut ops = vec![
             Op::DeleteRecord(secret_key(id)),
             Op::DeleteRecord(connection_state_key(id)),
             Op::DeleteRecord(connection_key(id)),
-        ])
-        .await
+        ];
+        ops.extend(self.budgets.forget(id));
+        ops.extend(self.notices(owner).forget(id).await?);
+        self.commit(ops).await?;
+        self.ties.forget(id);
+        Ok(())
+    }
+
+    /// Gives a consent back. A vendor takes all tokens of the account for this server with it, so that the last
+    /// connection of an account does it.
+    async fn give_back(&self, connection: &Connection) {
+        let Ok(client) = self.oauth(connection.kind, self.fetch.counted()) else { return };
+        let all = record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await;
+        let shared = all.unwrap_or_default().iter().any(|other| {
+            other.id != connection.id
+                && other.kind == connection.kind
+                && other.username == connection.username
+        });
+        let Ok(text) = self.secret(&connection.id).await else { return };
+        let Some(grant) = Grant::read(&text).filter(|_| !shared) else { return };
+        if let Err(denial) = client.revoke(&grant).await {
+            tracing::warn!(connection = %connection.id, "a consent could not be given back: {denial}");
+        }
+    }
+
+    /// Moves what came from the far side to the trash. The mapping rests first, so that no pass takes that for a wish
+    /// to remove it there.
+    async fn remove_mirrored(&self, mapping: &Mapping) -> Result<(), BridgeError> {
+        self.update_mapping(&mapping.owner, &mapping.id, |mapping| {
+            mapping.enabled = false;
+            Ok(())
+        })
+        .await?;
+        let Some(principal) = self.house.principal(&mapping.owner).await? else { return Ok(()) };
+        let Some(collection) = self.house.store.collection(mapping.collection).await? else { return Ok(()) };
+        let session = self.house.session(principal, Origin::Mapping(mapping.id.clone()));
+        let Ok(at) = session.writable(collection) else { return Ok(()) };
+        let prefix = format!("{}/", mapping.id);
+        let _held = self.hold(&mapping.id).await?;
+        for base in record::load_all::<Base>(&*self.house.store, Table::Base, &prefix).await? {
+            if !base.from_there {
+                continue;
+            }
+            match session.delete(&at, &base.name, &When::always(), Vec::new()).await {
+                Ok(_) | Err(Error::Refused(Refusal::Missing)) => {}
+                Err(Error::Refused(refusal)) => {
+                    tracing::warn!(mapping = %mapping.id, "a mirrored event stays here: {refusal:?}");
+                }
+                Err(Error::Failed(fault)) => return Err(fault.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Lists the calendars on the far side, and notes how the connection is.
@@ -174,8 +373,10 @@ impl Bridge {
         let provider = self.provider(&connection, self.fetch.counted()).await?;
         let answer = provider.calendars().await;
         let next = self.health(&connection, &state, answer.as_ref().err());
-        if next.health != state.health || next.sentence != state.sentence {
-            self.commit(vec![record::put(connection_state_key(id), &next)?]).await?;
+        if next.health != state.health || next.sentence != state.sentence || next.breaker != state.breaker {
+            let mut ops = vec![record::put(connection_state_key(id), &next)?];
+            ops.extend(self.connection_alarms(&connection, &next).await?);
+            self.commit(ops).await?;
         }
         Ok(answer?)
     }
@@ -186,19 +387,57 @@ impl Bridge {
         connection: &Connection,
         fetch: Fetch,
     ) -> Result<Arc<dyn Provider>, BridgeError> {
-        let password = self.secret(&connection.id).await?;
-        let url = address(&connection.url)?;
-        let homes = connection.homes.iter().filter_map(|home| Url::parse(home).ok()).collect();
+        let secret = self.secret(&connection.id).await?;
+        self.far_side(connection, secret, fetch)
+    }
+
+    fn far_side(
+        &self,
+        connection: &Connection,
+        secret: Secret,
+        fetch: Fetch,
+    ) -> Result<Arc<dyn Provider>, BridgeError> {
+        // Fetching a token is no call to the account.
+        let plain = fetch.clone();
+        let fetch = fetch.metered(self.budgets.meter(&connection.id, connection.kind));
         match connection.kind {
-            Kind::Caldav => Ok(Arc::new(Caldav::new(fetch, url, &connection.username, password, homes))),
+            Kind::Caldav | Kind::Icloud => {
+                let url = address(&connection.url)?;
+                let homes = connection.homes.iter().filter_map(|home| Url::parse(home).ok()).collect();
+                Ok(Arc::new(Caldav::new(fetch, url, &connection.username, secret, homes)))
+            }
+            Kind::Google => {
+                let api = address(&self.settings.providers.google.api_base)?;
+                Ok(Arc::new(Google::new(fetch, api, self.bearer(connection, plain)?)))
+            }
+            Kind::Outlook => {
+                let api = address(&self.settings.providers.outlook.api_base)?;
+                Ok(Arc::new(Outlook::new(fetch, api, self.bearer(connection, plain)?)))
+            }
+            Kind::Cozi => {
+                Ok(Arc::new(Cozi::new(fetch, address(&connection.url)?, connection.username.clone(), secret)))
+            }
+            Kind::Ics => Ok(Arc::new(Ics::new(fetch, secret))),
         }
     }
 
-    async fn secret(&self, connection: &str) -> Result<Secret, BridgeError> {
+    /// Returns who gives out a connection's tokens.
+    fn bearer(&self, connection: &Connection, fetch: Fetch) -> Result<Arc<dyn Bearer>, BridgeError> {
+        Ok(Arc::new(Holder {
+            house: Arc::clone(&self.house),
+            keys: Arc::clone(&self.keys),
+            client: self.oauth(connection.kind, fetch)?,
+            connection: connection.id.clone(),
+            flight: self.ties.flight(&connection.id),
+        }))
+    }
+
+    pub(super) async fn secret(&self, connection: &str) -> Result<Secret, BridgeError> {
         let key = secret_key(connection);
         let sealed = self.house.store.record(&key).await?;
         let sealed = sealed.ok_or_else(|| {
-            BridgeError::Conflict("The connection's password is gone; connect anew.".into())
+            let why = "The account is not connected yet, or no longer: connect it again.";
+            BridgeError::Conflict(why.into())
         })?;
         Ok(self.keys.unseal(&key, &sealed)?)
     }
@@ -210,18 +449,18 @@ impl Bridge {
         before: &ConnectionState,
         trouble: Option<&Trouble>,
     ) -> ConnectionState {
+        let breaker = self.heard(&connection.id, trouble);
         let (health, sentence) = match trouble {
             None => {
                 return ConnectionState {
                     health: Health::Active,
                     sentence: String::new(),
                     last_good: Some(self.house.clock.now()),
+                    breaker,
                 };
             }
-            Some(Trouble::Unauthorised(why)) => (
-                Health::TokenExpired,
-                format!("{why} Give the current password of {}, or a new app password.", connection.account),
-            ),
+            Some(Trouble::Unauthorised(why)) => (Health::TokenExpired, again(connection, why)),
+            Some(Trouble::Budget(why, _)) => (Health::RateLimited, why.clone()),
             Some(Trouble::Slow(_)) => {
                 (Health::RateLimited, "The far side asks for fewer calls; it is waited for.".to_owned())
             }
@@ -230,17 +469,66 @@ impl Bridge {
             }
             // Trouble of one calendar or event says nothing about the account.
             Some(Trouble::CursorExpired | Trouble::Stale | Trouble::Taken(_) | Trouble::Missing(_)) => {
-                return before.clone();
+                return ConnectionState { breaker, ..before.clone() };
             }
         };
-        ConnectionState { health, sentence, last_good: before.last_good }
+        ConnectionState { health, sentence, last_good: before.last_good, breaker }
     }
 }
 
-/// Reads what a person typed as an address.
+/// Says what a person can do about an account that is no longer let in.
+fn again(connection: &Connection, why: &str) -> String {
+    let account = &connection.account;
+    match connection.kind {
+        Kind::Caldav => format!("{why} Give the current password of {account}, or a new app password."),
+        Kind::Icloud => format!("{why} Make a new app-specific password for {account} and give it here."),
+        Kind::Google | Kind::Outlook => {
+            format!(
+                "{why} Connect {account} again: one click and your consent; what is mapped stays as it is."
+            )
+        }
+        Kind::Cozi => format!("{why} Give the current password of {account}."),
+        Kind::Ics => format!("{why} Give the feed's current address."),
+    }
+}
+
+/// Tells whether a password has the shape of Apple's app-specific ones: sixteen letters in four groups.
+fn is_app_specific(password: &str) -> bool {
+    let letters = |group: &str| group.len() == 4 && group.bytes().all(|b| b.is_ascii_lowercase());
+    let groups: Vec<&str> = password.split('-').collect();
+    groups.len() == 4 && groups.iter().all(|group| letters(group))
+}
+
+fn app_specific(first: &str) -> String {
+    format!(
+        "iCloud wants an app-specific password, sixteen letters like abcd-efgh-ijkl-mnop, and not the one of the Apple \
+         Account. {first} Make a new one at account.apple.com under Sign-In and Security, App-Specific Passwords, and give \
+         it here with the Apple Account's mail address as user name."
+    )
+}
+
+/// Reads the address of a feed. What was typed is not repeated: most of it is a secret.
+fn feed(text: &str) -> Result<String, BridgeError> {
+    Ok(Ics::address(text).map_err(|why| BridgeError::Invalid("url", why))?.into())
+}
+
+/// Returns what may be shown of a feed's address: whose it is, and enough to tell two of them apart.
+fn shortened(url: &str) -> String {
+    let Ok(parsed) = Url::parse(url) else { return "…".to_owned() };
+    let file = parsed.path_segments().and_then(|mut all| all.next_back()).unwrap_or_default();
+    let file = if file.len() <= 12 && parsed.query().is_none() { file } else { "" };
+    let port = parsed.port().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}/…{file}", parsed.scheme(), parsed.host_str().unwrap_or_default())
+}
+
+/// Reads what a person typed as an address. A mail address stands for its domain (RFC 6764 §6).
 fn address(text: &str) -> Result<Url, BridgeError> {
     let text = text.trim();
-    let full = if text.contains("://") { text.to_owned() } else { format!("https://{text}") };
+    let place = match text.split_once('@') {
+        Some((person, domain)) if !person.is_empty() && !text.contains([':', '/', '?', '#']) => domain,
+        _ => text,
+    };
+    let full = if place.contains("://") { place.to_owned() } else { format!("https://{place}") };
     let bad =
         || BridgeError::Invalid("url", format!("`{text}` is not an address like https://cal.example.org/."));
     let mut url = Url::parse(&full).map_err(|_| bad())?;
@@ -253,4 +541,49 @@ fn address(text: &str) -> Result<Url, BridgeError> {
     }
     url.set_fragment(None);
     Ok(url)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    // S1-026, S3-084
+    #[test]
+    fn apples_passwords_have_a_shape_of_their_own() {
+        assert!(is_app_specific("abcd-efgh-ijkl-mnop"));
+        for other in [
+            "abcdefghijklmnop",
+            "Abcd-efgh-ijkl-mnop",
+            "abcd-efgh-ijkl",
+            "abcd-efgh-ijkl-mno1",
+            "hunter2",
+            "",
+        ] {
+            assert!(!is_app_specific(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_mail_address_stands_for_its_domain() {
+        for text in ["anna@example.org", " example.org", "https://example.org"] {
+            assert_eq!(address(text).unwrap().as_str(), "https://example.org/", "{text}");
+        }
+        for bad in
+            ["anna:pw@example.org", "https://anna@example.org/", "anna@example.org/dav", "a@b@c.org", "anna@"]
+        {
+            assert!(address(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_feeds_address_is_not_shown_whole() {
+        let secret = "https://calendar.example.org/ical/anna%40x/private-0123456789abcdef/basic.ics";
+        assert_eq!(shortened(secret), "https://calendar.example.org/…basic.ics");
+        let shown = shortened(&feed("webcal://x.example:8443/feed?key=0123456789").unwrap());
+        assert_eq!(shown, "https://x.example:8443/…");
+        for bad in ["", "ftp://x/", "https://user:pw@x.example/", "not an address at all"] {
+            assert!(feed(bad).is_err(), "{bad}");
+        }
+    }
 }

@@ -3,6 +3,7 @@
 //! Owns: who may see them, what settings are accepted. Does not own: passes (`work`, `run`).
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::AtomicI64;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -10,10 +11,20 @@ use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::alarms::Alarms;
+use super::breaker::{Breaker, Gate};
+use super::budget::{Budgets, Rates};
+use super::connections::Mirrored;
+use super::overlap::Detect;
 use super::pace::{Pace, Schedule};
 use super::provider::{RemoteId, Trouble};
-use super::record::{self, Connection, Direction, Mapping, MappingState, Policy, mapping_state_key};
+use super::record::{
+    self, Connection, ConnectionState, Direction, Fields, Filter, Mapping, MappingState, OnDelete, Policy,
+    Reach, Rule, connection_state_key, mapping_state_key,
+};
 use super::run::MassDelete;
+use super::sites::Providers;
+use super::ties::Ties;
 use super::work::Job;
 use crate::auth::grant::{Keyring, SealError};
 use crate::calendar::House;
@@ -35,6 +46,22 @@ pub struct Settings {
     pub mass_delete: MassDelete,
     /// How long runs are kept.
     pub keep_runs: Duration,
+    /// How far back mappings look that do not say otherwise.
+    pub window_past: Reach,
+    /// How far ahead.
+    pub window_future: Reach,
+    /// When everything is compared, in seconds of the day (UTC), whatever the cursors say.
+    pub full_resync_at: u32,
+    /// How many calls each kind of far side may be asked to bear.
+    pub rates: Rates,
+    /// Which overlaps of events from outside are told.
+    pub detect_overlap: Detect,
+    /// Where far sides are and as whom they are spoken to.
+    pub providers: Providers,
+    /// Where people and far sides reach this server.
+    pub base_url: String,
+    /// How many passes a person may ask for in an hour; nothing: as usual.
+    pub manual_sync: Option<u32>,
 }
 
 impl Default for Settings {
@@ -43,6 +70,14 @@ impl Default for Settings {
             schedule: Schedule::default(),
             mass_delete: MassDelete::default(),
             keep_runs: Duration::from_secs(90 * 86_400),
+            window_past: Reach::Days(30),
+            window_future: Reach::Days(365),
+            full_resync_at: 3 * 3600,
+            rates: Rates::default(),
+            detect_overlap: Detect::Off,
+            providers: Providers::default(),
+            base_url: String::new(),
+            manual_sync: None,
         }
     }
 }
@@ -58,8 +93,12 @@ pub enum BridgeError {
     Far(Trouble),
     /// It cannot be done as things are, in words.
     Conflict(String),
+    /// It was changed since the asker read it.
+    Stale,
     /// It has to wait.
     Wait(Duration),
+    /// It was asked for too often: how often it may be in an hour, and how long to wait.
+    Often(u32, Duration),
     /// The store failed.
     Failed(Fault),
 }
@@ -104,23 +143,64 @@ pub struct NewMapping {
     pub remote: RemoteId,
     /// Which way.
     pub direction: Direction,
-    /// Who wins.
+    /// Who wins, where no rule says otherwise.
     pub policy: Policy,
+    /// Who wins in which case; the first that fits decides.
+    pub rules: Vec<Rule>,
+    /// What of an event is carried.
+    pub fields: Fields,
+    /// How far back is looked; nothing: as the server is set up.
+    pub window_past: Option<Reach>,
+    /// How far ahead is looked; nothing: as the server is set up.
+    pub window_future: Option<Reach>,
+    /// Which events are carried.
+    pub filters: Vec<Filter>,
+    /// What becomes of our event when theirs is removed.
+    pub on_remote_delete: OnDelete,
+    /// What becomes of their event when ours is removed.
+    pub on_local_delete: OnDelete,
     /// False: it rests.
     pub enabled: bool,
     /// Seconds between two looks.
     pub poll_seconds: Option<u64>,
 }
 
+impl NewMapping {
+    /// Returns a mapping that is as nobody said otherwise: both ways, the newest wins, what most people want carried.
+    pub fn new(collection: CollectionId, connection: &str, remote: RemoteId) -> NewMapping {
+        NewMapping {
+            collection,
+            connection: connection.to_owned(),
+            remote,
+            direction: Direction::Both,
+            policy: Policy::Newest,
+            rules: Vec::new(),
+            fields: Fields::default(),
+            window_past: None,
+            window_future: None,
+            filters: Vec::new(),
+            on_remote_delete: OnDelete::default(),
+            on_local_delete: OnDelete::default(),
+            enabled: true,
+            poll_seconds: None,
+        }
+    }
+}
+
 /// What the bridge keeps in memory of one mapping.
 #[derive(Debug)]
 pub(super) struct Line {
     pub(super) collection: CollectionId,
+    pub(super) connection: String,
     pub(super) enabled: bool,
     pub(super) pace: Pace,
     /// Something changed here since the last pass began.
     pub(super) dirty: bool,
     pub(super) running: Option<Arc<Job>>,
+    /// Another pass was asked for while this one runs.
+    pub(super) again: bool,
+    /// The last run that somebody joined, and may come back for.
+    pub(super) told: Option<String>,
     /// Held while the mapping or what it remembers is changed.
     pub(super) lock: Arc<tokio::sync::Mutex<()>>,
 }
@@ -131,11 +211,19 @@ pub struct Bridge {
     pub(super) keys: Arc<Keyring>,
     pub(super) fetch: Fetch,
     pub(super) settings: Settings,
+    pub(super) budgets: Budgets,
+    pub(super) alarms: Alarms,
     pub(super) lines: Mutex<HashMap<String, Line>>,
+    /// Connections that are left alone, or failed of late.
+    pub(super) breakers: Mutex<HashMap<String, Breaker>>,
     pub(super) wake: Notify,
+    /// No mapping is due before this moment, in milliseconds since 1970, unless something changes.
+    pub(super) calm_until: AtomicI64,
     pub(super) passes: Arc<Semaphore>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
+    /// Who fetches tokens, what was told, what was asked for by hand.
+    pub(super) ties: Ties,
     /// Accounts that changed, and may have been removed.
     departed: Mutex<BTreeSet<String>>,
 }
@@ -160,6 +248,12 @@ impl Bridge {
         let mut lines = HashMap::new();
         // An account that was removed while nobody followed is noticed at the first look.
         let connections = record::load_all::<Connection>(&*house.store, Table::Connection, "").await?;
+        let mut breakers = HashMap::new();
+        for connection in &connections {
+            let key = connection_state_key(&connection.id);
+            let state: Option<ConnectionState> = record::load(&*house.store, &key).await?;
+            breakers.insert(connection.id.clone(), state.unwrap_or_default().breaker);
+        }
         let owners = connections.into_iter().map(|connection| connection.owner).collect();
         for mapping in record::load_all::<Mapping>(&*house.store, Table::Mapping, "").await? {
             let state: Option<MappingState> =
@@ -167,16 +261,22 @@ impl Bridge {
             let line = line(&mapping, &state.unwrap_or_default());
             lines.insert(mapping.id, line);
         }
+        let budgets = Budgets::open(&*house.store, Arc::clone(&house.clock), settings.rates).await?;
         Ok(Arc::new(Bridge {
             house,
             keys,
             fetch,
             settings,
+            budgets,
+            alarms: Alarms::default(),
             lines: Mutex::new(lines),
+            breakers: Mutex::new(breakers),
             wake: Notify::new(),
+            calm_until: AtomicI64::new(0),
             passes: Arc::new(Semaphore::new(PASSES)),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            ties: Ties::default(),
             departed: Mutex::new(owners),
         }))
     }
@@ -186,6 +286,50 @@ impl Bridge {
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;
+        self.keep_budgets(true).await;
+    }
+
+    /// Writes the day's counts of calls, once a minute or when it is the last chance. What a crash loses of them is
+    /// less than a minute's.
+    pub(super) async fn keep_budgets(&self, last: bool) {
+        let ops = self.budgets.due(last);
+        if !ops.is_empty()
+            && let Err(error) = self.commit(ops).await
+        {
+            tracing::warn!("the counts of calls could not be kept: {error:?}");
+        }
+    }
+
+    fn breakers(&self) -> std::sync::MutexGuard<'_, HashMap<String, Breaker>> {
+        self.breakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Notes how a contact with a connection ended. When it can be reached again, its mappings go on.
+    pub(super) fn heard(&self, connection: &str, trouble: Option<&Trouble>) -> Breaker {
+        let now = self.house.clock.now();
+        let (before, after) = {
+            let mut breakers = self.breakers();
+            let breaker = breakers.entry(connection.to_owned()).or_default();
+            let before = *breaker;
+            *breaker = before.after(trouble, now);
+            (before, *breaker)
+        };
+        if before.until.is_some() && after.until.is_none() {
+            let mut lines = self.lines();
+            let waiting = lines.values_mut().filter(|line| line.connection == connection);
+            for line in waiting.filter(|line| line.pace.failures > 0 && line.pace.next.is_some()) {
+                line.pace.next = Some(now);
+            }
+            drop(lines);
+            self.wake.notify_one();
+        }
+        after
+    }
+
+    /// Tells whether a connection may be called.
+    pub(super) fn gate(&self, connection: &str) -> Gate {
+        let now = self.house.clock.now();
+        self.breakers().get(connection).map_or(Gate::Open, |breaker| breaker.gate(now))
     }
 
     pub(super) fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Line>> {
@@ -204,7 +348,7 @@ impl Bridge {
                 continue;
             }
             for (connection, _) in self.connections(&name).await? {
-                self.disconnect(&name, &connection.id).await?;
+                self.disconnect(&name, &connection.id, Mirrored::Keep).await?;
             }
         }
         Ok(())
@@ -230,7 +374,19 @@ impl Bridge {
         let found = self.house.store.collection(id).await?;
         found
             .filter(|c| c.owner == owner && c.kind == CollectionKind::Calendar)
+            .filter(|c| c.parent != CollectionId::TRASH)
             .ok_or_else(|| BridgeError::Invalid("calendar", "There is no such calendar.".into()))
+    }
+
+    /// Has the mappings of a calendar go on that was deleted and is back.
+    pub fn calendar_is_back(&self, collection: CollectionId) {
+        let lines = self.lines();
+        let of = lines.iter().filter(|(_, line)| line.collection == collection);
+        let mappings: Vec<String> = of.map(|(id, _)| id.clone()).collect();
+        drop(lines);
+        for mapping in mappings {
+            self.run_soon(&mapping);
+        }
     }
 
     /// Tells whether a pass of the mapping runs.
@@ -255,6 +411,8 @@ impl Bridge {
     /// Has a mapping looked at as soon as possible.
     pub(super) fn run_soon(&self, mapping: &str) {
         if let Some(line) = self.lines().get_mut(mapping) {
+            // A pass that runs may have begun with what has just been changed, and decides on the pace when it ends.
+            line.again = line.running.is_some();
             let not_before = line.pace.not_before;
             line.pace = Pace { next: Some(self.house.clock.now()), not_before, ..Pace::default() };
         }
@@ -277,11 +435,14 @@ impl Bridge {
 pub(super) fn line(mapping: &Mapping, state: &MappingState) -> Line {
     Line {
         collection: mapping.collection,
+        connection: mapping.connection.clone(),
         enabled: mapping.enabled,
         pace: state.pace,
         // What was written while nobody followed is found by the cursor.
         dirty: true,
         running: None,
+        again: false,
+        told: None,
         lock: Arc::default(),
     }
 }

@@ -48,7 +48,10 @@ impl Ledger {
     /// Remembers a base that is, or is being, stored.
     pub(super) fn insert(&mut self, base: Base) {
         self.remove(&base.uid);
-        self.names.insert(base.name.clone(), base.uid.clone());
+        // A part lies in the name of its whole, which stands for it.
+        if base.part.is_none() {
+            self.names.insert(base.name.clone(), base.uid.clone());
+        }
         self.remotes.insert(spelling(&base.remote), base.uid.clone());
         self.bases.insert(base.uid.clone(), base);
     }

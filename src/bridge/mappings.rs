@@ -2,9 +2,17 @@
 
 use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
-use super::provider::RemoteCalendar;
-use super::record::{self, Direction, Mapping, MappingState, mapping_key, mapping_state_key};
-use crate::store::{Collection, Fault, Op, Table};
+use super::provider::{RemoteCalendar, RemoteId};
+use super::record::{
+    self, Direction, Kind, Mapping, MappingState, Policy, Reach, mapping_key, mapping_state_key,
+};
+use crate::calendar::{Error, Refusal, is_hidden};
+use crate::store::{Collection, CollectionId, Fault, Op, Origin, Table};
+
+/// How many rules, and how many filters, a mapping may have.
+const MOST: usize = 100;
+/// How far a mapping with Cozi looks back and ahead unless somebody says: its interface gives a month at a time.
+pub(super) const COZI: (Reach, Reach) = (Reach::Days(7), Reach::Days(30));
 
 impl Bridge {
     /// Maps a collection to a remote calendar. The first pass begins at once.
@@ -13,22 +21,58 @@ impl Bridge {
     /// `Invalid` if one of them is not there or cannot be written, or the pair exists already.
     pub async fn add_mapping(&self, owner: &str, new: NewMapping) -> Result<Mapping, BridgeError> {
         let collection = self.calendar(owner, new.collection).await?;
+        let mapping = self.checked(owner, new, &collection.components, "").await?;
+        self.begin_with(std::slice::from_ref(&mapping)).await?;
+        Ok(mapping)
+    }
+
+    /// Stores new mappings, all or none, and has them looked at.
+    async fn begin_with(&self, mappings: &[Mapping]) -> Result<(), BridgeError> {
+        let mut ops = Vec::new();
+        let mut begun = Vec::new();
+        for mapping in mappings {
+            let pace = Pace { next: Some(mapping.created), ..Pace::default() };
+            let state = MappingState { pace, ..MappingState::default() };
+            ops.push(record::put(mapping_key(&mapping.id), mapping)?);
+            ops.push(record::put(mapping_state_key(&mapping.id), &state)?);
+            begun.push((mapping.id.clone(), line(mapping, &state)));
+        }
+        self.commit(ops).await?;
+        self.lines().extend(begun);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Returns the mapping, if it can be. `side` says of which end of a link it is spoken; empty: of a mapping.
+    async fn checked(
+        &self,
+        owner: &str,
+        new: NewMapping,
+        components: &[String],
+        side: &'static str,
+    ) -> Result<Mapping, BridgeError> {
+        let named = |of_mapping: &'static str, of_from: &'static str, of_to: &'static str| match side {
+            "from" => of_from,
+            "to" => of_to,
+            _ => of_mapping,
+        };
         let (connection, _) = match self.connection(owner, &new.connection).await {
             Err(BridgeError::Missing) => {
-                return Err(BridgeError::Invalid("connection", "There is no such connection.".into()));
+                let field = named("connection", "from.connection", "to.connection");
+                return Err(BridgeError::Invalid(field, "There is no such connection.".into()));
             }
             other => other?,
         };
         let calendars = self.remote_calendars(owner, &connection.id).await?;
         let Some(remote) = calendars.into_iter().find(|c| c.id == new.remote) else {
             let why = format!("{} has no such calendar.", connection.account);
-            return Err(BridgeError::Invalid("remote_calendar", why));
+            let field = named("remote_calendar", "from.remote_calendar", "to.remote_calendar");
+            return Err(BridgeError::Invalid(field, why));
         };
         if new.direction != Direction::Pull && !remote.writable {
-            let why = format!("{} may only be read; choose the direction `pull`.", remote.name);
-            return Err(BridgeError::Invalid("direction", why));
+            return Err(read_only(&remote));
         }
-        common_component(&collection, &remote)?;
+        common_component(components, &remote)?;
         let others = self.mappings(owner).await?;
         if others.iter().any(|(m, _)| {
             m.collection == new.collection && m.connection == new.connection && m.remote == new.remote
@@ -37,6 +81,10 @@ impl Bridge {
                 "These two calendars are mapped to each other already.".into(),
             ));
         }
+        let (past, future) = match connection.kind {
+            Kind::Cozi => (Some(COZI.0), Some(COZI.1)),
+            _ => (None, None),
+        };
         let mapping = Mapping {
             id: record::random_id()?,
             owner: owner.to_owned(),
@@ -45,20 +93,100 @@ impl Bridge {
             remote: new.remote,
             direction: new.direction,
             policy: new.policy,
+            rules: new.rules,
+            fields: new.fields,
+            window_past: new.window_past.or(past),
+            window_future: new.window_future.or(future),
+            filters: new.filters,
+            on_remote_delete: new.on_remote_delete,
+            on_local_delete: new.on_local_delete,
             enabled: new.enabled,
-            poll_seconds: poll_seconds(new.poll_seconds)?,
+            poll_seconds: new.poll_seconds,
             created: self.house.clock.now(),
         };
-        let pace = Pace { next: Some(mapping.created), ..Pace::default() };
-        let state = MappingState { pace, ..MappingState::default() };
-        self.commit(vec![
-            record::put(mapping_key(&mapping.id), &mapping)?,
-            record::put(mapping_state_key(&mapping.id), &state)?,
-        ])
-        .await?;
-        self.lines().insert(mapping.id.clone(), line(&mapping, &state));
-        self.wake.notify_one();
+        sound(&mapping)?;
         Ok(mapping)
+    }
+
+    /// Returns how far the mapping looks back and ahead, by its own word or the server's.
+    pub fn reach(&self, mapping: &Mapping) -> (Reach, Reach) {
+        (
+            mapping.window_past.unwrap_or(self.settings.window_past),
+            mapping.window_future.unwrap_or(self.settings.window_future),
+        )
+    }
+
+    /// Links two remote calendars with each other: a calendar here that nobody sees is the middle, so that there is one
+    /// engine and a history (E34). `to` is told which way by `from.direction`: `push` is from the first to the second.
+    ///
+    /// # Errors
+    /// As `add_mapping`; nothing is left behind then.
+    pub async fn link(&self, owner: &str, from: NewMapping, to: Far) -> Result<[Mapping; 2], BridgeError> {
+        if from.connection == to.connection && from.remote == to.remote {
+            let why = "A calendar cannot be linked with itself.";
+            return Err(BridgeError::Invalid("to.remote_calendar", why.into()));
+        }
+        let principal = self.house.principal(owner).await?.ok_or(BridgeError::Missing)?;
+        let session = self.house.session(principal, Origin::Api { principal: owner.to_owned() });
+        let home = session.home().await.map_err(failed)?;
+        let middle = session.create_hidden_calendar(&home).await.map_err(failed)?;
+        let made = self.link_over(owner, &middle, from, to).await;
+        if made.is_err() {
+            self.drop_middle(owner, middle.id).await?;
+        }
+        made
+    }
+
+    async fn link_over(
+        &self,
+        owner: &str,
+        middle: &Collection,
+        from: NewMapping,
+        to: Far,
+    ) -> Result<[Mapping; 2], BridgeError> {
+        // What the first side pushes into the middle is pulled from it, and the other way round; the side that wins
+        // against the middle loses against it at the other end.
+        let second = NewMapping {
+            collection: middle.id,
+            connection: to.connection,
+            remote: to.remote,
+            policy: match from.policy {
+                Policy::External => Policy::Local,
+                Policy::Local => Policy::External,
+                policy @ (Policy::Newest | Policy::Ask) => policy,
+            },
+            ..from.clone()
+        };
+        let first = NewMapping {
+            collection: middle.id,
+            direction: match from.direction {
+                Direction::Push => Direction::Pull,
+                Direction::Pull => Direction::Push,
+                Direction::Both => Direction::Both,
+            },
+            ..from
+        };
+        let first = self.checked(owner, first, &middle.components, "from").await?;
+        let second = self.checked(owner, second, &middle.components, "to").await?;
+        let both = [first, second];
+        self.begin_with(&both).await?;
+        Ok(both)
+    }
+
+    /// Removes the middle of a link that is no more.
+    async fn drop_middle(&self, owner: &str, id: CollectionId) -> Result<(), BridgeError> {
+        let Some(collection) = self.house.store.collection(id).await? else { return Ok(()) };
+        let used = record::load_all::<Mapping>(&*self.house.store, Table::Mapping, "").await?;
+        if !is_hidden(&collection) || used.iter().any(|mapping| mapping.collection == id) {
+            return Ok(());
+        }
+        let Some(principal) = self.house.principal(owner).await? else { return Ok(()) };
+        let session = self.house.session(principal, Origin::Api { principal: owner.to_owned() });
+        let Ok(at) = session.writable(collection) else { return Ok(()) };
+        match session.delete_hidden_calendar(&at).await {
+            Ok(()) | Err(Error::Refused(Refusal::Missing)) => Ok(()),
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Lists the principal's mappings.
@@ -100,20 +228,28 @@ impl Bridge {
         &self,
         owner: &str,
         id: &str,
-        change: impl FnOnce(&mut Mapping) -> Result<(), BridgeError> + Send,
+        change: impl Fn(&mut Mapping) -> Result<(), BridgeError> + Send + Sync,
     ) -> Result<Mapping, BridgeError> {
-        self.mapping(owner, id).await?;
+        let (seen, _) = self.mapping(owner, id).await?;
+        let mut wanted = seen.clone();
+        change(&mut wanted)?;
+        if wanted.direction != Direction::Pull && seen.direction == Direction::Pull {
+            let calendars = self.remote_calendars(owner, &seen.connection).await?;
+            if let Some(remote) = calendars.into_iter().find(|c| c.id == seen.remote && !c.writable) {
+                return Err(read_only(&remote));
+            }
+        }
         let _held = self.hold(id).await?;
         let (mut mapping, mut state) = self.mapping(owner, id).await?;
         let before = mapping.clone();
         change(&mut mapping)?;
-        mapping.poll_seconds = poll_seconds(mapping.poll_seconds)?;
+        sound(&mapping)?;
         if mapping == before {
             return Ok(mapping);
         }
-        if mapping.direction != before.direction {
-            // What one direction left alone, the other has to look at.
-            state.full_at = None;
+        if reshapes(&before, &mapping) {
+            // What was left alone before may have to be looked at now.
+            state.shape.clear();
         }
         if mapping.enabled {
             state.pace = Pace {
@@ -140,7 +276,7 @@ impl Bridge {
     /// # Errors
     /// `Missing`; when the store fails.
     pub async fn delete_mapping(&self, owner: &str, id: &str) -> Result<(), BridgeError> {
-        self.mapping(owner, id).await?;
+        let (mapping, _) = self.mapping(owner, id).await?;
         if let Some(line) = self.lines().get_mut(id) {
             line.enabled = false;
         }
@@ -150,12 +286,17 @@ impl Bridge {
         for (table, prefix) in [
             (Table::Base, format!("{id}/")),
             (Table::Base, format!("{id}.bytes/")),
+            (Table::Base, format!("{id}.left/")),
             (Table::Run, format!("{id}/")),
             (Table::Conflict, format!("{id}/")),
         ] {
             self.delete_all(table, &prefix).await?;
         }
-        self.commit(vec![Op::DeleteRecord(mapping_state_key(id)), Op::DeleteRecord(mapping_key(id))]).await
+        let mut ops = vec![Op::DeleteRecord(mapping_state_key(id)), Op::DeleteRecord(mapping_key(id))];
+        ops.extend(self.notices(owner).forget(id).await?);
+        self.commit(ops).await?;
+        // The middle of a link goes with the last of its mappings.
+        self.drop_middle(owner, mapping.collection).await
     }
 
     async fn delete_all(&self, table: Table, prefix: &str) -> Result<(), BridgeError> {
@@ -169,21 +310,52 @@ impl Bridge {
     }
 }
 
-/// E2: one minute to one day.
-fn poll_seconds(seconds: Option<u64>) -> Result<Option<u64>, BridgeError> {
-    match seconds {
-        Some(s) if !(60..=86_400).contains(&s) => {
-            Err(BridgeError::Invalid("poll_interval", "It must be between one minute and 24 hours.".into()))
+/// The other end of a link.
+#[derive(Debug, Clone)]
+pub struct Far {
+    /// The account.
+    pub connection: String,
+    /// Its calendar.
+    pub remote: RemoteId,
+}
+
+/// Refuses settings that cannot be.
+fn sound(mapping: &Mapping) -> Result<(), BridgeError> {
+    // E2: one minute to one day.
+    if mapping.poll_seconds.is_some_and(|seconds| !(60..=86_400).contains(&seconds)) {
+        let why = "It must be between one minute and 24 hours.";
+        return Err(BridgeError::Invalid("poll_interval", why.into()));
+    }
+    for (field, count) in [("rules", mapping.rules.len()), ("filters", mapping.filters.len())] {
+        if count > MOST {
+            return Err(BridgeError::Invalid(field, format!("There may be {MOST} at most.")));
         }
-        other => Ok(other),
+    }
+    Ok(())
+}
+
+/// Tells whether the change is about what is carried, so that everything has to be compared anew.
+fn reshapes(before: &Mapping, after: &Mapping) -> bool {
+    (before.direction, before.fields, &before.filters, before.window_past, before.window_future)
+        != (after.direction, after.fields, &after.filters, after.window_past, after.window_future)
+}
+
+fn read_only(remote: &RemoteCalendar) -> BridgeError {
+    let why = format!("{} may only be read; choose the direction `pull`.", remote.name);
+    BridgeError::Invalid("direction", why)
+}
+
+fn failed(error: Error) -> BridgeError {
+    match error {
+        Error::Failed(fault) => BridgeError::Failed(fault),
+        Error::Refused(refusal) => BridgeError::Conflict(format!("It cannot be done here: {refusal:?}")),
     }
 }
 
 /// Two calendars that hold nothing in common have nothing to exchange.
-fn common_component(here: &Collection, there: &RemoteCalendar) -> Result<(), BridgeError> {
-    let any = here.components.is_empty()
-        || there.components.is_empty()
-        || here.components.iter().any(|c| there.components.contains(c));
+fn common_component(here: &[String], there: &RemoteCalendar) -> Result<(), BridgeError> {
+    let any =
+        here.is_empty() || there.components.is_empty() || here.iter().any(|c| there.components.contains(c));
     if any {
         return Ok(());
     }
@@ -191,7 +363,7 @@ fn common_component(here: &Collection, there: &RemoteCalendar) -> Result<(), Bri
         "{} holds {} and the calendar here {}: they have nothing in common.",
         there.name,
         there.components.join(", "),
-        here.components.join(", ")
+        here.join(", ")
     );
     Err(BridgeError::Invalid("remote_calendar", why))
 }

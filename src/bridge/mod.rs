@@ -6,29 +6,78 @@
 //! Loops end by content, not by time: what both sides agreed on is remembered for each object, an echo equals it, and
 //! what equals it is left alone.
 
+mod alarms;
+mod apart;
 mod apply;
+mod bearer;
+pub mod breaker;
+mod budget;
 mod caldav;
 mod conflict;
 mod connections;
+mod consent;
+mod cozi;
+mod first;
 mod front;
+mod google;
+mod heard;
 mod history;
+mod ics;
 mod ledger;
+mod left;
 mod mappings;
+mod notices;
+mod observe;
+mod order;
+mod outlook;
+mod overlap;
 pub mod pace;
+mod parts;
 pub mod plan;
 mod preview;
 pub mod print;
 pub mod provider;
 pub mod record;
+mod removal;
 mod run;
+mod scope;
 mod send;
+mod shape;
+mod similar;
+#[cfg(test)]
+#[allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
+mod simulation;
+mod sites;
+mod ties;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-mod simulation;
+mod trial;
+mod watch;
+mod why;
 mod work;
 
+pub use budget::{Rate, Rates};
 pub use caldav::Caldav;
+pub use connections::Mirrored;
+pub use consent::{Answer, Landing, Outcome};
+pub use cozi::Cozi;
 pub use front::{Bridge, BridgeError, NewMapping, Settings};
-pub use preview::Preview;
+pub use google::Google;
+pub use heard::{Heard, Notification, Word};
+pub use ics::Ics;
+pub use mappings::Far;
+pub use notices::{Cause, NoticeKind, Notices, Told};
+pub use outlook::Outlook;
+pub use overlap::Detect;
+pub use preview::{Preview, Similar};
 pub use run::MassDelete;
+pub use sites::{CoziState, Providers};
+pub use ties::Asker;
+pub use why::{Standing, Story, Way, Writing};
 pub use work::Wakeful;

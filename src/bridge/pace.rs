@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::record::Kind;
 use crate::store::Timestamp;
 
 /// The settings that decide on the pace.
@@ -13,6 +14,12 @@ use crate::store::Timestamp;
 pub struct Schedule {
     /// Between two looks at the far side.
     pub poll: Duration,
+    /// Between two looks at a CalDAV server.
+    pub caldav: Duration,
+    /// Between two looks at Cozi.
+    pub cozi: Duration,
+    /// Between two looks at a feed.
+    pub feed: Duration,
     /// After the first, second … failure in a row; E24.
     pub retry: Vec<Duration>,
     /// After more failures than `retry` has entries.
@@ -22,10 +29,34 @@ pub struct Schedule {
 impl Default for Schedule {
     fn default() -> Schedule {
         Schedule {
-            poll: Duration::from_secs(10 * 60),
+            poll: Duration::from_secs(15 * 60),
+            caldav: Duration::from_secs(10 * 60),
+            cozi: Duration::from_secs(30 * 60),
+            feed: Duration::from_secs(60 * 60),
             retry: [60, 300, 900].map(Duration::from_secs).to_vec(),
             slow: Duration::from_secs(24 * 3600),
         }
+    }
+}
+
+impl Schedule {
+    /// Returns the schedule for far sides of that kind.
+    #[must_use]
+    pub fn of(&self, kind: Kind) -> Schedule {
+        let poll = match kind {
+            Kind::Caldav | Kind::Icloud => self.caldav,
+            Kind::Cozi => self.cozi,
+            Kind::Ics => self.feed,
+            Kind::Google | Kind::Outlook => self.poll,
+        };
+        Schedule { poll, ..self.clone() }
+    }
+
+    /// Returns how long to wait after so many attempts at one object. `uid` spreads the slow end.
+    pub(super) fn wait(&self, attempts: u32, uid: &str) -> Duration {
+        let index = usize::try_from(attempts).unwrap_or(usize::MAX).saturating_sub(1);
+        let dice = uid.bytes().fold(0_u64, |dice, byte| dice.wrapping_mul(31).wrapping_add(u64::from(byte)));
+        self.retry.get(index).copied().unwrap_or_else(|| jitter(self.slow, dice))
     }
 }
 
@@ -40,6 +71,8 @@ pub enum Outcome {
     Failed,
     /// The far side asked to wait.
     Slow(Option<Duration>),
+    /// Our own budget of calls is used up for this long.
+    Deferred(Duration),
     /// Nothing helps but a person: a wrong password, a calendar that is gone.
     Stuck,
 }
@@ -81,6 +114,10 @@ impl Pace {
                 let wait = asked.unwrap_or_default().max(floor).min(schedule.slow);
                 Pace { failures: self.failures, throttled, next: at(wait), not_before: at(wait) }
             }
+            Outcome::Deferred(wait) => {
+                let wait = wait.min(schedule.slow);
+                Pace { next: at(wait), not_before: at(wait), ..self }
+            }
             Outcome::Stuck => Pace { failures: self.failures.saturating_add(1), ..Pace::default() },
         }
     }
@@ -107,15 +144,31 @@ pub fn later(now: Timestamp, wait: Duration) -> Timestamp {
     Timestamp(now.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
 }
 
+/// Returns the first moment after `last` at which everything is compared once more: each day at this second (UTC), up to
+/// a quarter of the night, 90 minutes, earlier or later, and not twice in one night.
+pub fn next_full(last: Timestamp, second_of_day: u32, dice: u64) -> Timestamp {
+    const DAY: i64 = 86_400_000;
+    const SPREAD: u64 = 90 * 60 * 1000;
+    let spread = i64::try_from(scatter(dice) % (2 * SPREAD + 1)).unwrap_or(0) - 90 * 60 * 1000;
+    let at = i64::from(second_of_day).saturating_mul(1000).saturating_add(spread);
+    let earliest = last.0.saturating_add(DAY / 4);
+    let day = earliest.saturating_sub(at).div_euclid(DAY).saturating_add(1);
+    Timestamp(day.saturating_mul(DAY).saturating_add(at))
+}
+
 /// Spreads a wait by ± 25 %, so that mappings made together do not call together for ever (E2).
 fn jitter(wait: Duration, dice: u64) -> Duration {
-    // splitmix64: neighbouring numbers land far apart.
+    let permille = 750 + scatter(dice) % 501;
+    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+    Duration::from_millis(millis.saturating_mul(permille) / 1000)
+}
+
+/// splitmix64: neighbouring numbers land far apart.
+fn scatter(dice: u64) -> u64 {
     let mut x = dice.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    let permille = 750 + (x ^ (x >> 31)) % 501;
-    let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    Duration::from_millis(millis.saturating_mul(permille) / 1000)
+    x ^ (x >> 31)
 }
 
 #[cfg(test)]
@@ -143,7 +196,7 @@ mod tests {
         assert!((18 * 3600..=30 * 3600).contains(&wait(pace)), "{}", wait(pace));
         pace = pace.after(Outcome::Well, NOW, &schedule, 7);
         assert_eq!(pace.failures, 0);
-        assert!((450..=750).contains(&wait(pace)), "{}", wait(pace));
+        assert!((675..=1125).contains(&wait(pace)), "{}", wait(pace));
     }
 
     // E2: ± 25 %
@@ -171,6 +224,49 @@ mod tests {
         }
         assert_eq!(waits, [2, 4, 8, 16, 32]);
         assert_eq!(pace.after(Outcome::Well, NOW, &schedule, 1).throttled, 0);
+    }
+
+    // S4-074: deferred until the budget allows, which is no failure
+    #[test]
+    fn a_budget_that_is_used_up_is_waited_for_and_counts_as_nothing() {
+        let schedule = Schedule::default();
+        let failed = Pace::default().after(Outcome::Failed, NOW, &schedule, 1);
+        for _ in 0..5 {
+            let pace = failed.after(Outcome::Deferred(Duration::from_secs(60)), NOW, &schedule, 1);
+            assert_eq!((wait(pace), pace.failures, pace.throttled), (60, 1, 0));
+            assert_eq!(pace.barred(NOW), Some(Duration::from_secs(60)));
+        }
+    }
+
+    // S3-101: each kind of far side has its own interval
+    #[test]
+    fn kinds_of_far_sides_are_asked_at_their_own_intervals() {
+        let schedule = Schedule::default();
+        let minutes = |kind| schedule.of(kind).poll.as_secs() / 60;
+        assert_eq!([Kind::Google, Kind::Outlook].map(minutes), [15, 15]);
+        assert_eq!([Kind::Caldav, Kind::Icloud, Kind::Cozi, Kind::Ics].map(minutes), [10, 10, 30, 60]);
+    }
+
+    // E4: once a night, spread, never twice in one night
+    #[test]
+    fn everything_is_compared_once_a_night() {
+        const DAY: i64 = 86_400_000;
+        let night = 3 * 3600;
+        let mut seen = std::collections::BTreeSet::new();
+        for dice in 0..500 {
+            let mut at = Timestamp(20_000 * DAY + 12 * 3_600_000);
+            for n in 1..=3 {
+                let next = next_full(at, night, dice);
+                let of_day = next.0 - (20_000 + n) * DAY;
+                assert!((90 * 60_000..=270 * 60_000).contains(&of_day), "{of_day}");
+                at = next;
+            }
+            seen.insert(at);
+        }
+        assert!(seen.len() > 450, "{}", seen.len());
+        // What was compared a minute before is not compared again in the same night.
+        let late = Timestamp(20_000 * DAY + 2 * 3_600_000);
+        assert!(next_full(late, night, 5).0 > 20_001 * DAY);
     }
 
     #[test]

@@ -3,20 +3,26 @@
 //! Owns: what is carried where, which side wins, what is a conflict.
 //! Does not own: fetching either side (`run`), carrying steps out (`apply`), retrying (`pace`).
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 
-use super::print;
-use super::record::{Direction, Policy};
+use super::record::{Direction, Policy, Rule};
+use super::{print, shape};
 use crate::ical::Ical;
-use crate::ical::merge::{Merged, merge};
+use crate::ical::merge::{self, Merged, Whose, Wish, merge_as, same_times};
 
 /// Changes closer together than this are simultaneous (E31).
 const TOLERANCE: i64 = 5;
 
+/// Marks an object of ours as a booking; while it is not cancelled, nothing from outside removes or moves it (S1-038).
+/// It never leaves and never comes from outside.
+pub const BOOKING: &str = "X-KALENDS-BOOKING";
+
 /// One side's object.
 #[derive(Debug, Clone, Copy)]
 pub struct Version<'a> {
-    /// Its content.
+    /// Its content, as far as the mapping carries it.
     pub ical: &'a Ical,
     /// When that side last stored it, in seconds since 1970, if known.
     pub stored: Option<i64>,
@@ -33,7 +39,8 @@ pub enum Side<'a> {
     Changed(Version<'a>),
 }
 
-/// Everything that the decision about one object depends on.
+/// Everything that the decision about one object depends on. All texts but `ours` are views: what the mapping carries
+/// of them.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
     /// Here.
@@ -42,12 +49,29 @@ pub struct Case<'a> {
     pub remote: Side<'a>,
     /// The far side's content when both last agreed; nothing: they never did.
     pub base: Option<&'a Ical>,
-    /// Our own content, also where it is `Same`; the text that a pull edits.
+    /// Our own whole text, also where it is `Same`; the text that a pull edits.
     pub ours: Option<&'a Ical>,
+    /// What the mapping would have the far side hold of our text, also where it is `Same`.
+    pub shown: Option<&'a Ical>,
     /// Which way changes are carried.
     pub direction: Direction,
     /// Who wins a clash.
     pub policy: Policy,
+    /// Who wins before that; the first that fits either side decides.
+    pub rules: &'a [Rule],
+    /// What a person decided.
+    pub decided: Option<&'a Decided>,
+}
+
+/// What a person decided about a clash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Decided {
+    /// Our version is taken.
+    Local,
+    /// Theirs is.
+    External,
+    /// They are merged; of these properties this side's value is taken.
+    Merge(BTreeMap<String, Winner>),
 }
 
 /// What is to be done about one object.
@@ -57,29 +81,64 @@ pub enum Step {
     Nothing,
     /// Remember that both sides, as they are, agree.
     Agree,
-    /// Store this on the far side.
+    /// Have the far side say this; what else it holds stays there.
     Push(Bytes),
-    /// Store this here.
+    /// Store this whole text here.
     Pull(Bytes),
-    /// Store this on both sides.
+    /// Have both sides say this.
     Both(Bytes),
     /// Remove it on the far side.
     DeleteRemote,
     /// Remove it here.
     DeleteLocal,
-    /// Forget what was agreed: it is gone on both sides.
+    /// Forget what was agreed: it is gone on both sides, or one side's removal does not count.
     Forget,
     /// Leave both as they are until a person decides.
     Park,
 }
 
+/// How the two sides clash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Both changed the same thing since they agreed.
+    BothChanged,
+    /// Both have it and never agreed.
+    BothNew,
+    /// It was removed here and changed there (S3-070).
+    DeletedHere,
+    /// It was changed here and removed there.
+    DeletedThere,
+    /// The far side removed, cancelled or moved a confirmed booking (S1-038).
+    BookingProtected,
+    /// It is written over and over although nobody edits it.
+    KeepsChanging,
+}
+
+impl Kind {
+    /// Returns its name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::BothChanged => "both_changed",
+            Kind::BothNew => "both_new",
+            Kind::DeletedHere => "deleted_here",
+            Kind::DeletedThere => "deleted_there",
+            Kind::BookingProtected => "booking_protected",
+            Kind::KeepsChanging => "keeps_changing",
+        }
+    }
+}
+
 /// A clash between the two sides, whether a person or the policy decides it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Clash {
+    /// How they clash.
+    pub kind: Kind,
     /// What clashes, in words.
     pub what: Vec<String>,
     /// Who won.
     pub winner: Winner,
+    /// Who or what decided, in words; empty: nobody yet.
+    pub by: String,
 }
 
 /// Who won a clash.
@@ -112,9 +171,30 @@ impl From<Step> for Decision {
 pub fn plan(case: &Case<'_>) -> Decision {
     let pulls = case.direction != Direction::Push;
     let pushes = case.direction != Direction::Pull;
-    let decision = match (case.base, case.local, case.remote) {
+    let Decision { step, clash } = guarded(case).unwrap_or_else(|| free(case));
+    let step = match step {
+        Step::Push(_) | Step::DeleteRemote if !pushes => Step::Nothing,
+        Step::Pull(_) | Step::DeleteLocal if !pulls => Step::Nothing,
+        Step::Both(bytes) if !pushes => Step::Pull(whole(case, bytes)),
+        Step::Both(bytes) if !pulls => Step::Push(bytes),
+        step => step,
+    };
+    match clash {
+        // A clash of which nothing follows is none, except that of a booking: what the far side did is noted once.
+        Some(clash) if step == Step::Nothing && clash.kind == Kind::BookingProtected => {
+            let step = if matches!(case.remote, Side::Absent) { Step::Forget } else { Step::Agree };
+            Decision { step, clash: Some(clash) }
+        }
+        Some(_) if step == Step::Nothing => step.into(),
+        clash => Decision { step, clash },
+    }
+}
+
+/// The table of both sides, for whatever is not protected.
+fn free(case: &Case<'_>) -> Decision {
+    match (case.base, case.local, case.remote) {
         // Nobody agreed on anything yet.
-        (None, Side::Changed(local), Side::Changed(remote)) => both(case, local, remote),
+        (None, Side::Changed(local), Side::Changed(remote)) => both(case, local, remote, false),
         (None, Side::Changed(local), Side::Absent) => Step::Push(local.ical.bytes().clone()).into(),
         (None, Side::Absent, Side::Changed(remote)) => Step::Pull(remote.ical.bytes().clone()).into(),
         (None, _, _) => Step::Nothing.into(),
@@ -125,60 +205,191 @@ pub fn plan(case: &Case<'_>) -> Decision {
         }
         (Some(_), Side::Changed(local), Side::Same) => Step::Push(local.ical.bytes().clone()).into(),
         (Some(base), Side::Same, Side::Changed(remote)) => {
-            Step::Pull(carry(base, case.ours, remote.ical)).into()
+            let pulled = case.ours.map(|ours| merge::carry(base, remote.ical, ours));
+            Step::Pull(pulled.unwrap_or_else(|| remote.ical.bytes().clone())).into()
         }
-        (Some(_), Side::Changed(local), Side::Changed(remote)) => both(case, local, remote),
+        (Some(_), Side::Changed(local), Side::Changed(remote)) => both(case, local, remote, false),
         (Some(_), Side::Absent, Side::Absent) => Step::Forget.into(),
-        // An edit beats a deletion: what somebody still works on is brought back.
-        (Some(_), Side::Absent, Side::Changed(remote)) => Step::Pull(remote.ical.bytes().clone()).into(),
-        (Some(_), Side::Changed(local), Side::Absent) => Step::Push(local.ical.bytes().clone()).into(),
+        (Some(_), Side::Absent, Side::Changed(remote)) => removed_here(case, remote),
+        (Some(_), Side::Changed(local), Side::Absent) => removed_there(case, local),
         (Some(_), Side::Absent, Side::Same) => Step::DeleteRemote.into(),
         (Some(_), Side::Same, Side::Absent) => Step::DeleteLocal.into(),
-    };
-    let Decision { step, clash } = decision;
-    let step = match step {
-        Step::Push(_) | Step::DeleteRemote if !pushes => Step::Nothing,
-        Step::Pull(_) | Step::DeleteLocal if !pulls => Step::Nothing,
-        Step::Both(bytes) if !pushes => Step::Pull(bytes),
-        Step::Both(bytes) if !pulls => Step::Push(bytes),
-        step => step,
-    };
-    Decision { step, clash }
+    }
 }
 
-/// Both sides have something new.
-fn both(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> Decision {
+/// Decides where a confirmed booking of ours would be removed or moved: it stays. Nothing: it would not.
+fn guarded(case: &Case<'_>) -> Option<Decision> {
+    let shown = case.shown.filter(|_| case.ours.is_some_and(is_booked))?;
+    // A person may do what no policy may.
+    if matches!(case.decided, Some(Decided::External)) {
+        return None;
+    }
+    let clash = |what: Vec<String>| {
+        let by = "a confirmed booking is protected".to_owned();
+        case.decided.is_none().then_some(Clash {
+            kind: Kind::BookingProtected,
+            what,
+            winner: Winner::Local,
+            by,
+        })
+    };
+    match (case.base, case.local, case.remote) {
+        (Some(_), Side::Same | Side::Changed(_), Side::Absent) => {
+            let clash = clash(vec!["the booking is gone there".to_owned()]);
+            Some(Decision { step: Step::Push(shown.bytes().clone()), clash })
+        }
+        (base, Side::Same | Side::Changed(_), Side::Changed(remote)) => {
+            let moved = base.is_none_or(|base| !same_times(base, remote.ical));
+            if !moved || same_times(shown, remote.ical) {
+                return None;
+            }
+            let local = match case.local {
+                Side::Changed(local) => local,
+                _ => Version { ical: shown, stored: None },
+            };
+            let Decision { step, clash: other } = both(case, local, remote, true);
+            // A person's word on the rest is waited for with both sides untouched.
+            if step == Step::Park {
+                return Some(Decision { step, clash: other });
+            }
+            let mut what = vec!["the booking is moved or cancelled there".to_owned()];
+            what.extend(other.into_iter().flat_map(|clash| clash.what));
+            Some(Decision { step, clash: clash(what) })
+        }
+        _ => None,
+    }
+}
+
+fn is_booked(ours: &Ical) -> bool {
+    let Some(calendar) = ours.calendar() else { return false };
+    calendar.components().any(|c| c.property(BOOKING).is_some() && !shape::is_cancelled(c))
+}
+
+/// An edit beats a deletion: what somebody still works on is brought back, unless a person says otherwise.
+fn removed_here(case: &Case<'_>, remote: Version<'_>) -> Decision {
+    let what = vec!["it is gone here and changed there".to_owned()];
+    let bytes = remote.ical.bytes().clone();
+    edit_or_removal(
+        case,
+        None,
+        Some(remote),
+        (Kind::DeletedHere, what),
+        Step::Pull(bytes),
+        Step::DeleteRemote,
+    )
+}
+
+fn removed_there(case: &Case<'_>, local: Version<'_>) -> Decision {
+    let what = vec!["it is changed here and gone there".to_owned()];
+    let bytes = local.ical.bytes().clone();
+    edit_or_removal(case, Some(local), None, (Kind::DeletedThere, what), Step::Push(bytes), Step::DeleteLocal)
+}
+
+fn edit_or_removal(
+    case: &Case<'_>,
+    local: Option<Version<'_>>,
+    remote: Option<Version<'_>>,
+    (kind, what): (Kind, Vec<String>),
+    edit: Step,
+    removal: Step,
+) -> Decision {
+    let editor = if local.is_some() { Winner::Local } else { Winner::External };
+    match (case.decided, editor) {
+        (Some(Decided::Local), Winner::External) | (Some(Decided::External), Winner::Local) => {
+            return removal.into();
+        }
+        (Some(_), _) => return edit.into(),
+        (None, _) => {}
+    }
+    let sides = (local.map(|v| v.ical), remote.map(|v| v.ical));
+    let (policy, by) = policy(case, sides);
+    if case.direction == Direction::Both && policy == Policy::Ask {
+        let clash = Clash { kind, what, winner: Winner::Open, by };
+        return Decision { step: Step::Park, clash: Some(clash) };
+    }
+    let by = "an edit goes before a removal".to_owned();
+    Decision { step: edit, clash: Some(Clash { kind, what, winner: editor, by }) }
+}
+
+/// Both sides have something new. `keep_times`: ours is a booking and stays where it is.
+fn both(case: &Case<'_>, local: Version<'_>, remote: Version<'_>, keep_times: bool) -> Decision {
     if print::print(local.ical) == print::print(remote.ical) {
         return Step::Agree.into();
     }
+    let nothing = Ical::parse(&b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"[..]).ok();
     // Without a common past every difference is a clash, but what only one side has is kept.
-    let (ours, what) = match against(case.base, local.ical, remote.ical) {
-        Merged::Clean(bytes) => return spread(bytes, local, remote).into(),
+    let base = case.base.or(nothing.as_ref()).unwrap_or(remote.ical);
+    let forced = |name: &str| match case.decided {
+        Some(Decided::Merge(choices)) => choices.get(name).and_then(|winner| match winner {
+            Winner::Local => Some(Whose::Ours),
+            Winner::External => Some(Whose::Theirs),
+            Winner::Open => None,
+        }),
+        _ => None,
+    };
+    let merged =
+        |clash| merge_as(base, local.ical, remote.ical, &Wish { clash, forced: &forced, keep_times });
+    let (ours, what) = match merged(Whose::Ours) {
+        Merged::Clean(view) => return spread(case, view, local, remote).into(),
         Merged::Conflict { merged, clashes } => (merged, clashes),
     };
-    let winner = match winner(case, local, remote) {
-        Some(winner) => winner,
-        None => return Decision { step: Step::Park, clash: Some(Clash { what, winner: Winner::Open }) },
+    let kind = if case.base.is_some() { Kind::BothChanged } else { Kind::BothNew };
+    let (winner, by) = winner(case, local, remote);
+    let view = match winner {
+        Winner::Open => {
+            return Decision { step: Step::Park, clash: Some(Clash { kind, what, winner, by }) };
+        }
+        Winner::Local => ours,
+        Winner::External => merged(Whose::Theirs).bytes().clone(),
     };
-    let bytes = match winner {
-        Winner::External => theirs(case.base, local.ical, remote.ical),
-        Winner::Local | Winner::Open => ours,
-    };
-    Decision { step: spread(bytes, local, remote), clash: Some(Clash { what, winner }) }
+    // What a person has decided is on record already.
+    let clash = case.decided.is_none().then_some(Clash { kind, what, winner, by });
+    Decision { step: spread(case, view, local, remote), clash }
 }
 
-/// Who wins a clash; nothing: a person has to say.
-fn winner(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> Option<Winner> {
-    match (case.direction, case.policy) {
-        // What is carried one way only has its truth at the source.
-        (Direction::Pull, _) | (Direction::Both, Policy::External) => Some(Winner::External),
-        (Direction::Push, _) | (Direction::Both, Policy::Local) => Some(Winner::Local),
-        (Direction::Both, Policy::Ask) => None,
-        (Direction::Both, Policy::Newest) => {
-            let later = is_later(local, remote, case.base);
-            Some(if later { Winner::Local } else { Winner::External })
-        }
+/// Who wins a clash, and who or what says so.
+fn winner(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> (Winner, String) {
+    match case.decided {
+        Some(Decided::Local) => return (Winner::Local, String::new()),
+        Some(Decided::External) => return (Winner::External, String::new()),
+        Some(Decided::Merge(_)) | None => {}
     }
+    match case.direction {
+        // What is carried one way only has its truth at the source.
+        Direction::Pull => return (Winner::External, "the direction `pull`".to_owned()),
+        Direction::Push => return (Winner::Local, "the direction `push`".to_owned()),
+        Direction::Both => {}
+    }
+    let (policy, by) = policy(case, (Some(local.ical), Some(remote.ical)));
+    let winner = match policy {
+        Policy::External => Winner::External,
+        Policy::Local => Winner::Local,
+        Policy::Ask if case.decided.is_none() => Winner::Open,
+        Policy::Ask | Policy::Newest => {
+            // Our own text keeps its stamps, whatever the far side can hold of it.
+            let local = Version { ical: case.ours.unwrap_or(local.ical), ..local };
+            if is_later(local, remote, case.base) { Winner::Local } else { Winner::External }
+        }
+    };
+    (winner, by)
+}
+
+/// The policy of the first rule that fits either side, else the mapping's; and its name in words (E1, S0-011).
+fn policy(case: &Case<'_>, (local, remote): (Option<&Ical>, Option<&Ical>)) -> (Policy, String) {
+    let sides = [local.and(case.ours).or(local), remote];
+    let fits = |rule: &Rule| sides.iter().flatten().any(|side| shape::matches(&rule.when, side));
+    let found = case.rules.iter().enumerate().find(|(_, rule)| fits(rule));
+    let (policy, by) = match found {
+        Some((at, rule)) => (rule.policy, format!("rule {}, ", at.saturating_add(1))),
+        None => (case.policy, String::new()),
+    };
+    let name = match policy {
+        Policy::Newest => "newest",
+        Policy::External => "external",
+        Policy::Local => "local",
+        Policy::Ask => return (policy, String::new()),
+    };
+    (policy, format!("{by}the policy `{name}`"))
 }
 
 /// Tells whether ours was clearly made after theirs. Only stamps of one kind are compared: what the objects say of
@@ -198,44 +409,25 @@ fn is_later(ours: Version<'_>, theirs: Version<'_>, base: Option<&Ical>) -> bool
     comparable.is_some_and(|(ours, theirs)| ours > theirs.saturating_add(TOLERANCE))
 }
 
-/// Stores the merged text where it says something new.
-fn spread(bytes: Bytes, local: Version<'_>, remote: Version<'_>) -> Step {
-    let merged = Ical::parse(bytes.clone()).ok().map(|ical| print::print(&ical));
+/// Stores the merged view where it says something new.
+fn spread(case: &Case<'_>, view: Bytes, local: Version<'_>, remote: Version<'_>) -> Step {
+    let merged = Ical::parse(view.clone()).ok().map(|ical| print::print(&ical));
     let here = merged.as_ref() == Some(&print::print(local.ical));
     let there = merged.as_ref() == Some(&print::print(remote.ical));
     match (here, there) {
         (true, true) => Step::Agree,
         (true, false) => Step::Push(local.ical.bytes().clone()),
-        (false, true) => Step::Pull(bytes),
-        (false, false) => Step::Both(bytes),
+        (false, true) => Step::Pull(whole(case, view)),
+        (false, false) => Step::Both(view),
     }
 }
 
-/// Returns our text with what changed on the far side since the base; what the far side cannot hold stays in it.
-fn carry(base: &Ical, ours: Option<&Ical>, remote: &Ical) -> Bytes {
-    match ours {
-        Some(ours) => match merge(base, ours, remote) {
-            Merged::Clean(bytes) => bytes,
-            // We did not change anything: a clash here is a place that the far side had rewritten before.
-            Merged::Conflict { .. } => theirs(Some(base), ours, remote),
-        },
-        None => remote.bytes().clone(),
-    }
-}
-
-/// Merges in favour of the far side.
-fn theirs(base: Option<&Ical>, ours: &Ical, remote: &Ical) -> Bytes {
-    against(base, remote, ours).bytes().clone()
-}
-
-/// Merges in favour of the first, since the base or, without one, since nothing.
-fn against(base: Option<&Ical>, first: &Ical, second: &Ical) -> Merged {
-    match base {
-        Some(base) => merge(base, first, second),
-        None => match Ical::parse("BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n") {
-            Ok(nothing) => merge(&nothing, first, second),
-            Err(_) => merge(second, first, second),
-        },
+/// Returns our whole text, edited so that its view says this: what the mapping does not carry or the far side cannot
+/// hold stays in it.
+fn whole(case: &Case<'_>, view: Bytes) -> Bytes {
+    match (case.shown, case.ours, Ical::parse(view.clone())) {
+        (Some(shown), Some(ours), Ok(to)) => merge::carry(shown, &to, ours),
+        _ => view,
     }
 }
 
@@ -271,6 +463,16 @@ mod tests {
     }
 
     fn decided(base: &str, local: &str, remote: &str, direction: Direction, policy: Policy) -> String {
+        told((base, local, remote), direction, policy, &[], None)
+    }
+
+    fn told(
+        (base, local, remote): (&str, &str, &str),
+        direction: Direction,
+        policy: Policy,
+        rules: &[Rule],
+        person: Option<&Decided>,
+    ) -> String {
         let side = |text: &str| (!matches!(text, "gone" | "=")).then(|| object(text));
         let (base, here, there) = ((base != "none").then(|| object(base)), side(local), side(remote));
         fn of<'a>(text: &str, ical: Option<&'a Ical>) -> Side<'a> {
@@ -286,8 +488,11 @@ mod tests {
             remote: of(remote, there.as_ref()),
             base: base.as_ref(),
             ours,
+            shown: ours,
             direction,
             policy,
+            rules,
+            decided: person,
         };
         let Decision { step, clash } = plan(&case);
         let step = match step {
@@ -323,9 +528,9 @@ mod tests {
         check("A", "B", "B", "agree");
         check("A", "A - - @0100", "=", "agree");
         check("A", "gone", "=", "delete there");
-        check("A", "gone", "B", "pull B - -");
+        check("A", "gone", "B", "pull B - -, they won");
         check("A", "=", "gone", "delete here");
-        check("A", "B", "gone", "push B - -");
+        check("A", "B", "gone", "push B - -, we won");
         check("A", "gone", "gone", "forget");
         check("none", "A", "gone", "push A - -");
         check("none", "gone", "A", "pull A - -");
@@ -354,8 +559,11 @@ mod tests {
             remote: Side::Changed(version),
             base: Some(&base),
             ours: Some(&ours),
+            shown: Some(&base),
             direction: Direction::Both,
             policy: Policy::Newest,
+            rules: &[],
+            decided: None,
         };
         let Step::Pull(bytes) = plan(&case).step else { panic!() };
         assert_eq!(words(&bytes), "B x own");
@@ -397,8 +605,8 @@ mod tests {
             ("A", "=", "B", "pull B - -", "nothing"),
             ("A", "gone", "=", "nothing", "delete there"),
             ("A", "=", "gone", "delete here", "nothing"),
-            ("A", "gone", "B", "pull B - -", "nothing"),
-            ("A", "B", "gone", "nothing", "push B - -"),
+            ("A", "gone", "B", "pull B - -, they won", "nothing"),
+            ("A", "B", "gone", "nothing", "push B - -, we won"),
             ("A x", "B x", "A y", "pull B y -", "push B y -"),
             ("A x", "B x", "C x", "pull C x -, they won", "push B x -, we won"),
             ("none", "A", "gone", "nothing", "push A - -"),
@@ -412,5 +620,154 @@ mod tests {
                 assert_eq!(found(Direction::Push), push, "push: {base}, {local}, {remote}");
             }
         }
+    }
+
+    // E1, S0-011: the first rule that fits either side decides, before the policy
+    #[test]
+    fn rules_go_before_the_policy() {
+        let rule = |text: &str| -> Rule { serde_json::from_str(text).unwrap() };
+        let ours = rule(r#"{"when":{"title":"dentist"},"policy":"local"}"#);
+        let ask = rule(r#"{"when":{"recurring":false},"policy":"ask"}"#);
+        let never = rule(r#"{"when":{"all_day":true},"policy":"external"}"#);
+        let rows: &[(&[Rule], &str, &str, &str)] = &[
+            (&[], "B", "C", "pull C - -, they won"),
+            (std::slice::from_ref(&ours), "Dentist", "C", "push Dentist - -, we won"),
+            (std::slice::from_ref(&ours), "B", "dentist", "push B - -, we won"),
+            (std::slice::from_ref(&ours), "B", "C", "pull C - -, they won"),
+            (&[never.clone(), ours.clone(), ask.clone()], "Dentist", "C", "push Dentist - -, we won"),
+            (&[never.clone(), ask.clone(), ours.clone()], "Dentist", "C", "park, open"),
+            (std::slice::from_ref(&never), "B", "C", "pull C - -, they won"),
+        ];
+        for (rules, local, remote, expected) in rows {
+            let found = told(("A", local, remote), Direction::Both, Policy::Newest, rules, None);
+            assert_eq!(found, *expected, "{rules:?} {local} {remote}");
+        }
+        // One way, the source is right whatever the rules say.
+        let found = told(("A", "Dentist", "C"), Direction::Pull, Policy::Newest, &[ours], None);
+        assert_eq!(found, "pull C - -, they won");
+    }
+
+    // S3-070, S3-074
+    #[test]
+    fn a_removal_against_an_edit_is_a_clash_and_a_person_may_decide_it() {
+        let rows = [
+            ("gone", "B", None, "park, open"),
+            ("B", "gone", None, "park, open"),
+            ("gone", "B", Some(Decided::Local), "delete there"),
+            ("gone", "B", Some(Decided::External), "pull B - -"),
+            ("B", "gone", Some(Decided::Local), "push B - -"),
+            ("B", "gone", Some(Decided::External), "delete here"),
+            ("B", "gone", Some(Decided::Merge(BTreeMap::new())), "push B - -"),
+        ];
+        for (local, remote, person, expected) in rows {
+            let found = told(("A", local, remote), Direction::Both, Policy::Ask, &[], person.as_ref());
+            assert_eq!(found, expected, "{local} {remote} {person:?}");
+        }
+    }
+
+    #[test]
+    fn a_person_decides_field_by_field() {
+        let choose = |pairs: &[(&str, Winner)]| {
+            Decided::Merge(pairs.iter().map(|(name, winner)| ((*name).to_owned(), *winner)).collect())
+        };
+        let (ours, theirs) = (Winner::Local, Winner::External);
+        let rows = [
+            (Decided::Local, "push B y own"),
+            (Decided::External, "both C z own"),
+            (choose(&[("SUMMARY", ours), ("LOCATION", theirs)]), "both B z own"),
+            (choose(&[("SUMMARY", theirs), ("LOCATION", ours)]), "both C y own"),
+            (choose(&[("SUMMARY", ours), ("LOCATION", ours)]), "push B y own"),
+            // What nobody named is the newest's.
+            (choose(&[("SUMMARY", ours)]), "both B z own"),
+        ];
+        for (person, expected) in rows {
+            let found = told(("A x", "B y own", "C z"), Direction::Both, Policy::Ask, &[], Some(&person));
+            assert_eq!(found, expected, "{person:?}");
+        }
+    }
+
+    fn booking(lines: &str) -> Ical {
+        let text = format!(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nBEGIN:VEVENT\r\nUID:u\r\n{}END:VEVENT\r\nEND:VCALENDAR\r\n",
+            lines.replace('\n', "\r\n")
+        );
+        Ical::parse(text.into_bytes()).unwrap()
+    }
+
+    /// What becomes of a booking: the step, the title and start that it leaves, the clash.
+    fn kept(
+        remote: &str,
+        direction: Direction,
+        policy: Policy,
+        mark: &str,
+        person: Option<&Decided>,
+    ) -> String {
+        const BASE: &str = "DTSTART:20260101T100000Z\nSUMMARY:A\n";
+        let base = booking(BASE);
+        let ours = booking(&format!("{BASE}{mark}"));
+        let there = (remote != "gone").then(|| booking(remote));
+        let case = Case {
+            local: Side::Same,
+            remote: there
+                .as_ref()
+                .map_or(Side::Absent, |ical| Side::Changed(Version { ical, stored: Some(9) })),
+            base: Some(&base),
+            ours: Some(&ours),
+            shown: Some(&base),
+            direction,
+            policy,
+            rules: &[],
+            decided: person,
+        };
+        let Decision { step, clash } = plan(&case);
+        let said = |bytes: &Bytes| {
+            let ical = Ical::parse(bytes.clone()).unwrap();
+            let event = ical.calendar().unwrap().named("VEVENT").next().unwrap();
+            let word = |name: &str| event.property(name).map_or(String::new(), |p| p.text());
+            let marked = if event.property(BOOKING).is_some() { " marked" } else { "" };
+            format!("{} {}{marked}", word("SUMMARY"), &word("DTSTART")[9..11])
+        };
+        let step = match &step {
+            Step::Push(bytes) => format!("push {}", said(bytes)),
+            Step::Pull(bytes) => format!("pull {}", said(bytes)),
+            Step::Both(bytes) => format!("both {}", said(bytes)),
+            other => format!("{other:?}").to_lowercase(),
+        };
+        match clash {
+            Some(clash) => format!("{step}, {}", clash.kind.as_str()),
+            None => step,
+        }
+    }
+
+    // S1-038, E1: no policy removes or moves a confirmed booking
+    #[test]
+    fn a_confirmed_booking_stays_where_it_is() {
+        const MARK: &str = "X-KALENDS-BOOKING:7\n";
+        let moved = "DTSTART:20260101T120000Z\nSUMMARY:A\n";
+        let moved_and_named = "DTSTART:20260101T120000Z\nSUMMARY:B\n";
+        let named = "DTSTART:20260101T100000Z\nSUMMARY:B\n";
+        let cancelled = "DTSTART:20260101T100000Z\nSUMMARY:A\nSTATUS:CANCELLED\n";
+        for policy in [Policy::Newest, Policy::External, Policy::Local, Policy::Ask] {
+            let rows = [
+                ("gone", Direction::Both, "push A 10, booking_protected"),
+                ("gone", Direction::Pull, "forget, booking_protected"),
+                (moved, Direction::Both, "push A 10, booking_protected"),
+                (moved, Direction::Pull, "agree, booking_protected"),
+                (moved_and_named, Direction::Both, "both B 10, booking_protected"),
+                (moved_and_named, Direction::Pull, "pull B 10 marked, booking_protected"),
+                (cancelled, Direction::Both, "push A 10, booking_protected"),
+                (named, Direction::Both, "pull B 10 marked"),
+            ];
+            for (remote, direction, expected) in rows {
+                assert_eq!(kept(remote, direction, policy, MARK, None), expected, "{policy:?} {remote}");
+            }
+        }
+        // A person may; one that is cancelled, or none, may be moved by anybody.
+        let person = Some(&Decided::External);
+        assert_eq!(kept("gone", Direction::Both, Policy::Newest, MARK, person), "deletelocal");
+        assert_eq!(kept(moved, Direction::Both, Policy::Newest, MARK, person), "pull A 12 marked");
+        assert_eq!(kept(moved, Direction::Both, Policy::Newest, "", None), "pull A 12");
+        let off = format!("{MARK}STATUS:CANCELLED\n");
+        assert_eq!(kept("gone", Direction::Both, Policy::Newest, &off, None), "deletelocal");
     }
 }

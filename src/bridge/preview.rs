@@ -1,31 +1,87 @@
-//! What a first pass would find, without writing anything.
+//! What a first pass would find and do, without writing anything.
+//!
+//! Owns: the counts of a dry run. Does not own: when two events are one (`similar`), what is carried (`scope`).
 
-use std::collections::BTreeSet;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
+use futures_util::StreamExt as _;
+
+use super::first::Ours;
 use super::front::{Bridge, BridgeError, NewMapping};
-use super::print;
-use super::record::Direction;
+use super::mappings::COZI;
+use super::provider::{Fit, Provider, RemoteId, Seen, Trouble, Window};
+use super::record::{Direction, Fields, Kind, Mapping};
 use super::run::uid_of;
+use super::scope::{shaped, window};
+use super::similar::{Pair, Sketch, pairs};
+use super::{print, shape};
 use crate::ical::Ical;
-use crate::store::Name;
+use crate::store::{Fault, Name, Store};
+
+/// So many pairs and refusals are shown by name.
+const SHOWN: usize = 100;
 
 /// The counts of a dry run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Preview {
     /// Events with the same UID and content on both sides.
     pub same: u64,
     /// Events with the same UID and different content.
     pub different: u64,
+    /// Events that are one although their UIDs differ.
+    pub similar: u64,
+    /// The first hundred of them.
+    pub pairs: Vec<Similar>,
     /// Events on this side only.
     pub only_here: u64,
     /// Events on the far side only.
     pub only_there: u64,
+    /// Events outside the window, on either side.
+    pub outside: u64,
+    /// Events that the filters leave out, on either side.
+    pub filtered: u64,
     /// Events on the far side that cannot be read.
     pub unreadable: u64,
+    /// Events here that the far side cannot hold, or only as several.
+    pub refused: u64,
+    /// The first hundred of them: UID and why, in plain words.
+    pub refusals: Vec<(String, String)>,
     /// What a first pass would add here.
     pub insert_here: u64,
     /// What a first pass would add there.
     pub insert_there: u64,
+}
+
+/// Two events that a first pass would join.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Similar {
+    /// The UID of ours.
+    pub here: String,
+    /// The UID of theirs.
+    pub there: String,
+    /// How it is called here.
+    pub title: String,
+    /// How sure it is that they are one, from 0 to 1.
+    pub confidence: f64,
+}
+
+/// What is known while both sides are read.
+struct Look<'a> {
+    mapping: &'a Mapping,
+    window: Window,
+    provider: &'a dyn Provider,
+    found: Preview,
+    /// Digests of ours that would be carried, by UID; those that the far side has are taken out.
+    ours: HashMap<String, String>,
+    /// UIDs of ours that are left alone.
+    left: HashSet<String>,
+    /// UIDs of ours that the far side cannot hold.
+    refused: HashSet<String>,
+    /// Theirs that nobody knows.
+    strangers: Vec<Sketch>,
+    /// How many of theirs nobody knows and nothing is like.
+    unlike: u64,
 }
 
 impl Bridge {
@@ -34,43 +90,209 @@ impl Bridge {
     /// # Errors
     /// `Invalid` if one of them is not there; `Far`.
     pub async fn preview(&self, owner: &str, new: &NewMapping) -> Result<Preview, BridgeError> {
-        let collection = self.calendar(owner, new.collection).await?;
+        self.calendar(owner, new.collection).await?;
         let (connection, _) = self.connection(owner, &new.connection).await?;
         let provider = self.provider(&connection, self.fetch.counted()).await?;
-        let store = &*self.house.store;
-        let mut here: BTreeSet<String> = BTreeSet::new();
+        let now = self.house.clock.now();
+        let (past, future) = match connection.kind {
+            Kind::Cozi => (Some(COZI.0), Some(COZI.1)),
+            _ => (None, None),
+        };
+        let mapping = Mapping {
+            id: String::new(),
+            owner: owner.to_owned(),
+            collection: new.collection,
+            connection: new.connection.clone(),
+            remote: new.remote.clone(),
+            direction: new.direction,
+            policy: new.policy,
+            rules: new.rules.clone(),
+            fields: new.fields,
+            window_past: new.window_past.or(past),
+            window_future: new.window_future.or(future),
+            filters: new.filters.clone(),
+            on_remote_delete: new.on_remote_delete,
+            on_local_delete: new.on_local_delete,
+            enabled: true,
+            poll_seconds: None,
+            created: now,
+        };
+        let window = window(&mapping, self.settings.window_past, self.settings.window_future, now);
+        Ok(dry_run(&*self.house.store, &mapping, &*provider, window).await?)
+    }
+}
+
+/// Why a dry run could not be carried out.
+#[derive(Debug)]
+pub(super) enum Broken {
+    Far(Trouble),
+    Store(Fault),
+}
+
+impl From<Trouble> for Broken {
+    fn from(trouble: Trouble) -> Broken {
+        Broken::Far(trouble)
+    }
+}
+
+impl From<Fault> for Broken {
+    fn from(fault: Fault) -> Broken {
+        Broken::Store(fault)
+    }
+}
+
+impl From<Broken> for BridgeError {
+    fn from(broken: Broken) -> BridgeError {
+        match broken {
+            Broken::Far(trouble) => trouble.into(),
+            Broken::Store(fault) => fault.into(),
+        }
+    }
+}
+
+/// Compares both sides of a mapping as a first pass would. Writes nothing.
+pub(super) async fn dry_run(
+    store: &dyn Store,
+    mapping: &Mapping,
+    provider: &dyn Provider,
+    window: Window,
+) -> Result<Preview, Broken> {
+    let mut look = Look {
+        mapping,
+        window,
+        provider,
+        found: Preview::default(),
+        ours: HashMap::new(),
+        left: HashSet::new(),
+        refused: HashSet::new(),
+        strangers: Vec::new(),
+        unlike: 0,
+    };
+    look.look_here(store).await?;
+    look.look_there().await?;
+    look.conclude(store).await
+}
+
+impl Look<'_> {
+    async fn look_here(&mut self, store: &dyn Store) -> Result<(), Fault> {
+        let collection = self.mapping.collection;
         let mut after: Option<Name> = None;
         loop {
-            let page = store.list(collection.id, after.as_ref().map(Name::as_str), 1000).await?;
-            let Some(last) = page.last() else { break };
+            let page = store.list(collection, after.as_ref().map(Name::as_str), 500).await?;
+            let Some(last) = page.last() else { return Ok(()) };
             after = Some(last.name.clone());
-            here.extend(page.into_iter().filter_map(|meta| meta.index.uid));
-        }
-        let mut found = Preview::default();
-        let listed = provider.changes(&new.remote, None).await?;
-        let ids: Vec<_> = listed.seen.into_iter().map(|sighting| sighting.id).collect();
-        for batch in ids.chunks(provider.abilities().batch.max(1)) {
-            for seen in provider.read(&new.remote, batch).await? {
-                let Ok((uid, theirs)) = uid_of(&seen) else {
-                    found.unreadable += 1;
-                    continue;
-                };
-                if !here.remove(&uid) {
-                    found.only_there += 1;
-                    continue;
-                }
-                let ours = match store.by_uid(collection.id, &uid).await? {
-                    Some(name) => store.object(collection.id, name.as_str()).await?,
-                    None => None,
-                };
-                let ours = ours.and_then(|object| Ical::parse(object.bytes).ok());
-                let same = ours.is_some_and(|ours| print::print(&ours) == print::print(&theirs));
-                if same { found.same += 1 } else { found.different += 1 }
+            for meta in page {
+                let Some(uid) = meta.index.uid else { continue };
+                let Some(object) = store.object(collection, meta.name.as_str()).await? else { continue };
+                let Ok(ical) = Ical::parse(object.bytes) else { continue };
+                self.ours(uid, &Arc::new(ical));
             }
         }
-        found.only_here = u64::try_from(here.len()).unwrap_or(u64::MAX);
-        found.insert_here = if new.direction == Direction::Push { 0 } else { found.only_there };
-        found.insert_there = if new.direction == Direction::Pull { 0 } else { found.only_here };
+    }
+
+    async fn look_there(&mut self) -> Result<(), Trouble> {
+        let (provider, mapping) = (self.provider, self.mapping);
+        let batch = provider.abilities().batch.max(1);
+        let mut pages = provider.changes(&mapping.remote, None, self.window);
+        while let Some(page) = pages.next().await {
+            let page = page?;
+            for seen in &page.read {
+                self.theirs(seen);
+            }
+            let ids: Vec<RemoteId> = page.seen.into_iter().map(|sighting| sighting.id).collect();
+            for chunk in ids.chunks(batch) {
+                for seen in provider.read(&mapping.remote, chunk).await? {
+                    self.theirs(&seen);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn conclude(self, store: &dyn Store) -> Result<Preview, Broken> {
+        let Look { mapping, mut found, ours, strangers, unlike, .. } = self;
+        let joined = match strangers.is_empty() || mapping.fields == Fields::Busy {
+            true => Vec::new(),
+            false => {
+                let read = Ours::read(store, mapping.collection, |_| true).await?;
+                let free: Vec<Sketch> =
+                    read.sketches.into_iter().filter(|sketch| ours.contains_key(&sketch.uid)).collect();
+                let shown = |pair: &Pair| {
+                    let (own, other) = (free.get(pair.ours)?, strangers.get(pair.theirs)?);
+                    Some(Similar {
+                        here: own.uid.clone(),
+                        there: other.uid.clone(),
+                        title: own.title().to_owned(),
+                        confidence: pair.confidence,
+                    })
+                };
+                pairs(&free, &strangers).iter().filter_map(shown).collect()
+            }
+        };
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        found.similar = count(joined.len());
+        found.only_there = count(strangers.len()).saturating_add(unlike).saturating_sub(found.similar);
+        found.only_here = count(ours.len()).saturating_sub(found.similar);
+        let refused = count(self.refused.iter().filter(|uid| ours.contains_key(*uid)).count());
+        found.pairs = joined.into_iter().take(SHOWN).collect();
+        found.insert_here = if mapping.direction == Direction::Push { 0 } else { found.only_there };
+        found.insert_there =
+            if mapping.direction == Direction::Pull { 0 } else { found.only_here.saturating_sub(refused) };
         Ok(found)
+    }
+
+    /// Takes one of ours in.
+    fn ours(&mut self, uid: String, ical: &Arc<Ical>) {
+        if !self.counts(ical) {
+            self.left.insert(uid);
+            return;
+        }
+        let view = shaped(self.mapping.fields, ical);
+        let view = match self.provider.fit(&view, self.window) {
+            Fit::Whole(bytes) => Ical::parse(bytes).map_or(view, Arc::new),
+            Fit::Parts(_, why) | Fit::Refused(why) => {
+                if self.mapping.direction != Direction::Pull {
+                    self.found.refused += 1;
+                    self.refused.insert(uid.clone());
+                    if self.found.refusals.len() < SHOWN {
+                        self.found.refusals.push((uid.clone(), why));
+                    }
+                }
+                view
+            }
+        };
+        self.ours.insert(uid, print::print(&view));
+    }
+
+    /// Tells whether an object would be carried, and counts it if not.
+    fn counts(&mut self, ical: &Ical) -> bool {
+        let within = shape::in_window(ical, self.window);
+        let passes = shape::passes(&self.mapping.filters, ical);
+        match (within, passes) {
+            (true, true) => return true,
+            (false, _) => self.found.outside += 1,
+            (true, false) => self.found.filtered += 1,
+        }
+        false
+    }
+
+    /// Takes one of theirs in.
+    fn theirs(&mut self, seen: &Seen) {
+        let Ok((uid, ical)) = uid_of(seen) else {
+            self.found.unreadable += 1;
+            return;
+        };
+        let ical = Arc::new(ical);
+        match self.ours.remove(&uid) {
+            Some(ours) if ours == print::print(&shaped(self.mapping.fields, &ical)) => self.found.same += 1,
+            Some(_) => self.found.different += 1,
+            // It was counted on our side.
+            None if self.left.contains(&uid) => {}
+            None if !self.counts(&ical) => {}
+            None => match Sketch::of(&uid, &ical) {
+                Some(sketch) => self.strangers.push(sketch),
+                None => self.unlike += 1,
+            },
+        }
     }
 }

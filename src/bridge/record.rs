@@ -3,13 +3,22 @@
 //! Owns: their fields and where they lie. A record of settings is written by people, the record of its state beside it
 //! by the engine, so that neither overwrites the other. Does not own: what any of it means.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+mod settings;
+mod ties;
+
+pub use settings::*;
+pub use ties::*;
+
+use super::breaker::Breaker;
 use super::pace::Pace;
 use super::provider::{Cursor, RemoteId, Version};
-use crate::store::{CollectionId, Etag, Fault, Key, Name, Op, Rev, Store, Table, Timestamp};
+use crate::store::{Etag, Fault, Key, Name, Op, Rev, Store, Table, Timestamp};
 
 /// Which far side a connection speaks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -17,6 +26,16 @@ use crate::store::{CollectionId, Etag, Fault, Key, Name, Op, Rev, Store, Table, 
 pub enum Kind {
     /// Any CalDAV server.
     Caldav,
+    /// Apple's, which is one with an address and passwords of its own.
+    Icloud,
+    /// Google Calendar.
+    Google,
+    /// Outlook and Microsoft 365, through Graph.
+    Outlook,
+    /// Cozi's family calendar, through an interface that is not official.
+    Cozi,
+    /// A feed, which can only be read.
+    Ics,
 }
 
 /// An account on a far side. Its secret lies sealed in a record of its own.
@@ -53,6 +72,8 @@ pub enum Health {
     TokenExpired,
     /// It asked to wait.
     RateLimited,
+    /// Its owner's consent is awaited.
+    Pending,
 }
 
 /// How a connection is, as the engine last saw it.
@@ -64,58 +85,9 @@ pub struct ConnectionState {
     pub sentence: String,
     /// When it was last spoken to with success.
     pub last_good: Option<Timestamp>,
-}
-
-/// Which way changes are carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Direction {
-    /// Both ways.
-    Both,
-    /// From the far side to here only.
-    Pull,
-    /// From here to the far side only.
-    Push,
-}
-
-/// Who wins where both sides changed the same thing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Policy {
-    /// The later change; within five seconds, the far side.
-    Newest,
-    /// The far side.
-    External,
-    /// This side.
-    Local,
-    /// A person decides; both sides stay untouched until then.
-    Ask,
-}
-
-/// A collection here and a calendar there.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Mapping {
-    /// Its id.
-    pub id: String,
-    /// The principal that it belongs to.
-    pub owner: String,
-    /// The collection here.
-    pub collection: CollectionId,
-    /// The account there.
-    pub connection: String,
-    /// The calendar there.
-    pub remote: RemoteId,
-    /// Which way.
-    pub direction: Direction,
-    /// Who wins.
-    pub policy: Policy,
-    /// False: it rests.
-    pub enabled: bool,
-    /// Seconds between two looks; nothing: as the server is set up.
+    /// Whether it is left alone for a while.
     #[serde(default)]
-    pub poll_seconds: Option<u64>,
-    /// When it was made.
-    pub created: Timestamp,
+    pub breaker: Breaker,
 }
 
 /// A deletion in bulk that waits for a person's word.
@@ -144,6 +116,12 @@ pub struct Failure {
     pub reason: String,
     /// True: it is tried again in the next pass, else when it changes and in the daily comparison.
     pub retry: bool,
+    /// How often it was tried.
+    #[serde(default)]
+    pub attempts: u32,
+    /// Not tried again before this moment.
+    #[serde(default)]
+    pub next: Option<Timestamp>,
 }
 
 /// How far a mapping has come.
@@ -174,6 +152,9 @@ pub struct MappingState {
     /// What is wrong, in plain words; empty: nothing.
     #[serde(default)]
     pub sentence: String,
+    /// Digest of the settings under which all objects were last looked at; other settings: each is looked at anew.
+    #[serde(default)]
+    pub shape: String,
     /// The last pass.
     pub last_run: Option<String>,
     /// When all was last well.
@@ -195,6 +176,10 @@ pub struct Base {
     pub version: Option<Version>,
     /// Digest of their content; empty: the sides never agreed, the object only waits for a decision.
     pub print: String,
+    /// Digest of what we would have the far side hold when both last agreed; a provider may make something else of it,
+    /// and that difference is no change. Empty: not known.
+    #[serde(default)]
+    pub sent: String,
     /// When it was found missing in a complete listing; the next one decides.
     #[serde(default)]
     pub missing: Option<Timestamp>,
@@ -204,6 +189,87 @@ pub struct Base {
     /// True: it is about to be made on the far side, and nobody knows yet whether that happened.
     #[serde(default)]
     pub pending: bool,
+    /// True: it came from the far side; ours is a copy.
+    #[serde(default)]
+    pub from_there: bool,
+    /// True: we made it on the far side; theirs is a copy. Neither: both sides had it before they met.
+    #[serde(default)]
+    pub from_here: bool,
+    /// Its UID on the far side, where that differs from ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid_there: Option<String>,
+    /// What of it was carried when both last agreed; nothing: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<Fields>,
+    /// Where it is when it takes place: the first start and the last end on the far side, in seconds since 1970.
+    /// Nothing: not known, or without end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<(i64, Option<i64>)>,
+    /// One side was removed and the other is kept on purpose: nothing is carried until both sides have it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub apart: Option<Apart>,
+    /// The object of ours that it is a part of, and which part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part: Option<(String, String)>,
+    /// It is there as several objects only, and why; it has no place of its own there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
+    /// When both sides last agreed.
+    #[serde(default)]
+    pub agreed: Timestamp,
+    /// When we last wrote it on either side, the newest last; five at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writes: Vec<Timestamp>,
+}
+
+/// On which side an object is that was removed on the other one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Apart {
+    /// Here only.
+    Here,
+    /// There only.
+    There,
+}
+
+impl Base {
+    /// Returns what is known of an object before both sides have agreed on anything.
+    pub fn new(uid: &str, name: Name, etag: Etag, remote: RemoteId) -> Base {
+        Base {
+            uid: uid.to_owned(),
+            name,
+            etag,
+            remote,
+            version: None,
+            print: String::new(),
+            sent: String::new(),
+            missing: None,
+            conflict: None,
+            pending: false,
+            from_there: false,
+            from_here: false,
+            uid_there: None,
+            fields: None,
+            span: None,
+            apart: None,
+            part: None,
+            split: None,
+            agreed: Timestamp::default(),
+            writes: Vec::new(),
+        }
+    }
+}
+
+/// An object of the far side that was read and is left alone, so that it is not read again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Its name there.
+    pub remote: RemoteId,
+    /// Its state when it was read.
+    pub version: Version,
+    /// Left alone for where it is in time: its first start and its last end. Nothing: for what it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<(i64, Option<i64>)>,
 }
 
 /// How a pass ended.
@@ -272,6 +338,15 @@ pub struct Run {
     pub failures: Vec<Failed>,
     /// Calls to the far side.
     pub calls: u64,
+    /// Calls that were not needed, because listings and answers brought content along and objects go together.
+    #[serde(default)]
+    pub saved: u64,
+    /// Objects that were dealt with so far.
+    #[serde(default)]
+    pub done: u64,
+    /// Objects that were found to be dealt with so far.
+    #[serde(default)]
+    pub total: u64,
     /// A person or program asked for it.
     #[serde(default)]
     pub asked: bool,
@@ -304,8 +379,11 @@ pub struct Conflict {
     pub uid: String,
     /// When it was seen.
     pub detected: Timestamp,
-    /// `both_changed` or `both_new`.
+    /// How they clash: the name of a `plan::Kind`.
     pub kind: String,
+    /// The title of the event.
+    #[serde(default)]
+    pub title: String,
     /// What clashes, in words.
     pub clashes: Vec<String>,
     /// What both sides last agreed on.
@@ -318,6 +396,36 @@ pub struct Conflict {
     pub status: ConflictStatus,
     /// When it was decided.
     pub resolved: Option<Timestamp>,
+    /// Who or what decided, in words; empty: nobody yet.
+    #[serde(default)]
+    pub by: String,
+    /// Whose value a person chose, by name of the property.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub choices: BTreeMap<String, Chosen>,
+    /// What was decided before, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Turn>,
+}
+
+/// Whose value is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Chosen {
+    /// Ours.
+    Local,
+    /// Theirs.
+    External,
+}
+
+/// A former decision about a conflict.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Turn {
+    /// When it was made.
+    pub at: Timestamp,
+    /// What it was.
+    pub status: ConflictStatus,
+    /// Who or what made it, in words.
+    pub by: String,
 }
 
 /// Returns the record of a connection.
@@ -360,6 +468,11 @@ pub fn conflict_key(id: &str) -> Option<Key> {
 /// Returns the record of what was agreed on for the object. A UID of any length and content has one.
 pub fn base_key(mapping: &str, uid: &str) -> Key {
     Key::new(Table::Base, format!("{mapping}/{}", uid_part(uid)))
+}
+
+/// Returns the record of an object of the far side that is left alone.
+pub fn left_key(mapping: &str, spelling: &str) -> Key {
+    Key::new(Table::Base, format!("{mapping}.left/{}", super::print::digest(spelling.as_bytes())))
 }
 
 /// Returns the record of the agreed bytes: the far side's, as it gave them.

@@ -6,25 +6,28 @@
 //! A pass may be cut off anywhere and started again: cursors move only at its end, every object remembers for itself
 //! what was agreed, and what was written but not remembered is recognised by its UID and content.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::front::Settings;
 use super::ledger::{Ledger, spelling};
-use super::pace::{Outcome, later};
-use super::provider::{Cursor, Delta, Provider, RemoteId, Seen, Trouble};
-use super::record::{Base, Counts, Failed, Failure, Hold, Mapping, MappingState, Run, RunStatus};
+use super::observe::Observed;
+use super::order::Open;
+use super::pace::{Outcome, Schedule, later, next_full};
+use super::print;
+use super::provider::{Provider, RemoteId, Seen, Trouble, Window};
+use super::record::{Counts, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus};
+use super::scope;
 use crate::calendar::{Error, Session, Writable};
-use crate::follow::{Touched, touched};
 use crate::ical::Ical;
-use crate::store::{Fault, Name, Origin, Rev, Timestamp};
+use crate::store::{Fault, Name, Timestamp};
 
 /// An object missing from a complete listing is believed gone when another one, this much later, misses it too.
 pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(60);
-/// Everything is compared anew once in this time, whatever the cursors say.
-const FULL_EVERY: Duration = Duration::from_secs(24 * 3600);
-/// Members a page.
-const PAGE: usize = 1000;
+/// So many writes or reads in a row that the far side did not answer: it is not the objects, it is down.
+pub(super) const DOWN: u32 = 3;
 
 /// When deletions in bulk wait for a person's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,6 +79,13 @@ impl From<Error> for Halt {
     }
 }
 
+/// How far a pass has come, for whoever watches it.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) done: AtomicU64,
+    pub(super) total: AtomicU64,
+}
+
 /// What a pass works with.
 pub(super) struct Pass {
     pub(super) session: Session,
@@ -84,227 +94,149 @@ pub(super) struct Pass {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) state: MappingState,
     pub(super) ledger: Ledger,
+    /// The ledger was read.
+    pub(super) loaded: bool,
     pub(super) run: Run,
     pub(super) now: Timestamp,
+    pub(super) window: Window,
     /// A person confirmed the deletions that wait.
     pub(super) confirmed: bool,
+    /// The settings changed: every object is looked at, changed or not.
+    pub(super) anew: bool,
     pub(super) mass_delete: MassDelete,
+    pub(super) schedule: Schedule,
+    /// The second of the day (UTC) at which everything is compared.
+    pub(super) full_resync_at: u32,
+    pub(super) progress: Arc<Progress>,
     /// Objects that failed in this pass.
     pub(super) failed: Vec<Failure>,
+    /// Objects that this pass looked at.
+    pub(super) looked: HashSet<String>,
+    /// What of the far side is left alone.
+    pub(super) left: super::left::LeftAlone,
+    /// Names here that a person or program wrote since the last pass.
+    pub(super) by_people: HashSet<Name>,
+    /// Copies that are taken back at the end.
+    pub(super) withdrawn: super::removal::Withdrawn,
+    /// What a first pass compares by more than the UID.
+    pub(super) first: super::first::First,
+    /// Objects that are to be looked at once more, although nothing failed.
+    pub(super) once_more: BTreeSet<String>,
     /// Writes on the far side that are yet to be sent.
     pub(super) outgoing: Vec<super::send::Outgoing>,
     /// How often the object at hand was looked at before.
     pub(super) round: usize,
     /// Writes whose result is yet to be read back.
     pub(super) unread: Vec<super::send::Pushed>,
-}
-
-/// What the two sides say before any content is read.
-#[derive(Debug, Default)]
-struct Observed {
-    /// Far side's objects whose content is needed.
-    read: Vec<RemoteId>,
-    /// UIDs whose far side's object is gone.
-    far_gone: BTreeSet<String>,
-    /// UIDs whose object here was written or removed.
-    here: BTreeMap<String, Here>,
-    /// UIDs that are missing from a complete listing for the first time.
-    missing: Vec<String>,
-    /// How many objects a complete listing did not name, without having told that they were removed.
-    absent: usize,
-    /// UIDs that had been missing and are back.
-    back: Vec<String>,
-    /// Where our log stood.
-    rev: Rev,
-    /// Where the far side's changes stand.
-    cursor: Option<Cursor>,
-    /// True if every object of the far side was named.
-    complete: bool,
-}
-
-/// What happened to an object here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Here {
-    Written,
-    Removed,
+    /// Calls in a row that concerned one object and were not answered.
+    pub(super) unanswered: u32,
 }
 
 impl Pass {
+    /// Returns a pass that begins where the state says. `confirm`: a person says that the deletions which wait are
+    /// meant.
+    pub(super) fn new(
+        session: Session,
+        at: Writable,
+        mapping: Arc<Mapping>,
+        provider: Arc<dyn Provider>,
+        (state, run): (MappingState, Run),
+        settings: &Settings,
+        confirm: bool,
+    ) -> Pass {
+        let now = run.started;
+        Pass {
+            session,
+            at,
+            provider,
+            ledger: Ledger::default(),
+            loaded: false,
+            window: scope::window(&mapping, settings.window_past, settings.window_future, now),
+            confirmed: confirm && state.hold.is_some(),
+            anew: state.shape != shape_of(&mapping),
+            mapping,
+            state,
+            run,
+            now,
+            mass_delete: settings.mass_delete,
+            schedule: settings.schedule.clone(),
+            full_resync_at: settings.full_resync_at,
+            progress: Arc::default(),
+            failed: Vec::new(),
+            looked: HashSet::new(),
+            left: super::left::LeftAlone::default(),
+            by_people: HashSet::new(),
+            withdrawn: super::removal::Withdrawn::default(),
+            first: super::first::First::default(),
+            once_more: BTreeSet::new(),
+            outgoing: Vec::new(),
+            round: 0,
+            unread: Vec::new(),
+            unanswered: 0,
+        }
+    }
+
     /// Carries the pass out. Returns how the pace goes on.
     pub(super) async fn carry_out(&mut self) -> Result<Outcome, Halt> {
         let full = self.is_full_due();
         let (names, rev) = self.touched_here(full).await?;
-        let delta = self.changes_there(full).await?;
-        let quiet = names.is_empty() && delta.seen.is_empty() && delta.gone.is_empty() && !delta.complete;
-        let again = self.state.again.iter().any(|f| f.retry || full);
-        if quiet && !again {
-            self.state.rev = Some(rev);
-            self.state.cursor = delta.next;
-            self.state.was_full = false;
-            return Ok(Outcome::Well);
+        if full {
+            self.load_ledger().await?;
+            self.load_left().await?;
         }
-        self.ledger = Ledger::load(&*self.session.house.store, &self.mapping.id).await?;
+        let delta = self.changes_there(full).await?;
+        let again = self.state.again.iter().any(|failure| self.is_due(failure, full));
+        if names.is_empty() && delta.is_quiet() && !again {
+            self.state.rev = Some(rev);
+            self.state.cursor = delta.into_cursor();
+            self.state.was_full = false;
+            return Ok(self.outcome());
+        }
+        self.load_ledger().await?;
         let observed = self.observe(names, rev, delta, full).await?;
         self.guard(&observed)?;
         self.settle_all(observed, full).await
     }
 
-    /// Tells whether everything is compared: at first, once a day, and while a missing object awaits its confirmation.
+    /// Tells whether everything is compared: at first, once a day, when the settings changed, and while a missing
+    /// object awaits its confirmation.
     fn is_full_due(&self) -> bool {
         let state = &self.state;
-        let due = state.full_at.is_none_or(|at| later(at, FULL_EVERY) <= self.now);
-        !state.settled || due || state.missing || self.confirmed
+        let dice = u64::from_str_radix(&self.mapping.id, 16).unwrap_or(0);
+        let due = state.full_at.is_none_or(|at| next_full(at, self.full_resync_at, dice) <= self.now);
+        !state.settled || due || state.missing || self.confirmed || self.anew
     }
 
-    /// Reads which names were touched here since the last pass; the log's position before the reading.
-    async fn touched_here(&self, full: bool) -> Result<(BTreeSet<Name>, Rev), Halt> {
-        let head = self.at.head().await?.rev;
-        let since = match self.state.rev {
-            Some(rev) if !full => rev,
-            _ => return Ok((self.every_name().await?, head)),
-        };
-        let ours = Origin::Mapping(self.mapping.id.clone());
-        match touched(&*self.session.house.store, self.at.id(), since, head, &ours).await? {
-            Touched::Names(names) => Ok((names, head)),
-            Touched::Anything => Ok((self.every_name().await?, head)),
-        }
+    /// Tells whether the two sides have never been compared as a whole.
+    pub(super) fn is_first(&self) -> bool {
+        self.state.full_at.is_none()
     }
 
-    async fn every_name(&self) -> Result<BTreeSet<Name>, Halt> {
-        let mut names = BTreeSet::new();
-        let mut after: Option<Name> = None;
-        loop {
-            let page = self.at.list(after.as_ref().map(Name::as_str), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(names) };
-            after = Some(last.name.clone());
-            names.extend(page.into_iter().map(|meta| meta.name));
-        }
+    /// Counts an object as dealt with.
+    pub(super) fn went_on(&mut self) {
+        self.run.done = self.run.done.saturating_add(1);
+        self.progress.done.store(self.run.done, Ordering::Relaxed);
+        self.progress.total.store(self.run.total.max(self.run.done), Ordering::Relaxed);
     }
 
-    /// Reads what changed there. A full comparison asks for the changes first: a removal that is told is believed at
-    /// once, one that only shows as an absence is not; and what was told is not missed by a listing that is short.
-    async fn changes_there(&self, full: bool) -> Result<Delta, Halt> {
-        let remote = &self.mapping.remote;
-        let mut told = Delta::default();
-        if let Some(since) = &self.state.cursor {
-            match self.provider.changes(remote, Some(since)).await {
-                Ok(delta) if !full => return Ok(delta),
-                Ok(delta) => told = delta,
-                Err(Trouble::CursorExpired) => {}
-                Err(trouble) => return Err(trouble.into()),
-            }
-        }
-        let mut delta = self.provider.changes(remote, None).await?;
-        let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
-        delta.gone.extend(told.gone.into_iter().filter(|id| !listed.contains(&spelling(id))));
-        delta.seen.extend(told.seen.into_iter().filter(|s| !listed.contains(&spelling(&s.id))));
-        Ok(delta)
-    }
-
-    /// Compares names and versions with what was agreed. Reads no content.
-    async fn observe(
-        &mut self,
-        names: BTreeSet<Name>,
-        rev: Rev,
-        delta: Delta,
-        full: bool,
-    ) -> Result<Observed, Halt> {
-        let mut seen = Observed { rev, cursor: delta.next, complete: delta.complete, ..Observed::default() };
-        let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
-        for sighting in delta.seen {
-            let base = self.ledger.by_remote(&sighting.id);
-            if base.is_some_and(|b| b.missing.is_some()) {
-                seen.back.extend(base.map(|b| b.uid.clone()));
-            }
-            let same = base.is_some_and(|b| {
-                b.conflict.is_none() && b.version.is_some() && b.version == sighting.version
-            });
-            if !same {
-                seen.read.push(sighting.id);
-            }
-        }
-        seen.far_gone
-            .extend(delta.gone.iter().filter_map(|id| self.ledger.by_remote(id)).map(|b| b.uid.clone()));
-        if delta.complete {
-            let told = &seen.far_gone;
-            let absent =
-                |b: &&Base| !b.pending && !listed.contains(&spelling(&b.remote)) && !told.contains(&b.uid);
-            let absent: Vec<Base> = self.ledger.all().filter(absent).cloned().collect();
-            for base in absent {
-                seen.absent = seen.absent.saturating_add(1);
-                let confirmed = base.missing.is_some_and(|since| later(since, CONFIRM_AFTER) <= self.now);
-                if confirmed || self.confirmed {
-                    seen.far_gone.insert(base.uid.clone());
-                } else if base.missing.is_none() {
-                    seen.missing.push(base.uid.clone());
-                }
-            }
-        }
-        for name in &names {
-            if let Some((uid, here)) = self.look_here(name).await? {
-                // A name that was removed and another that holds the same object now: it was moved.
-                let written = seen.here.get(&uid) == Some(&Here::Written);
-                if !(written && here == Here::Removed) {
-                    seen.here.insert(uid, here);
-                }
-            }
-        }
-        if full {
-            // What a listing of names cannot show: objects that are gone here.
-            let gone: Vec<String> =
-                self.ledger.all().filter(|b| !names.contains(&b.name)).map(|b| b.uid.clone()).collect();
-            for uid in gone {
-                seen.here.entry(uid).or_insert(Here::Removed);
-            }
-        }
-        for base in self.ledger.all().filter(|b| b.pending) {
-            seen.here.entry(base.uid.clone()).or_insert(Here::Written);
-        }
-        self.add_failures(&mut seen, &listed, full);
-        Ok(seen)
-    }
-
-    /// Looks at one name here. Nothing: it is as agreed, or never mattered.
-    async fn look_here(&self, name: &Name) -> Result<Option<(String, Here)>, Halt> {
-        let base = self.ledger.by_name(name);
-        match self.at.meta(name.as_str()).await? {
-            Some(meta) => {
-                let same = base.is_some_and(|b| b.etag == meta.etag && b.conflict.is_none());
-                Ok(meta.index.uid.filter(|_| !same).map(|uid| (uid, Here::Written)))
-            }
-            None => Ok(base.map(|b| (b.uid.clone(), Here::Removed))),
-        }
-    }
-
-    /// Objects that failed before are looked at again although nothing changed.
-    fn add_failures(&self, seen: &mut Observed, listed: &HashSet<String>, full: bool) {
-        for failure in self.state.again.iter().filter(|f| f.retry || full) {
-            if failure.local.is_some() {
-                seen.here.entry(failure.uid.clone()).or_insert(Here::Written);
-            }
-            let known = self.ledger.by_uid(&failure.uid).map(|b| b.remote.clone());
-            if let Some(id) = failure.remote.clone().or(known) {
-                let wanted = !seen.read.contains(&id) && (!seen.complete || listed.contains(&spelling(&id)));
-                if wanted && !seen.far_gone.contains(&failure.uid) {
-                    seen.read.push(id);
-                }
-            }
-        }
-    }
-
-    /// Stops the pass before anything is written when more would be removed than anybody removes on purpose.
+    /// Stops the pass before anything is removed when more would be than anybody removes on purpose.
     fn guard(&self, seen: &Observed) -> Result<(), Halt> {
-        let total = self.ledger.all().filter(|b| !b.pending).count();
+        let linked = || self.ledger.all().filter(|b| !b.pending && b.apart.is_none() && b.part.is_none());
+        let total = linked().count();
+        let listable = linked().filter(|b| self.must_be_listed(b)).count();
         let read: HashSet<String> = seen.read.iter().map(spelling).collect();
         let there_changed =
             |uid: &str| self.ledger.by_uid(uid).is_some_and(|b| read.contains(&spelling(&b.remote)));
+        let keeps = |on: OnDelete, count: usize| if on == OnDelete::Keep { 0 } else { count };
         let here = seen.far_gone.iter().filter(|uid| !seen.here.contains_key(*uid)).count();
-        let removed = seen.here.iter().filter(|(_, h)| **h == Here::Removed).map(|(uid, _)| uid);
+        let here = keeps(self.mapping.on_remote_delete, here);
+        let removed = seen.here.iter().filter(|(_, h)| h.is_removal()).map(|(uid, _)| uid);
         let there = removed
-            .filter(|uid| self.ledger.by_uid(uid).is_some())
+            .filter(|uid| self.ledger.by_uid(uid).is_some_and(|b| b.apart.is_none()))
             .filter(|uid| !seen.far_gone.contains(*uid) && !there_changed(uid))
             .count();
-        let sentence = if seen.complete && total > 0 && seen.absent >= total {
+        let there = keeps(self.mapping.on_local_delete, there);
+        let sentence = if seen.complete && listable > 0 && seen.absent >= listable {
             "The far side's calendar is suddenly empty. Nothing is removed here until you confirm it."
                 .to_owned()
         } else if self.is_mass(here, total) || self.is_mass(there, total) {
@@ -315,8 +247,14 @@ impl Pass {
         } else {
             return Ok(());
         };
+        // A word is asked for all that it would remove, what still waits to be believed gone as well.
+        self.hold((here.saturating_add(seen.waiting), there), sentence)
+    }
+
+    /// Waits for a person's word on that many removals, here and there, unless it was given.
+    pub(super) fn hold(&self, removals: (usize, usize), sentence: String) -> Result<(), Halt> {
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
-        let (here, there) = (count(here.max(seen.missing.len())), count(there));
+        let (here, there) = (count(removals.0), count(removals.1));
         let before = self.state.hold.as_ref();
         // A person's word covers what they were shown, not more.
         if self.confirmed && before.is_some_and(|hold| here <= hold.local && there <= hold.remote) {
@@ -326,7 +264,7 @@ impl Pass {
         Err(Halt::Held(Hold { since, local: here, remote: there, sentence }))
     }
 
-    fn is_mass(&self, deletions: usize, total: usize) -> bool {
+    pub(super) fn is_mass(&self, deletions: usize, total: usize) -> bool {
         let limit = self.mass_delete;
         deletions > limit.objects && deletions.saturating_mul(100) > total.saturating_mul(limit.percent)
     }
@@ -334,109 +272,76 @@ impl Pass {
     /// Brings every observed object to agreement, in batches, so that memory does not grow with the calendar.
     async fn settle_all(&mut self, seen: Observed, full: bool) -> Result<Outcome, Halt> {
         // Failures that are not looked at in this pass stay known.
-        let kept: Vec<Failure> = self.state.again.iter().filter(|f| !f.retry && !full).cloned().collect();
-        let (mut here, mut far_gone) = (seen.here, seen.far_gone);
-        let batch = self.provider.abilities().batch.max(1);
-        for ids in seen.read.chunks(batch) {
-            for object in self.provider.read(&self.mapping.remote, ids).await? {
-                match uid_of(&object) {
-                    Ok((uid, ical)) => {
-                        if self.is_twin(&uid, &object.id, &far_gone).await? {
-                            let reason = "The far side has another event with the same UID.".to_owned();
-                            self.fail(&object.id.0.clone(), None, Some(object.id), reason, Retry::OnChange);
-                            continue;
-                        }
-                        here.remove(&uid);
-                        // It is gone from one place and was found in another: it was moved.
-                        far_gone.remove(&uid);
-                        self.settle(&uid, Far::Seen(object, ical)).await?;
-                    }
-                    Err(reason) => {
-                        let uid = self
-                            .ledger
-                            .by_remote(&object.id)
-                            .map_or_else(|| object.id.0.clone(), |b| b.uid.clone());
-                        here.remove(&uid);
-                        self.fail(&uid, None, Some(object.id), reason, Retry::OnChange);
-                    }
-                }
-            }
-            self.flush().await?;
-        }
-        for uid in far_gone {
-            here.remove(&uid);
-            self.settle(&uid, Far::Absent).await?;
-        }
-        for uid in here.into_keys() {
-            let far = if self.ledger.by_uid(&uid).is_some() { Far::Same } else { Far::Absent };
-            self.settle(&uid, far).await?;
-            if self.outgoing.len() >= batch {
-                self.flush().await?;
-            }
-        }
-        self.flush().await?;
+        let kept: Vec<Failure> = self.state.again.iter().filter(|f| !self.is_due(f, full)).cloned().collect();
+        let todo = seen.read.len().saturating_add(seen.far_gone.len()).saturating_add(seen.here.len());
+        self.run.total = self.run.total.saturating_add(u64::try_from(todo).unwrap_or(u64::MAX));
+        let mut open = Open { here: seen.here, far_gone: seen.far_gone, displaced: BTreeSet::new() };
         self.mark_missing(&seen.missing, &seen.back).await?;
+        self.settle_urgent(&mut open, &seen.read).await?;
+        self.settle_read(&mut open, &seen.read, seen.held).await?;
+        self.join_similar(&mut open).await?;
+        self.settle_gone(&mut open).await?;
+        let mut here: Vec<_> = std::mem::take(&mut open.here).into_iter().collect();
+        here.sort_by_key(|(_, here)| here.urgency);
+        self.settle_here(here).await?;
+        self.withdraw().await?;
+        self.keep_left().await?;
         self.state.rev = Some(seen.rev);
         self.state.cursor = seen.cursor;
         // One listing may be short by mistake, and what it missed would stay unseen until the next day: it is
         // confirmed by another one.
-        self.state.settled = !seen.complete || self.state.was_full;
+        self.state.settled = !seen.complete || (self.state.was_full && !seen.expired);
         self.state.was_full = seen.complete;
         if seen.complete && full {
             self.state.full_at = Some(self.now);
+            self.state.shape = shape_of(&self.mapping);
         }
         self.state.missing = self.ledger.all().any(|b| b.missing.is_some());
-        let retry = self.failed.iter().any(|f| f.retry);
-        let still =
-            |f: &Failure| !self.failed.iter().any(|new| new.uid == f.uid) && !self.settled_now(&f.uid);
-        let kept: Vec<Failure> = kept.into_iter().filter(still).collect();
+        self.finish(kept);
+        Ok(self.outcome())
+    }
+
+    /// Notes what failed and what is to be looked at again.
+    fn finish(&mut self, kept: Vec<Failure>) {
         self.run.failures =
             self.failed.iter().map(|f| Failed { uid: f.uid.clone(), reason: f.reason.clone() }).collect();
-        self.state.again = std::mem::take(&mut self.failed);
-        self.state.again.extend(kept);
         self.run.status =
             if self.run.failures.is_empty() { RunStatus::Success } else { RunStatus::PartialFailure };
-        Ok(if self.state.missing || !self.state.settled {
-            Outcome::Soon(CONFIRM_AFTER)
-        } else if retry {
-            Outcome::Failed
-        } else {
-            Outcome::Well
-        })
-    }
-
-    /// Tells whether the far side has the UID in the place that is known as well as in this one.
-    async fn is_twin(&self, uid: &str, id: &RemoteId, gone: &BTreeSet<String>) -> Result<bool, Halt> {
-        let known =
-            self.ledger.by_uid(uid).filter(|b| spelling(&b.remote) != spelling(id) && !gone.contains(uid));
-        match known.map(|b| b.remote.clone()) {
-            Some(known) => Ok(!self.provider.read(&self.mapping.remote, &[known]).await?.is_empty()),
-            None => Ok(false),
-        }
-    }
-
-    fn settled_now(&self, uid: &str) -> bool {
-        self.ledger.by_uid(uid).is_some_and(|b| b.version.is_some() && b.conflict.is_none())
-    }
-
-    /// Remembers which objects a complete listing did not name.
-    async fn mark_missing(&mut self, missing: &[String], back: &[String]) -> Result<(), Halt> {
-        let marks = missing.iter().map(|uid| (uid, Some(self.now))).chain(back.iter().map(|uid| (uid, None)));
-        let marked: Vec<_> = marks
-            .filter_map(|(uid, at)| self.ledger.by_uid(uid).cloned().map(|base| (base, at)))
-            .filter(|(base, at)| base.missing.is_some() != at.is_some())
-            .collect();
-        for chunk in marked.chunks(100) {
-            let mut ops = Vec::new();
-            for (base, at) in chunk {
-                let mut base = base.clone();
-                base.missing = *at;
-                ops.extend(self.ledger.put(&base, None)?);
-                self.ledger.insert(base);
+        self.state.again = std::mem::take(&mut self.failed);
+        for uid in std::mem::take(&mut self.once_more) {
+            if !self.state.again.iter().any(|f| f.uid == uid) {
+                let reason = "It is looked at once more.".to_owned();
+                let name = self.ledger.by_uid(&uid).map(|b| b.name.clone());
+                self.state.again.push(Failure {
+                    uid,
+                    local: name,
+                    remote: None,
+                    reason,
+                    retry: true,
+                    attempts: 0,
+                    next: None,
+                });
             }
-            self.remember(Vec::new(), ops).await?;
         }
-        Ok(())
+        let still = |f: &Failure| {
+            let named = f.remote.as_ref().is_some_and(|id| self.looked.contains(&id.0));
+            !named && !self.looked.contains(&f.uid)
+        };
+        self.state.again.extend(kept.into_iter().filter(still));
+    }
+
+    /// Returns how the pace goes on after a pass that went through.
+    fn outcome(&self) -> Outcome {
+        let mut soon: Option<Duration> = None;
+        let mut at = |wait: Duration| soon = Some(soon.map_or(wait, |before| before.min(wait)));
+        if self.state.missing || !self.state.settled {
+            at(CONFIRM_AFTER);
+        }
+        for failure in self.state.again.iter().filter(|f| f.retry) {
+            let left = failure.next.map_or(0, |next| next.0.saturating_sub(self.now.0));
+            at(Duration::from_millis(u64::try_from(left).unwrap_or(0)).max(Duration::from_secs(1)));
+        }
+        soon.map_or(Outcome::Well, Outcome::Soon)
     }
 
     /// Notes that an object could not be carried over; the pass goes on.
@@ -449,9 +354,31 @@ impl Pass {
         retry: Retry,
     ) {
         let retry = retry == Retry::Soon;
+        let before = self.state.again.iter().find(|f| f.uid == uid).map_or(0, |f| f.attempts);
+        let attempts = before.saturating_add(1);
         self.failed.retain(|f| f.uid != uid);
-        self.failed.push(Failure { uid: uid.to_owned(), local, remote, reason, retry });
+        self.failed.push(Failure {
+            uid: uid.to_owned(),
+            local,
+            remote,
+            reason,
+            retry,
+            attempts,
+            next: retry.then(|| later(self.now, self.schedule.wait(attempts, uid))),
+        });
     }
+
+    /// Notes that a call which concerned one object was not answered. A far side that answers nobody is down.
+    pub(super) fn unanswered(&mut self, trouble: Trouble) -> Result<String, Halt> {
+        self.unanswered = self.unanswered.saturating_add(1);
+        if self.unanswered >= DOWN { Err(trouble.into()) } else { Ok(trouble.to_string()) }
+    }
+}
+
+/// Returns the digest of the settings on which it depends what of an object is carried.
+fn shape_of(mapping: &Mapping) -> String {
+    let told = serde_json::to_vec(&(mapping.fields, &mapping.filters, mapping.direction)).unwrap_or_default();
+    print::digest(&told)
 }
 
 /// Whether a failed object is tried again by itself.
@@ -471,7 +398,7 @@ pub(super) enum Far {
     /// It is as agreed.
     Same,
     /// It was read.
-    Seen(Seen, Ical),
+    Seen(Seen, Arc<Ical>),
 }
 
 /// Returns the UID and the parsed content of what the far side gave.
@@ -504,6 +431,9 @@ impl Run {
             conflicts: 0,
             failures: Vec::new(),
             calls: 0,
+            saved: 0,
+            done: 0,
+            total: 0,
             asked,
         }
     }

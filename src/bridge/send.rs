@@ -2,29 +2,29 @@
 //!
 //! Owns: the order in which a crash does no harm: what is about to be made is remembered first, what came of it last.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use futures_util::StreamExt as _;
 
 use super::apply::{Facts, Settled};
 use super::ledger::spelling;
 use super::print;
-use super::provider::{self, RemoteId, Seen, Slot, Trouble};
+use super::provider::{self, RemoteId, Seen, Slot, Trouble, Write};
 use super::record::Base;
-use super::run::{Halt, Pass, Retry};
+use super::run::{Far, Halt, Pass, Retry, uid_of};
+use super::scope::{Fitted, with_uid};
 use crate::ical::Ical;
-use crate::store::{Etag, Name, Op};
-
-/// How many writes are on their way to one far side at a time.
-const PARALLEL: usize = 5;
+use crate::store::{Name, Op};
 
 /// A write on the far side that is yet to be sent.
 #[derive(Debug)]
 pub(super) struct Outgoing {
-    uid: String,
-    name: Name,
-    etag: Etag,
+    /// What is known of the object once this is done; its place and content there are yet to be filled in.
+    base: Base,
     place: Option<(RemoteId, Option<provider::Version>)>,
-    bytes: Bytes,
+    write: Write,
+    /// What the far side is to hold, with our UID.
+    text: Bytes,
     with: Vec<Op>,
     /// How often the object was looked at before.
     round: usize,
@@ -36,25 +36,17 @@ pub(super) struct Pushed {
     base: Base,
     /// What the far side vouched for in its answer.
     version: Option<provider::Version>,
-    sent: Bytes,
+    /// What it said is there now.
+    seen: Option<Seen>,
+    text: Bytes,
     /// Further steps of the commit that remembers it.
     with: Vec<Op>,
 }
 
 impl Pushed {
     fn of(out: Outgoing, written: provider::Written) -> Pushed {
-        let base = Base {
-            uid: out.uid,
-            name: out.name,
-            etag: out.etag,
-            remote: written.id,
-            version: None,
-            print: String::new(),
-            missing: None,
-            conflict: None,
-            pending: false,
-        };
-        Pushed { base, version: written.version, sent: out.bytes, with: out.with }
+        let base = Base { remote: written.id, ..out.base };
+        Pushed { base, version: written.version, seen: written.seen, text: out.text, with: out.with }
     }
 }
 
@@ -67,42 +59,40 @@ impl Pass {
             self.announce(&outgoing).await?;
             let provider = std::sync::Arc::clone(&self.provider);
             let calendar = self.mapping.remote.clone();
-            let sending = outgoing.into_iter().map(|out| {
-                let (provider, calendar) = (&provider, &calendar);
-                async move {
-                    let slot = match &out.place {
-                        Some((id, version)) => Slot::At(id, version.as_ref()),
-                        None => Slot::New { uid: &out.uid },
-                    };
-                    let answer = provider.put(calendar, slot, out.bytes.clone()).await;
-                    (out, answer)
-                }
-            });
-            let sent: Vec<_> = futures_util::stream::iter(sending).buffer_unordered(PARALLEL).collect().await;
+            let batch = provider.abilities().batch.max(1);
+            let mut answers = Vec::with_capacity(outgoing.len());
+            for chunk in outgoing.chunks(batch) {
+                let writes: Vec<Write> = chunk.iter().map(|out| out.write.clone()).collect();
+                answers.extend(provider.put_all(&calendar, &writes).await);
+            }
+            let sent: Vec<_> = outgoing.into_iter().zip(answers).collect();
             let mut again = Vec::new();
             let mut halt = None;
             for (out, answer) in sent {
-                match self.sent(&out.uid, out.place.as_ref(), Some(&out.name), answer) {
+                match self.sent(&out.base.uid, out.place.as_ref(), Some(&out.base.name), answer) {
                     Ok(Ok(written)) => self.unread.push(Pushed::of(out, written)),
+                    Ok(Err(Settled::Lost)) => {}
                     Ok(Err(settled)) => {
                         // What was announced did not happen: whatever is there is not ours.
-                        self.forget_pending(&out.uid).await?;
+                        self.forget_pending(&out.base.uid).await?;
                         again.push((out, settled));
                     }
                     Err(trouble) => halt = halt.or(Some(trouble)),
                 }
             }
             if let Some(halt) = halt {
+                // What did get through is remembered if that still goes; if not, it is recognised the next time.
+                let _ = self.read_back().await;
                 return Err(halt);
             }
             self.read_back().await?;
             for (out, settled) in again {
                 let far = match settled {
-                    Settled::Done => continue,
+                    Settled::Done | Settled::Lost => continue,
                     Settled::Found(id) => self.look_there(&id).await?,
-                    Settled::Again => self.look_again(&out.uid).await?,
+                    Settled::Again => self.look_again(&out.base.uid).await?,
                 };
-                self.settle_from(&out.uid, far, out.round.saturating_add(1)).await?;
+                self.settle_from(&out.base.uid, far, out.round.saturating_add(1)).await?;
             }
         }
         Ok(())
@@ -121,31 +111,50 @@ impl Pass {
     async fn announce(&mut self, outgoing: &[Outgoing]) -> Result<(), Halt> {
         let mut ops = Vec::new();
         for out in outgoing.iter().filter(|out| out.place.is_none()) {
-            let Some(remote) = self.provider.place(&self.mapping.remote, &out.uid) else { continue };
-            let ical = Ical::parse(out.bytes.clone());
-            let base = Base {
-                uid: out.uid.clone(),
-                name: out.name.clone(),
-                etag: out.etag.clone(),
-                remote,
-                version: None,
-                print: ical.map(|ical| print::print(&ical)).unwrap_or_default(),
-                missing: None,
-                conflict: None,
-                pending: true,
-            };
-            ops.extend(self.ledger.put(&base, Some(out.bytes.clone()))?);
+            let Some(remote) = self.provider.place(&self.mapping.remote, &out.base.uid) else { continue };
+            let base = Base { print: self.print_of(&out.text), pending: true, remote, ..out.base.clone() };
+            ops.extend(self.ledger.put(&base, Some(out.text.clone()))?);
             self.ledger.insert(base);
         }
         self.remember(Vec::new(), ops).await
     }
 
-    pub(super) fn push(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Settled {
-        let (Some(name), Some(etag)) = (facts.name().cloned(), facts.etag().cloned()) else {
+    fn print_of(&self, text: &Bytes) -> String {
+        let ical = Ical::parse(text.clone()).map(Arc::new);
+        ical.map(|ical| print::print(&self.shaped(&ical))).unwrap_or_default()
+    }
+
+    /// Collects a write: the far side is to hold this.
+    pub(super) fn push(&mut self, uid: &str, facts: &Facts, target: Bytes, with: Vec<Op>) -> Settled {
+        let (Some(name), Some(etag)) = (facts.name(), facts.etag()) else {
             return Settled::Again;
         };
-        let (uid, place, round) = (uid.to_owned(), facts.place(), self.round);
-        self.outgoing.push(Outgoing { uid, name, etag, place, bytes, with, round });
+        let (place, round) = (facts.place(), self.round);
+        let before = match &facts.far {
+            Far::Seen(seen, _) => Some(seen.bytes.clone()),
+            Far::Same => facts.agreed.as_ref().map(|ical| ical.bytes().clone()),
+            Far::Absent => None,
+        };
+        let slot = match &place {
+            Some((id, version)) => Slot::At(id.clone(), version.clone()),
+            None => Slot::New { uid: uid.to_owned() },
+        };
+        let remote = place.as_ref().map_or_else(|| RemoteId(String::new()), |(id, _)| id.clone());
+        let base = self.next_base(facts.base.as_ref(), uid, name, etag, &remote);
+        let sent = facts.fitted.as_ref().map(Fitted::print).unwrap_or_default();
+        let mut base = Base { sent, writes: self.writes(facts), ..base };
+        if place.is_none() {
+            // What is made anew there has our UID, and is a copy of ours unless ours was one of theirs.
+            base.from_here = !base.from_there;
+            base.uid_there = None;
+        }
+        let text = self.whole_there(facts, target);
+        let bytes = match &base.uid_there {
+            Some(_) => self.addressed(uid, text.clone()),
+            None => text.clone(),
+        };
+        let write = Write { slot, bytes, base: before.map(|before| self.addressed(uid, before)) };
+        self.outgoing.push(Outgoing { base, place, write, text, with, round });
         Settled::Done
     }
 
@@ -163,6 +172,7 @@ impl Pass {
                 let counts = &mut self.run.remote;
                 let count = if place.is_some() { &mut counts.updated } else { &mut counts.inserted };
                 *count = count.saturating_add(1);
+                self.unanswered = 0;
                 Ok(Ok(written))
             }
             Err(Trouble::Stale) => Ok(Err(Settled::Again)),
@@ -178,6 +188,12 @@ impl Pass {
                 self.fail(uid, name.cloned(), remote, reason, Retry::OnChange);
                 Ok(Err(Settled::Done))
             }
+            // Whether it was carried out is found out the next time.
+            Err(trouble @ Trouble::Unreachable(_)) => {
+                let why = self.unanswered(trouble)?;
+                self.fail(uid, name.cloned(), remote, why, Retry::Soon);
+                Ok(Err(Settled::Lost))
+            }
             Err(trouble) => Err(trouble.into()),
         }
     }
@@ -189,19 +205,27 @@ impl Pass {
         spelling(id).rsplit_once('/').is_some_and(|(parent, _)| parent == folder)
     }
 
-    /// Reads back what was written on the far side, and remembers what it made of it.
+    /// Remembers what the far side made of what was written there; what it did not tell is read.
     async fn read_back(&mut self) -> Result<(), Halt> {
         let batch = self.provider.abilities().batch.max(1);
         while !self.unread.is_empty() {
             let rest = self.unread.split_off(self.unread.len().min(batch));
             let pushed = std::mem::replace(&mut self.unread, rest);
-            let ids: Vec<RemoteId> = pushed.iter().map(|p| p.base.remote.clone()).collect();
-            let mut seen = self.provider.read(&self.mapping.remote, &ids).await?;
+            let untold = pushed.iter().filter(|push| push.seen.is_none());
+            let ids: Vec<RemoteId> = untold.map(|push| push.base.remote.clone()).collect();
+            self.run.saved = self
+                .run
+                .saved
+                .saturating_add(u64::try_from(pushed.len().saturating_sub(ids.len().min(1))).unwrap_or(0));
+            let mut seen = match ids.is_empty() {
+                true => Vec::new(),
+                false => self.provider.read(&self.mapping.remote, &ids).await?,
+            };
             let mut ops = Vec::new();
             for push in pushed {
                 let at = seen.iter().position(|s| s.id == push.base.remote);
-                let found = at.map(|at| seen.swap_remove(at));
-                let (base, bytes) = read_back_base(push.base, push.version.as_ref(), &push.sent, found);
+                let found = push.seen.or_else(|| at.map(|at| seen.swap_remove(at)));
+                let (base, bytes) = self.read_back_base(push.base, push.version.as_ref(), &push.text, found);
                 ops.extend(self.ledger.put(&base, Some(bytes))?);
                 ops.extend(push.with);
                 self.ledger.insert(base);
@@ -210,26 +234,32 @@ impl Pass {
         }
         Ok(())
     }
-}
 
-/// Completes the base of a write with what was read back. If the far side vouched for one state and another is read,
-/// somebody was there in between: then what we sent is the base, and the next pass sees their change.
-pub(super) fn read_back_base(
-    base: Base,
-    vouched: Option<&provider::Version>,
-    sent: &Bytes,
-    found: Option<Seen>,
-) -> (Base, Bytes) {
-    let plain = |v: &provider::Version| v.0.trim_start_matches("W/").trim_matches('"').to_owned();
-    let print_of =
-        |bytes: &Bytes| Ical::parse(bytes.clone()).map(|ical| print::print(&ical)).unwrap_or_default();
-    let sent_print = print_of(sent);
-    if let Some(seen) = found.filter(|seen| !seen.bytes.is_empty()) {
-        let print = print_of(&seen.bytes);
-        let undisturbed = vouched.is_none_or(|v| seen.version.as_ref().map(plain) == Some(plain(v)));
-        if !print.is_empty() && (undisturbed || print == sent_print) {
-            return (Base { version: seen.version, print, ..base }, seen.bytes);
+    /// Completes the base of a write with what was read back. If the far side vouched for one state and another is read,
+    /// somebody was there in between: then what we sent is the base, and the next pass sees their change.
+    pub(super) fn read_back_base(
+        &self,
+        base: Base,
+        vouched: Option<&provider::Version>,
+        sent: &Bytes,
+        found: Option<Seen>,
+    ) -> (Base, Bytes) {
+        let plain = |v: &provider::Version| v.0.trim_start_matches("W/").trim_matches('"').to_owned();
+        if let Some(seen) = found
+            && let Ok((uid, ical)) = uid_of(&seen)
+        {
+            let uid_there = (uid != base.uid).then_some(uid);
+            let bytes = match uid_there {
+                Some(_) => with_uid(&ical, &base.uid),
+                None => seen.bytes.clone(),
+            };
+            let undisturbed = vouched.is_none_or(|v| seen.version.as_ref().map(plain) == Some(plain(v)));
+            if let Ok(ical) = Ical::parse(bytes.clone()).map(Arc::new)
+                && (undisturbed || print::print(&self.shaped(&ical)) == self.print_of(sent))
+            {
+                return (self.agreed_base(Base { uid_there, ..base }, &seen, &ical), bytes);
+            }
         }
+        (Base { version: None, print: self.print_of(sent), ..base }, sent.clone())
     }
-    (Base { version: None, print: sent_print, ..base }, sent.clone())
 }

@@ -2,36 +2,50 @@
 //!
 //! Owns: the in-memory schedule. Does not own: what a pass does (`run`), how long to wait (`pace`).
 
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::alarms::After;
+use super::breaker::Gate;
 use super::front::{Bridge, BridgeError, Line};
-use super::ledger::Ledger;
 use super::pace::{Outcome, Pace, Schedule};
 use super::provider::Trouble;
 use super::record::{
     self, Connection, ConnectionState, Failed, Mapping, MappingState, Run, RunStatus, connection_key,
     connection_state_key, mapping_key, mapping_state_key, run_key,
 };
-use super::run::{Halt, Pass};
+use super::run::{Halt, Pass, Progress};
 use crate::calendar::Refusal;
 use crate::follow::Follower;
 use crate::store::{Fault, Notice, Op, Origin, Table, Timestamp};
 
+/// Passes of one connection at a time: a far side that hangs does not take all the places.
+const OF_ONE: usize = 4;
 /// The longest sleep of the follower: a clock that was set is noticed.
 const NAP: Duration = Duration::from_secs(60);
 
 /// A pass that runs.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) run: Run,
+    run: Run,
+    progress: Arc<Progress>,
     pub(super) cut: CancellationToken,
     done: watch::Receiver<bool>,
+}
+
+impl Job {
+    /// Returns the run as far as it has come.
+    pub(super) fn run(&self) -> Run {
+        let told = |number: &AtomicU64| number.load(Ordering::Relaxed);
+        Run { done: told(&self.progress.done), total: told(&self.progress.total), ..self.run.clone() }
+    }
 }
 
 /// What a pass needs of the store before it begins.
@@ -57,6 +71,10 @@ impl Bridge {
             return Err(BridgeError::Conflict("The mapping is switched off.".into()));
         }
         if let Some(wait) = state.pace.barred(self.house.clock.now()) {
+            return Err(BridgeError::Wait(wait));
+        }
+        // One that could not be reached may be tried by a person at any time.
+        if let Gate::Barred(wait) = self.gate(&settings.connection) {
             return Err(BridgeError::Wait(wait));
         }
         self.begin(mapping, true, confirm)?.ok_or(BridgeError::Missing)
@@ -86,13 +104,17 @@ impl Bridge {
         if let Some(job) = line.running.as_ref().filter(|_| !confirm) {
             // It may have looked already at what the asker has just changed: another one follows it.
             line.dirty = true;
-            return Ok(Some(job.run.id.clone()));
+            let id = job.run.id.clone();
+            line.told = Some(id.clone());
+            return Ok(Some(id));
         }
         let id = record::falling_id(mapping, now, random);
         let run = Run::begin(id.clone(), mapping, now, asked);
         let (tell, done) = watch::channel(false);
         let cut = CancellationToken::new();
-        line.running = Some(Arc::new(Job { run: run.clone(), cut: cut.clone(), done }));
+        let progress: Arc<Progress> = Arc::default();
+        let job = Job { run: run.clone(), progress: Arc::clone(&progress), cut: cut.clone(), done };
+        line.running = Some(Arc::new(job));
         line.dirty = false;
         let lock = Arc::clone(&line.lock);
         drop(lines);
@@ -103,7 +125,7 @@ impl Bridge {
             let mapping = run.mapping.clone();
             let id = run.id.clone();
             let pace = tokio::select! {
-                pace = bridge.pass(run.clone(), confirm) => pace,
+                pace = bridge.pass(run.clone(), confirm, progress) => pace,
                 () = cut.cancelled() => bridge.was_cut(run).await,
                 () = bridge.stop.cancelled() => return,
             };
@@ -135,19 +157,25 @@ impl Bridge {
             }
             // Without a new pace the store failed: a minute later it may work again.
             let soon = super::pace::later(self.house.clock.now(), NAP);
-            line.pace = pace.unwrap_or(Pace { next: Some(soon), failures: 1, ..line.pace });
+            let pace = pace.unwrap_or(Pace { next: Some(soon), failures: 1, ..line.pace });
+            line.pace = self.told_meanwhile(mapping, pace);
+            if std::mem::take(&mut line.again) {
+                let not_before = line.pace.not_before;
+                line.pace = Pace { next: Some(self.house.clock.now()), not_before, ..Pace::default() };
+            }
         }
         self.wake.notify_one();
     }
 
     /// Carries one pass out and remembers how it ended. Returns the mapping's pace; nothing: it could not be kept.
-    async fn pass(&self, mut run: Run, confirm: bool) -> Option<Pace> {
+    async fn pass(&self, mut run: Run, confirm: bool, progress: Arc<Progress>) -> Option<Pace> {
         let id = run.mapping.clone();
         let state = self.mapping_state(&id).await.ok()?;
         let fetch = self.fetch.counted();
         let started = self.start(&run, state.clone(), confirm, fetch.clone()).await;
         let (ended, state, connection) = match started {
             Ok(Some(mut start)) => {
+                start.pass.progress = progress;
                 let ended = start.pass.carry_out().await;
                 let trouble = match &ended {
                     Err(Halt::Far(trouble)) => Some(trouble),
@@ -156,6 +184,7 @@ impl Bridge {
                 let health = self.health(&start.connection, &start.connection_state, trouble);
                 let keep = health.health != start.connection_state.health
                     || health.sentence != start.connection_state.sentence
+                    || health.breaker != start.connection_state.breaker
                     || start.pass.run.asked;
                 run = start.pass.run;
                 // A pass that was cut off has moved no cursor.
@@ -208,22 +237,15 @@ impl Bridge {
             Err(Refusal::Missing) => return Err(Halt::NoCollection),
             Err(refusal) => return Err(crate::calendar::Error::Refused(refusal).into()),
         };
-        let pass = Pass {
+        let pass = Pass::new(
             session,
             at,
-            mapping: Arc::new(mapping),
+            Arc::new(mapping),
             provider,
-            ledger: Ledger::default(),
-            run: run.clone(),
-            now: run.started,
-            confirmed: confirm && state.hold.is_some(),
-            state,
-            mass_delete: self.settings.mass_delete,
-            failed: Vec::new(),
-            outgoing: Vec::new(),
-            round: 0,
-            unread: Vec::new(),
-        };
+            (state, run.clone()),
+            &self.settings,
+            confirm,
+        );
         Ok(Some(Start { connection, connection_state, pass }))
     }
 
@@ -255,8 +277,9 @@ impl Bridge {
             tracing::warn!(mapping = %run.mapping, sentence = %state.sentence, "a mapping has failed several times");
         }
         tracing::debug!(mapping = %run.mapping, status = ?run.status, calls = run.calls, "a pass has ended");
+        self.spread(&run.mapping, outcome, &mut state.pace, &schedule);
         let pace = state.pace;
-        match self.keep(run, state, connection, now).await {
+        match self.keep(run, state, connection, &schedule).await {
             Ok(()) => Some(pace),
             Err(error) => {
                 tracing::error!("a pass could not be remembered: {error:?}");
@@ -265,12 +288,34 @@ impl Bridge {
         }
     }
 
+    /// Brings the pace of a mapping and what its connection asks for together.
+    fn spread(&self, mapping: &str, outcome: Outcome, pace: &mut Pace, schedule: &Schedule) {
+        let Some(connection) = self.lines().get(mapping).map(|line| line.connection.clone()) else { return };
+        let now = self.house.clock.now();
+        let left = |at: Timestamp| u64::try_from(at.0.saturating_sub(now.0)).unwrap_or(0);
+        match (outcome, self.gate(&connection)) {
+            // What one mapping was asked to wait for, all of the account wait for.
+            (Outcome::Slow(_), _) => {
+                let wait = pace.not_before.map(|at| Duration::from_millis(left(at)));
+                self.heard(&connection, Some(&Trouble::Slow(wait)));
+            }
+            // A far side that cannot be reached is tried again when its connection is, not only the next day.
+            (Outcome::Failed, Gate::Shut(wait)) => {
+                let soonest =
+                    super::pace::later(now, schedule.retry.last().copied().unwrap_or(wait).max(wait));
+                let until = super::pace::later(now, wait);
+                pace.next = pace.next.map(|next| next.min(soonest).max(until));
+            }
+            _ => {}
+        }
+    }
+
     async fn keep(
         &self,
         run: Run,
         mut state: MappingState,
         connection: Option<(String, ConnectionState)>,
-        now: Timestamp,
+        schedule: &Schedule,
     ) -> Result<(), BridgeError> {
         let mut ops = Vec::new();
         // Of passes that say the same and did nothing only the last is kept: they say nothing but when.
@@ -278,15 +323,20 @@ impl Bridge {
             Some(key) => record::load::<Run>(&*self.house.store, &key).await?.map(|run| (key, run)),
             None => None,
         };
-        if let Some((key, _)) = last.filter(|(_, last)| run.repeats(last)) {
+        let told = self.lines().get(&run.mapping).and_then(|line| line.told.clone());
+        if let Some((key, _)) = last.filter(|(_, last)| run.repeats(last) && told.as_ref() != Some(&last.id))
+        {
             ops.push(Op::DeleteRecord(key));
         }
+        let now = self.house.clock.now();
         ops.extend(self.outlived(&run.mapping, now).await?);
         state.last_run = Some(run.id.clone());
         if let Some(key) = run_key(&run.id) {
             ops.push(record::put(key, &run)?);
         }
         ops.push(record::put(mapping_state_key(&run.mapping), &state)?);
+        let health = connection.as_ref().map(|(_, health)| health);
+        ops.extend(self.alarms_after(After { run: &run, state: &state, health, schedule }).await?);
         if let Some((id, health)) = connection {
             ops.push(record::put(connection_state_key(&id), &health)?);
         }
@@ -304,11 +354,18 @@ impl Bridge {
     }
 
     async fn schedule(&self, mapping: &str) -> Schedule {
-        let own: Option<Mapping> =
-            record::load(&*self.house.store, &mapping_key(mapping)).await.ok().flatten();
-        let mut schedule = self.settings.schedule.clone();
-        if let Some(seconds) = own.and_then(|m| m.poll_seconds) {
-            schedule.poll = Duration::from_secs(seconds);
+        let store = &*self.house.store;
+        let own: Option<Mapping> = record::load(store, &mapping_key(mapping)).await.ok().flatten();
+        let Some(own) = own else { return self.settings.schedule.clone() };
+        let connection: Option<Connection> =
+            record::load(store, &connection_key(&own.connection)).await.ok().flatten();
+        let mut schedule = match connection {
+            Some(connection) => self.settings.schedule.of(connection.kind),
+            None => self.settings.schedule.clone(),
+        };
+        match own.poll_seconds {
+            Some(seconds) => schedule.poll = Duration::from_secs(seconds),
+            None => schedule.poll = self.under_channel(mapping, schedule.poll),
         }
         schedule
     }
@@ -317,9 +374,28 @@ impl Bridge {
     fn due(&self, now: Timestamp) -> (Vec<String>, Duration) {
         let mut due = Vec::new();
         let mut wait = NAP;
-        for (id, line) in self.lines().iter().filter(|(_, line)| line.enabled && line.running.is_none()) {
+        let lines = self.lines();
+        let running = || lines.values().filter(|line| line.running.is_some());
+        let mut tried: HashSet<&str> = running().map(|line| line.connection.as_str()).collect();
+        let mut busy: HashMap<&str, usize> = HashMap::new();
+        for line in running() {
+            *busy.entry(&line.connection).or_default() += 1;
+        }
+        for (id, line) in lines.iter().filter(|(_, line)| line.enabled && line.running.is_none()) {
             if is_due(line, now) {
-                due.push(id.clone());
+                let passes = busy.entry(&line.connection).or_default();
+                match self.gate(&line.connection) {
+                    // The rest follows as soon as one of them ends.
+                    Gate::Open if *passes >= OF_ONE => {}
+                    Gate::Open => {
+                        *passes += 1;
+                        due.push(id.clone());
+                    }
+                    // One pass tries; the others follow when it comes through.
+                    Gate::Probe if tried.insert(&line.connection) => due.push(id.clone()),
+                    Gate::Probe => {}
+                    Gate::Shut(left) | Gate::Barred(left) => wait = wait.min(left),
+                }
             } else if let Some(next) = line.pace.next {
                 let left = u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0);
                 wait = wait.min(Duration::from_millis(left));
@@ -345,6 +421,10 @@ fn halted(halt: Halt, run: &mut Run, state: &mut MappingState) -> Outcome {
         Halt::Far(Trouble::Slow(wait)) => {
             run.status = RunStatus::Deferred;
             ("The far side asks to wait; it is waited for.".to_owned(), Outcome::Slow(wait))
+        }
+        Halt::Far(Trouble::Budget(sentence, wait)) => {
+            run.status = RunStatus::Deferred;
+            (sentence, Outcome::Deferred(wait))
         }
         Halt::Far(trouble @ Trouble::Unauthorised(_)) => (trouble.to_string(), Outcome::Stuck),
         Halt::Far(trouble) => (trouble.to_string(), Outcome::Failed),
@@ -380,6 +460,7 @@ impl Follower for Wakeful {
             let ours = matches!(&notice.origin, Origin::Mapping(by) if by == id);
             if !ours && notice.revs.iter().any(|(collection, _)| *collection == line.collection) {
                 line.dirty = true;
+                self.0.calm_until.store(0, Ordering::Relaxed);
             }
         }
     }
@@ -388,6 +469,7 @@ impl Follower for Wakeful {
         for line in self.0.lines().values_mut() {
             line.dirty = true;
         }
+        self.0.calm_until.store(0, Ordering::Relaxed);
     }
 
     fn tick(&self) -> Pin<Box<dyn Future<Output = Duration> + Send + '_>> {
@@ -395,9 +477,22 @@ impl Follower for Wakeful {
             if let Err(error) = self.0.clear_up().await {
                 tracing::error!("what belonged to a removed account could not be removed: {error:?}");
             }
-            let (due, wait) = self.0.due(self.0.house.clock.now());
+            if let Err(error) = self.0.ending_consents().await {
+                tracing::error!("it could not be told which consents end: {error:?}");
+            }
+            self.0.keep_budgets(false).await;
+            let now = self.0.house.clock.now();
+            // Whatever is committed wakes us. As long as it concerns no mapping, nothing is due before its time.
+            let left = self.0.calm_until.load(Ordering::Relaxed).saturating_sub(now.0);
+            let left = Duration::from_millis(u64::try_from(left).unwrap_or(0));
+            if !left.is_zero() && left <= NAP {
+                return left;
+            }
+            let (due, wait) = self.0.due(now);
+            self.0.calm_until.store(super::pace::later(now, wait).0, Ordering::Relaxed);
             for mapping in due {
                 if let Err(error) = self.0.begin(&mapping, false, false) {
+                    self.0.calm_until.store(0, Ordering::Relaxed);
                     tracing::error!("a pass could not begin: {error:?}");
                 }
             }
@@ -406,6 +501,9 @@ impl Follower for Wakeful {
     }
 
     fn woken(&self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
-        Box::pin(self.0.wake.notified())
+        Box::pin(async {
+            self.0.wake.notified().await;
+            self.0.calm_until.store(0, Ordering::Relaxed);
+        })
     }
 }

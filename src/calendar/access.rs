@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::hidden::is_hidden;
 use super::properties::{decode_properties, object_properties_key};
 use super::{Error, House, Refusal, Session};
 use crate::store::{Changes, Collection, CollectionId, Head, Kind, Meta, Name, Object, Properties, Rev};
@@ -34,9 +35,9 @@ impl Session {
     /// Returns the permission to read the collection.
     ///
     /// # Errors
-    /// `Missing` if it belongs to somebody else: its existence is not told.
+    /// `Missing` if it belongs to somebody else: its existence is not told; or if it lies in the trash.
     pub fn readable(&self, collection: Arc<Collection>) -> Result<Readable, Refusal> {
-        if collection.owner != self.principal.name {
+        if collection.owner != self.principal.name || collection.parent == CollectionId::TRASH {
             return Err(Refusal::Missing);
         }
         Ok(Readable { house: Arc::clone(&self.house), collection })
@@ -167,11 +168,20 @@ impl Readable {
         Ok(self.house.store.changes(self.id(), since, limit).await?)
     }
 
-    /// Reads the child collections.
+    /// Reads the child collections, without hidden ones.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn children(&self) -> Result<Vec<Readable>, Error> {
+        let all = self.all_children().await?;
+        Ok(all.into_iter().filter(|child| !is_hidden(&child.collection)).collect())
+    }
+
+    /// Reads the child collections, hidden ones as well.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn all_children(&self) -> Result<Vec<Readable>, Error> {
         let found = self.house.store.children(self.id()).await?;
         Ok(found
             .into_iter()
@@ -180,14 +190,14 @@ impl Readable {
             .collect())
     }
 
-    /// Reads the child collection of that name.
+    /// Reads the child collection of that name, unless it is hidden.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn child(&self, name: &str) -> Result<Option<Readable>, Error> {
         let found = self.house.store.child(self.id(), name).await?;
         Ok(found
-            .filter(|child| child.owner == self.collection.owner)
+            .filter(|child| child.owner == self.collection.owner && !is_hidden(child))
             .map(|collection| Readable { house: Arc::clone(&self.house), collection }))
     }
 

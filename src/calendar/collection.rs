@@ -97,21 +97,13 @@ impl Session {
         Err(Refusal::Stale.into())
     }
 
-    /// Removes a collection with everything in it.
+    /// Removes a collection with everything in it; a calendar goes to the trash.
     ///
     /// # Errors
     /// `Protected` for a home or a root of files; `Missing` if it is gone already; when the store fails.
     pub async fn delete_collection(&self, at: &Writable, when: &When<'_>) -> Result<(), Error> {
         removable(at.collection())?;
-        let mut commit = Commit::new(self.origin.clone(), self.house.clock.now())
-            .expect(Expect::Collection(at.id()))
-            .op(Op::DeleteCollection(at.id()));
-        commit.expects.extend(when.expects().iter().cloned());
-        match self.house.store.commit(commit).await {
-            Ok(_) => Ok(()),
-            Err(CommitError::Rejected(Rejected::NoCollection)) => Err(Refusal::Missing.into()),
-            Err(error) => Err(error.into()),
-        }
+        self.discard_collection(at, when).await
     }
 
     /// Returns the bytes that the principal has stored in all collections together.

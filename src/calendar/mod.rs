@@ -1,31 +1,36 @@
 //! The rules: what may happen to a calendar. Speaks `Refusal`, never HTTP.
 //!
 //! Owns: who may see and change what (`access`), how collections come and go (`collection`), the one way an object
-//! enters or leaves (`put`), moving and copying (`transfer`), accounts (`principal`).
+//! enters or leaves (`put`), moving and copying (`transfer`), what was deleted (`trash`), accounts (`principal`).
 //! Does not own: how anything is stored (`store`) or asked for (`dav`, `api`).
 
 mod access;
 mod collection;
+mod hidden;
 mod principal;
 mod properties;
 mod put;
 mod query;
 mod refusal;
 mod transfer;
+mod trash;
 mod versions;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::store::{Origin, Principal, Store, Timestamp};
 
 pub use access::{Readable, Writable};
 pub use collection::NewCollection;
+pub use hidden::{is_hidden, is_of_server};
 pub use principal::{NewPrincipal, login_name};
 pub use properties::{Shown, decode_properties, encode_properties};
 pub use put::{Put, Stored, When, index_of};
 pub use query::{Found, Query, Text};
 pub use refusal::{Error, Refusal};
 pub use transfer::{Overwrite, Transferred};
+pub use trash::{Discarded, Restored, Trashed};
 pub use versions::{Ended, Version};
 
 /// Tells the time; passed in, so that tests decide what time it is.
@@ -47,6 +52,8 @@ pub struct Limits {
     pub instances: usize,
     /// Bytes that one principal may store.
     pub quota: u64,
+    /// How long what was deleted can be brought back.
+    pub keep_trash: Duration,
 }
 
 impl Default for Limits {
@@ -57,6 +64,7 @@ impl Default for Limits {
             objects: 200_000,
             instances: 100_000,
             quota: 10 << 30,
+            keep_trash: Duration::from_secs(30 * 86_400),
         }
     }
 }

@@ -187,12 +187,15 @@ impl House {
         Err(Refusal::Stale.into())
     }
 
-    /// Removes an account with its collections, app passwords and whatever `extra` removes in the same commit.
+    /// Removes an account with its collections, trash, notices, app passwords and whatever `extra` removes in the same
+    /// commit.
     ///
     /// # Errors
     /// `Missing` if there is no such account; when the store fails.
     pub async fn remove_principal(&self, name: &str, extra: Vec<Op>) -> Result<(), Error> {
         let before = self.store.record(&key(name)).await?.ok_or(Refusal::Missing)?;
+        // The trash may hold much: it goes first, a part at a time.
+        self.empty_trash(name).await?;
         let mut commit = Commit::new(Origin::System, self.clock.now())
             .expect(Expect::Record(key(name), Some(before)))
             .op(Op::DeleteRecord(key(name)));
@@ -202,13 +205,15 @@ impl House {
             }
         }
         let prefix = format!("{name}/");
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.records(Table::AppPassword, &prefix, after.as_deref(), 256).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.path.clone());
-            for (key, _) in page {
-                commit = commit.op(Op::DeleteRecord(key));
+        for table in [Table::AppPassword, Table::Notice] {
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.store.records(table, &prefix, after.as_deref(), 256).await?;
+                let Some((last, _)) = page.last() else { break };
+                after = Some(last.path.clone());
+                for (key, _) in page {
+                    commit = commit.op(Op::DeleteRecord(key));
+                }
             }
         }
         commit.ops.extend(extra);

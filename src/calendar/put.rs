@@ -149,7 +149,7 @@ impl Session {
         Err(Refusal::Stale.into())
     }
 
-    /// Removes an object.
+    /// Removes an object; a calendar object resource goes to the trash in the same commit.
     ///
     /// # Errors
     /// `Missing` if there is none, `Stale` if a condition does not hold; when the store fails.
@@ -162,12 +162,13 @@ impl Session {
     ) -> Result<Rev, Error> {
         for _ in 0..ATTEMPTS {
             let (before, keep) = self.before(at, name, Ended::Deleted).await?;
-            if before.is_none() {
-                return Err(Refusal::Missing.into());
-            }
+            let Some(meta) = &before else { return Err(Refusal::Missing.into()) };
             when.look(before.as_ref())?;
             let mut commit = self.commit_on(at, name, before.as_ref(), when);
-            commit.ops.extend(keep);
+            if let Some(keep) = keep {
+                commit.ops.push(keep);
+                commit.ops.extend(self.to_trash(at, meta, commit.at).await?);
+            }
             let commit = commit.op(Op::Delete { collection: at.id(), name: name.clone() });
             let mut commit = touch_home(commit, at);
             commit.ops.extend(with.iter().cloned());

@@ -233,7 +233,7 @@ impl Session {
         match child {
             Some(child) => {
                 removable(child.collection())?;
-                commit = commit.expect(Expect::Collection(child.id())).op(Op::DeleteCollection(child.id()));
+                commit = self.discard(child.id(), commit).await?;
             }
             None => commit = commit.expect(Expect::NoChild(parent.id(), name.clone())),
         }

@@ -87,8 +87,42 @@ pub(super) fn keep(
     let mut record = serde_json::to_vec(&head).ok()?;
     record.push(b'\n');
     record.extend_from_slice(&before.bytes);
-    let key = Key::new(Table::Version, format!("{}{:020}", prefix(collection, uid), before.meta.rev.0));
-    Some(Op::PutRecord(key, Bytes::from(record)))
+    Some(Op::PutRecord(key(collection, uid, before.meta.rev), Bytes::from(record)))
+}
+
+fn key(collection: CollectionId, uid: &str, rev: Rev) -> Key {
+    Key::new(Table::Version, format!("{}{:020}", prefix(collection, uid), rev.0))
+}
+
+/// Reads one former version of an object whose collection may be gone.
+pub(super) async fn read(
+    house: &House,
+    collection: CollectionId,
+    uid: &str,
+    rev: Rev,
+) -> Result<Option<Version>, Fault> {
+    match house.store.record(&key(collection, uid, rev)).await? {
+        Some(record) => Ok(Some(decode(&record)?)),
+        None => Ok(None),
+    }
+}
+
+/// Returns the step that removes one former version.
+pub(super) fn forget(collection: CollectionId, uid: &str, rev: Rev) -> Op {
+    Op::DeleteRecord(key(collection, uid, rev))
+}
+
+/// Returns the steps that remove every former version of an object.
+pub(super) async fn forget_all(house: &House, collection: CollectionId, uid: &str) -> Result<Vec<Op>, Fault> {
+    let prefix = prefix(collection, uid);
+    let mut ops = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = house.store.records(Table::Version, &prefix, after.as_deref(), PAGE).await?;
+        let Some((last, _)) = page.last() else { return Ok(ops) };
+        after = Some(last.path.clone());
+        ops.extend(page.into_iter().map(|(key, _)| Op::DeleteRecord(key)));
+    }
 }
 
 fn decode(record: &Bytes) -> Result<Version, Fault> {
@@ -138,9 +172,7 @@ impl Readable {
     /// # Errors
     /// `Missing`; when the store fails.
     pub async fn version(&self, uid: &str, rev: Rev) -> Result<Version, Error> {
-        let key = Key::new(Table::Version, format!("{}{:020}", prefix(self.id(), uid), rev.0));
-        let record = self.house().store.record(&key).await?.ok_or(Refusal::Missing)?;
-        Ok(decode(&record)?)
+        Ok(read(self.house(), self.id(), uid, rev).await?.ok_or(Refusal::Missing)?)
     }
 }
 
@@ -159,12 +191,17 @@ impl Session {
 }
 
 impl House {
-    /// Forgets versions that ended before the given time; returns how many.
+    /// Forgets versions that ended before the given time; returns how many. The text of what lies in the trash stays as
+    /// long as that does.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn forget_versions(&self, before: Timestamp) -> Result<u64, Error> {
         let mut forgotten = 0;
+        let deleted = self.trash_horizon();
+        let over = |version: &Version| {
+            version.ended < before && (version.how == Ended::Replaced || version.ended < deleted)
+        };
         let mut after: Option<String> = None;
         loop {
             let page = self.store.records(Table::Version, "", after.as_deref(), PAGE).await?;
@@ -172,7 +209,7 @@ impl House {
             after = Some(last.path.clone());
             let mut commit = crate::store::Commit::new(Origin::System, self.clock.now());
             for (key, record) in page {
-                if decode(&record)?.ended < before {
+                if over(&decode(&record)?) {
                     commit = commit.op(Op::DeleteRecord(key));
                 }
             }

@@ -6,10 +6,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use serde_json::Value;
 
-use crate::ical::{Component, Ical};
+use crate::ical::{Component, Ical, Object};
 use crate::server::admin::NewCalendar;
 use crate::store::Etag;
 
@@ -171,33 +171,12 @@ impl Source {
                     if object.component == "VTODO" { "tasks".into() } else { "calendar".into() }
                 });
                 let file = path.file_name().map(|name| name.to_string_lossy().into_owned());
-                let name = file.filter(|_| whole).unwrap_or_else(|| object.name());
+                let name = file.filter(|_| whole).unwrap_or_else(|| name_of(&object));
                 let place = if whole { place.clone() } else { format!("{place} (UID {})", object.uid) };
                 each(calendar, name, place, object.bytes);
             }
         }
         refused
-    }
-}
-
-/// One calendar object of a file.
-#[derive(Debug, PartialEq, Eq)]
-struct Object {
-    uid: String,
-    component: String,
-    bytes: Bytes,
-}
-
-impl Object {
-    /// Returns a name made of the UID, if it can be one in any file system.
-    fn name(&self) -> String {
-        let plain = self.uid.len() <= 100
-            && !self.uid.starts_with('.')
-            && self
-                .uid
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '+'));
-        if plain { format!("{}.ics", self.uid) } else { format!("{}.ics", Etag::of(self.uid.as_bytes())) }
     }
 }
 
@@ -228,97 +207,25 @@ fn zone_id(zone: Component<'_>) -> String {
     zone.property("TZID").map(|id| id.text().trim().to_owned()).unwrap_or_default()
 }
 
-/// Splits a file into calendar objects. A file that is one already is not touched; METHOD, which a stored object
-/// must not have (RFC 4791 §4.1), is taken out.
+/// Splits a file into calendar objects; a file that is one already is not touched.
 fn split(bytes: Bytes) -> Result<Vec<Object>, String> {
     let ical = Ical::parse(bytes).map_err(|problem| match problem.line {
         Some(line) => format!("line {line}: {}", problem.reason),
         None => problem.reason,
     })?;
-    let roots: Vec<Component<'_>> = ical.roots().filter(|root| root.name() == "VCALENDAR").collect();
-    if roots.is_empty() {
+    let objects = crate::ical::split(&ical, &|text| format!("{}@import", Etag::of(text)));
+    if objects.is_empty() && !ical.roots().any(|root| root.name() == "VCALENDAR") {
         return Err("there is no calendar in it".into());
-    }
-    let mut objects = Vec::new();
-    for root in &roots {
-        let mut groups: Vec<(String, String, Vec<Component<'_>>)> = Vec::new();
-        for component in root.components().filter(|component| component.name() != "VTIMEZONE") {
-            let uid = component.property("UID").map(|uid| uid.text()).unwrap_or_default();
-            let name = component.name().to_owned();
-            match groups.iter_mut().find(|(u, n, _)| !uid.is_empty() && *u == uid && *n == name) {
-                Some((_, _, members)) => members.push(component),
-                None => groups.push((uid, name, vec![component])),
-            }
-        }
-        let alone = roots.len() == 1 && groups.len() == 1 && groups.iter().all(|(uid, _, _)| !uid.is_empty());
-        for (uid, component, members) in groups {
-            if alone {
-                let bytes = match root.property("METHOD") {
-                    Some(method) => ical.edit().remove(method).finish(),
-                    None => ical.bytes().clone(),
-                };
-                objects.push(Object { uid, component, bytes });
-                continue;
-            }
-            objects.push(joined(&ical, *root, uid, component, &members));
-        }
     }
     Ok(objects)
 }
 
-/// Puts components of one UID into a calendar of their own, with the zones that they name.
-fn joined(ical: &Ical, root: Component<'_>, uid: String, name: String, members: &[Component<'_>]) -> Object {
-    let mut out = BytesMut::from(&b"BEGIN:VCALENDAR\r\n"[..]);
-    let mut push = |text: &[u8]| {
-        out.extend_from_slice(text);
-        if !text.ends_with(b"\n") {
-            out.extend_from_slice(b"\r\n");
-        }
-    };
-    for property in root.properties() {
-        // What else stands here (X-WR-CALNAME, NAME, COLOR …) speaks of the whole file.
-        if matches!(property.name(), "VERSION" | "PRODID" | "CALSCALE") {
-            push(&ical.bytes().slice(property.span()));
-        }
-    }
-    let mut wanted = Vec::new();
-    for member in members {
-        zones_of(*member, &mut wanted);
-    }
-    for zone in root.named("VTIMEZONE").filter(|zone| wanted.contains(&zone_id(*zone))) {
-        push(&ical.bytes().slice(zone.span()));
-    }
-    let mut uid = uid;
-    for member in members {
-        let text = ical.bytes().slice(member.span());
-        if uid.is_empty() {
-            // Without a UID it cannot be stored; the same event gets the same one every time.
-            uid = format!("{}@import", Etag::of(&text));
-            let first = text.iter().position(|byte| *byte == b'\n').map_or(text.len(), |at| at + 1);
-            push(&text.slice(..first));
-            push(format!("UID:{uid}\r\n").as_bytes());
-            push(&text.slice(first..));
-        } else {
-            push(&text);
-        }
-    }
-    push(b"END:VCALENDAR\r\n");
-    Object { uid, component: name, bytes: out.freeze() }
-}
-
-/// Collects the TZIDs that a component and what is in it name.
-fn zones_of(component: Component<'_>, into: &mut Vec<String>) {
-    for property in component.properties() {
-        if let Some(id) = property.parameter("TZID") {
-            let id = id.trim().to_owned();
-            if !into.contains(&id) {
-                into.push(id);
-            }
-        }
-    }
-    for child in component.components() {
-        zones_of(child, into);
-    }
+/// Returns a name made of the UID, if it can be one in any file system.
+fn name_of(object: &Object) -> String {
+    let plain = object.uid.len() <= 100
+        && !object.uid.starts_with('.')
+        && object.uid.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@' | '+'));
+    if plain { format!("{}.ics", object.uid) } else { format!("{}.ics", Etag::of(object.uid.as_bytes())) }
 }
 
 #[cfg(test)]

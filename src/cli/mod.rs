@@ -12,6 +12,7 @@ mod check;
 mod import;
 mod serve;
 mod show;
+mod simulate;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -68,6 +69,8 @@ enum Command {
     RotateKey(check::RotateKey),
     /// Print the DNS records that let clients find the server by a mail address
     Dns(check::Dns),
+    /// Play a calendar provider, for developers
+    Simulate(simulate::Simulate),
 }
 
 /// Runs what the arguments say.
@@ -103,6 +106,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
             Command::Check(check) => check.run(&config).await,
             Command::RotateKey(command) => command.run(&config).await,
             Command::Dns(dns) => dns.run(&config),
+            Command::Simulate(simulate) => simulate.run().await,
         }
     })
 }

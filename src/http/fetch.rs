@@ -1,8 +1,8 @@
 //! The only outbound client.
 //!
-//! Owns: which addresses may be called, size and time limits, the count of calls. Redirects are never followed here:
-//! whoever calls decides, hop by hop, whether credentials may go along.
-//! Does not own: what is asked, what an answer means, retries and pace (`bridge`).
+//! Owns: which addresses may be called, size and time limits, the count of calls, holding a call back until its turn.
+//! Redirects are never followed here: whoever calls decides, hop by hop, whether credentials may go along.
+//! Does not own: what is asked, what an answer means, retries and pace, how many calls are too many (`bridge`).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -63,6 +63,10 @@ impl Network {
 }
 
 impl Private {
+    fn is_strict(&self) -> bool {
+        !matches!(self, Private::Allowed)
+    }
+
     fn admits(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         public(address)
@@ -153,6 +157,32 @@ pub enum FetchError {
         /// How much is accepted.
         limit: usize,
     },
+    /// The call was not made: its meter says in a sentence why not, and when it may be.
+    #[error("{0}")]
+    Budget(String, Duration),
+}
+
+/// Whether a call may be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// At once.
+    Now,
+    /// After a short wait; it is counted already.
+    After(Duration),
+    /// Not now: a sentence for people, and how long until it may be.
+    Later(String, Duration),
+}
+
+/// Counts calls and holds them back.
+pub trait Meter: std::fmt::Debug + Send + Sync {
+    /// Counts a call that is about to be made, unless it is put off. `waited` is how long calls of this client have been
+    /// held back so far, all together.
+    fn turn(&self, waited: Duration) -> Turn;
+
+    /// Counts further calls that a call which was let through carries.
+    fn also(&self, calls: u64) {
+        let _ = calls;
+    }
 }
 
 /// A call to make.
@@ -193,7 +223,11 @@ impl Answer {
 pub struct Fetch {
     client: reqwest::Client,
     private: Arc<Private>,
+    chosen: Arc<Chosen>,
     calls: Arc<AtomicU64>,
+    meter: Option<Arc<dyn Meter>>,
+    /// Milliseconds that the meter has held calls back.
+    waited: Arc<AtomicU64>,
 }
 
 /// Time limits of the client.
@@ -223,9 +257,19 @@ impl Fetch {
     /// # Errors
     /// When the TLS set-up of the system cannot be read; the sentence says why.
     pub fn new(private: Private, timeouts: Timeouts) -> Result<Fetch, String> {
+        Fetch::with_chosen(private, &[], timeouts)
+    }
+
+    /// Returns a client that also calls the hosts of these addresses, at their ports, wherever they are: whoever runs the
+    /// server has set them, people who use it have not.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn with_chosen(private: Private, chosen: &[Url], timeouts: Timeouts) -> Result<Fetch, String> {
         // One provider for the whole process; the second caller finds the first one's.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let private = Arc::new(private);
+        let chosen = Arc::new(Chosen::of(chosen));
         let client = reqwest::Client::builder()
             .user_agent(concat!("Kalends/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -235,16 +279,29 @@ impl Fetch {
             .read_timeout(timeouts.read)
             .timeout(timeouts.whole)
             .pool_idle_timeout(Duration::from_secs(60))
-            .dns_resolver(Arc::new(Resolver { private: Arc::clone(&private) }))
+            .dns_resolver(Arc::new(Resolver { private: Arc::clone(&private), chosen: Arc::clone(&chosen) }))
             .build()
             .map_err(|e| chain(&e))?;
-        Ok(Fetch { client, private, calls: Arc::default() })
+        Ok(Fetch { client, private, chosen, calls: Arc::default(), meter: None, waited: Arc::default() })
     }
 
     /// Returns a client with its own count of calls that shares everything else.
     #[must_use]
     pub fn counted(&self) -> Fetch {
         Fetch { calls: Arc::default(), ..self.clone() }
+    }
+
+    /// Returns a client whose calls this meter counts and holds back; it shares everything else.
+    #[must_use]
+    pub fn metered(&self, meter: Arc<dyn Meter>) -> Fetch {
+        Fetch { meter: Some(meter), waited: Arc::default(), ..self.clone() }
+    }
+
+    /// Counts calls that travel together as one: the far side counts each.
+    pub fn also(&self, calls: usize) {
+        if let Some(meter) = &self.meter {
+            meter.also(u64::try_from(calls).unwrap_or(u64::MAX));
+        }
     }
 
     /// Returns how many calls were sent.
@@ -258,6 +315,7 @@ impl Fetch {
     /// When there is no complete answer. The call may have been carried out all the same.
     pub async fn send(&self, call: Call) -> Result<Answer, FetchError> {
         let host = self.host(&call.url)?;
+        self.turn().await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self
             .client
@@ -280,11 +338,34 @@ impl Fetch {
         Ok(Answer { status, headers, body: body.freeze() })
     }
 
+    /// Waits until the call may be made, if that is soon.
+    async fn turn(&self) -> Result<(), FetchError> {
+        let Some(meter) = &self.meter else { return Ok(()) };
+        match meter.turn(Duration::from_millis(self.waited.load(Ordering::Relaxed))) {
+            Turn::Now => Ok(()),
+            Turn::After(wait) => {
+                let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+                self.waited.fetch_add(millis, Ordering::Relaxed);
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Turn::Later(sentence, wait) => Err(FetchError::Budget(sentence, wait)),
+        }
+    }
+
     /// Checks the address before a connection is thought of; names are checked where they are resolved.
     fn host(&self, url: &Url) -> Result<String, FetchError> {
         let shown = url.host_str().unwrap_or_default().to_owned();
         if !matches!(url.scheme(), "http" | "https") {
             return Err(FetchError::BadUrl(url.as_str().chars().take(100).collect()));
+        }
+        match self.chosen.says(url) {
+            Some(true) => return Ok(shown),
+            // The name is let through by the resolver, which knows no ports.
+            Some(false) if url.domain().is_some() && self.private.is_strict() => {
+                return Err(FetchError::Private(shown));
+            }
+            _ => {}
         }
         let address = match url.host() {
             Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
@@ -299,11 +380,34 @@ impl Fetch {
     }
 }
 
+/// Hosts and ports that whoever runs the server has set.
+#[derive(Debug, Default)]
+struct Chosen(Vec<(String, u16)>);
+
+impl Chosen {
+    fn of(urls: &[Url]) -> Chosen {
+        let place = |url: &Url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?));
+        Chosen(urls.iter().filter_map(place).collect())
+    }
+
+    fn names(&self, host: &str) -> bool {
+        self.0.iter().any(|(name, _)| name.eq_ignore_ascii_case(host))
+    }
+
+    /// Tells whether an address is one of these; nothing: its host is none of theirs.
+    fn says(&self, url: &Url) -> Option<bool> {
+        let host = url.host_str().filter(|host| self.names(host))?;
+        let port = url.port_or_known_default();
+        Some(self.0.iter().any(|(name, at)| name.eq_ignore_ascii_case(host) && Some(*at) == port))
+    }
+}
+
 /// Resolves names and keeps only the addresses that may be called, at the very moment of connecting: a name that
 /// changes its address between a check and the call gains nothing.
 #[derive(Debug)]
 struct Resolver {
     private: Arc<Private>,
+    chosen: Arc<Chosen>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -317,13 +421,15 @@ enum ResolveError {
 impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let private = Arc::clone(&self.private);
+        let chosen = self.chosen.names(name.as_str());
         Box::pin(async move {
             let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
                 .await
                 .map_err(|_| ResolveError::Unknown)?
                 .collect();
             let any = !found.is_empty();
-            let admitted: Vec<SocketAddr> = found.into_iter().filter(|a| private.admits(a.ip())).collect();
+            let admitted: Vec<SocketAddr> =
+                found.into_iter().filter(|a| chosen || private.admits(a.ip())).collect();
             if admitted.is_empty() {
                 return Err(if any { ResolveError::Private } else { ResolveError::Unknown }.into());
             }
@@ -443,6 +549,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_the_server_was_told_to_call_is_called_wherever_it_is() {
+        let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_vec();
+        let url = serve(bytes.clone(), true).await;
+        let chosen = Url::parse(&url).unwrap();
+        let fetch = Fetch::with_chosen(Private::Refused, &[chosen], quick()).unwrap();
+        assert_eq!(&fetch.send(call(&url)).await.unwrap().body[..], b"hi");
+        // Another port of the same host is a neighbour like any other.
+        for other in ["http://127.0.0.1:1/", "http://localhost:1/"] {
+            let refused = fetch.send(call(other)).await.unwrap_err();
+            assert!(matches!(refused, FetchError::Private(_)), "{other}: {refused:?}");
+        }
+        let named = serve(bytes, true).await.replace("127.0.0.1", "localhost");
+        let fetch = Fetch::with_chosen(Private::Refused, &[Url::parse(&named).unwrap()], quick()).unwrap();
+        assert_eq!(&fetch.send(call(&named)).await.unwrap().body[..], b"hi");
+        let refused = fetch.send(call("http://localhost:1/")).await.unwrap_err();
+        assert!(matches!(refused, FetchError::Private(_)), "{refused:?}");
+    }
+
+    #[tokio::test]
     async fn private_addresses_and_names_are_refused_before_a_connection() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -514,5 +639,33 @@ mod tests {
         assert!(matches!(closed, FetchError::Unreachable { .. }), "{closed:?}");
         assert_eq!(fetch.calls(), 5);
         assert_eq!(fetch.counted().calls(), 0);
+    }
+
+    #[derive(Debug)]
+    struct Second(AtomicU64);
+
+    impl Meter for Second {
+        fn turn(&self, waited: Duration) -> Turn {
+            match self.0.fetch_add(1, Ordering::Relaxed) {
+                0 => Turn::After(Duration::from_millis(20)),
+                1 if waited == Duration::from_millis(20) => Turn::Now,
+                _ => Turn::Later("Not today.".into(), Duration::from_secs(60)),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_meter_holds_calls_back_and_puts_them_off_before_anything_is_sent() {
+        let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_vec();
+        let plain = Fetch::new(Private::Allowed, quick()).unwrap();
+        let fetch = plain.counted().metered(Arc::new(Second(AtomicU64::new(0))));
+        for _ in 0..2 {
+            let answer = fetch.clone().send(call(&serve(bytes.clone(), true).await)).await.unwrap();
+            assert_eq!(answer.status, StatusCode::OK);
+        }
+        let off = fetch.send(call("http://127.0.0.1:1/")).await.unwrap_err();
+        assert_eq!(off, FetchError::Budget("Not today.".into(), Duration::from_secs(60)));
+        assert_eq!((fetch.calls(), off.to_string().as_str()), (2, "Not today."));
+        assert!(plain.send(call(&serve(bytes, true).await)).await.is_ok(), "others are not metered");
     }
 }

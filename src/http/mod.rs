@@ -3,6 +3,7 @@
 //! Owns: `Request`, `Reply`, body limits. Does not own: any protocol's meaning.
 
 mod condition;
+pub mod dns;
 pub mod fetch;
 mod href;
 

@@ -20,7 +20,7 @@ use says::{Element, all_say, children, children_say, elements, is_list, is_set, 
 pub enum Merged {
     /// Both sides' changes are in it. Equal to our bytes if the other side changed nothing.
     Clean(Bytes),
-    /// Some properties were changed on both sides; there, the text holds ours.
+    /// Some properties were changed on both sides; there, the text holds ours, or what was wished.
     Conflict {
         /// Everything that did not clash, merged.
         merged: Bytes,
@@ -38,6 +38,38 @@ impl Merged {
     }
 }
 
+/// Whose word counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose {
+    /// That of the text which is edited.
+    Ours,
+    /// That of the other one.
+    Theirs,
+}
+
+/// How a merge is to end where it is not plain.
+pub struct Wish<'a> {
+    /// Whose word counts where both sides changed the same thing.
+    pub clash: Whose,
+    /// Whose word counts for a property of this name whatever anybody changed; nothing: it is merged.
+    pub forced: &'a dyn Fn(&str) -> Option<Whose>,
+    /// Times, recurrence, status and which instances there are stay as they are in our text.
+    pub keep_times: bool,
+}
+
+impl std::fmt::Debug for Wish<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Wish").field("clash", &self.clash).finish_non_exhaustive()
+    }
+}
+
+impl Wish<'static> {
+    /// Returns the wish that one side's word counts where both changed the same thing.
+    pub fn favouring(clash: Whose) -> Wish<'static> {
+        Wish { clash, forced: &|_| None, keep_times: false }
+    }
+}
+
 /// Times, recurrence and status: one change of one of them is a change of all (an event moved here and cancelled
 /// there is a clash).
 const TIME: [&str; 9] =
@@ -49,32 +81,67 @@ const TIME: [&str; 9] =
 /// attendee even parameter by parameter; times, recurrence and status go as one. DTSTAMP, LAST-MODIFIED and SEQUENCE
 /// never clash: the later one stays.
 pub fn merge(base: &Ical, ours: &Ical, theirs: &Ical) -> Merged {
+    merge_as(base, ours, theirs, &Wish::favouring(Whose::Ours))
+}
+
+/// Merges as `merge` does, and where it is not plain, as is wished.
+pub fn merge_as(base: &Ical, ours: &Ical, theirs: &Ical, wish: &Wish<'_>) -> Merged {
+    work(base, ours, theirs, wish, false)
+}
+
+/// Does to a text what makes `from` become `to`; what neither of them says stays as it is.
+pub fn carry(from: &Ical, to: &Ical, onto: &Ical) -> Bytes {
+    work(from, onto, to, &Wish::favouring(Whose::Theirs), true).bytes().clone()
+}
+
+/// Tells whether two objects take place at the same times: the same instances with the same times, rules and status.
+pub fn same_times(one: &Ical, other: &Ical) -> bool {
+    let (one, other) = (says::components(one.calendar()), says::components(other.calendar()));
+    let alike = |a: &Component<'_>, b: &Component<'_>| {
+        TIME.iter().all(|name| all_say(Some(*a), name) == all_say(Some(*b), name))
+    };
+    one.len() == other.len() && one.iter().all(|(key, a)| other.get(key).is_some_and(|b| alike(a, b)))
+}
+
+fn work(base: &Ical, ours: &Ical, theirs: &Ical, wish: &Wish<'_>, carries: bool) -> Merged {
     let (Some(our_calendar), Some(their_calendar)) = (ours.calendar(), theirs.calendar()) else {
         return Merged::Clean(ours.bytes().clone());
     };
     let base_parts = says::components(base.calendar());
     let our_parts = says::components(Some(our_calendar));
     let their_parts = says::components(Some(their_calendar));
-    let mut work =
-        Work { edit: Some(ours.edit()), clashes: Vec::new(), changed: false, whose: String::new() };
+    let mut work = Work {
+        edit: Some(ours.edit()),
+        clashes: Vec::new(),
+        changed: false,
+        whose: String::new(),
+        wish,
+        carries,
+    };
     let keys: BTreeSet<&String> =
         base_parts.keys().chain(our_parts.keys()).chain(their_parts.keys()).collect();
     for key in keys {
         match (base_parts.get(key), our_parts.get(key), their_parts.get(key)) {
             (b, Some(o), Some(t)) => work.component(b.copied(), *o, *t),
-            (None, None, Some(t)) => {
-                let text = text_of(*t);
-                work.edit(|edit| edit.append_component(our_calendar, &text));
-            }
+            // Which instances there are is a matter of times.
+            _ if wish.keep_times => {}
+            (None, None, Some(t)) => work.append(our_calendar, *t),
             (Some(b), None, Some(t)) if !same(*b, *t) => {
-                work.clashes.push(format!("{} is gone here and changed there", says::describe(*t)));
+                let what = format!("{} is gone here and changed there", says::describe(*t));
+                if work.clash(&what) == Whose::Theirs {
+                    work.append(our_calendar, *t);
+                }
             }
             (Some(b), Some(o), None) if same(*b, *o) => work.edit(|edit| edit.remove_component(*o)),
             (Some(_), Some(o), None) => {
-                work.clashes.push(format!("{} is changed here and gone there", says::describe(*o)));
+                let what = format!("{} is changed here and gone there", says::describe(*o));
+                if work.clash(&what) == Whose::Theirs {
+                    work.edit(|edit| edit.remove_component(*o));
+                }
             }
             _ => {}
         }
+        work.whose.clear();
     }
     let bytes = match work.edit {
         Some(edit) if work.changed => with_zones(edit.finish(), their_calendar),
@@ -102,6 +169,9 @@ struct Work<'a> {
     changed: bool,
     /// Of which instance the clashes are, as the end of a sentence; empty for the master.
     whose: String,
+    wish: &'a Wish<'a>,
+    /// Only what changed between base and theirs is taken, also of what goes together otherwise.
+    carries: bool,
 }
 
 impl<'a> Work<'a> {
@@ -110,11 +180,18 @@ impl<'a> Work<'a> {
         self.changed = true;
     }
 
-    fn clash(&mut self, what: &str) {
+    /// Notes a clash. Returns whose word counts.
+    fn clash(&mut self, what: &str) -> Whose {
         let what = format!("{what}{}", self.whose);
         if !self.clashes.contains(&what) {
             self.clashes.push(what);
         }
+        self.wish.clash
+    }
+
+    fn append(&mut self, into: Component<'a>, what: Component<'_>) {
+        let text = text_of(what);
+        self.edit(|edit| edit.append_component(into, &text));
     }
 
     fn component(&mut self, b: Option<Component<'_>>, o: Component<'a>, t: Component<'_>) {
@@ -128,16 +205,22 @@ impl<'a> Work<'a> {
             names(b).into_iter().chain(names(Some(o))).chain(names(Some(t))).collect();
         for name in all.iter().map(String::as_str).filter(|name| !TIME.contains(name)) {
             let (was, ours, theirs) = (all_say(b, name), all_say(Some(o), name), all_say(Some(t), name));
+            match (self.wish.forced)(name) {
+                Some(Whose::Ours) => continue,
+                Some(Whose::Theirs) if theirs != ours => {
+                    self.take(name, o, t);
+                    continue;
+                }
+                _ => {}
+            }
             if theirs == was || theirs == ours {
                 continue;
             }
             // Unknown properties that occur more than once are a set as well.
             if is_set(name) || was.len().max(ours.len()).max(theirs.len()) > 1 {
                 self.unite(name, b, o, t);
-            } else if ours == was {
+            } else if ours == was || self.clash(name) == Whose::Theirs {
                 self.take(name, o, t);
-            } else {
-                self.clash(name);
             }
         }
         self.children(b, o, t);
@@ -149,6 +232,14 @@ impl<'a> Work<'a> {
 
     /// The group of times, recurrence and status.
     fn time(&mut self, b: Option<Component<'_>>, o: Component<'a>, t: Component<'_>) {
+        if self.wish.keep_times {
+            return;
+        }
+        match TIME.iter().find_map(|name| (self.wish.forced)(name)) {
+            Some(Whose::Ours) => return,
+            Some(Whose::Theirs) => return self.take_times(o, t, |_| true),
+            None => {}
+        }
         let group = |component: Option<Component<'_>>, sets: bool| -> Vec<Vec<String>> {
             let names = TIME.iter().filter(|name| sets || !is_set(name));
             names.map(|name| all_say(component, name)).collect()
@@ -172,8 +263,17 @@ impl<'a> Work<'a> {
             for name in TIME.iter().filter(|name| is_set(name)) {
                 self.unite(name, b, o, t);
             }
-        } else {
-            self.clash("time and recurrence");
+        } else if self.clash("time and recurrence") == Whose::Theirs {
+            let carries = self.carries;
+            self.take_times(o, t, |name| !carries || all_say(b, name) != all_say(Some(t), name));
+        }
+    }
+
+    fn take_times(&mut self, o: Component<'a>, t: Component<'_>, which: impl Fn(&str) -> bool) {
+        for name in TIME.iter().filter(|name| which(name)) {
+            if all_say(Some(o), name) != all_say(Some(t), name) {
+                self.take(name, o, t);
+            }
         }
     }
 
@@ -202,9 +302,8 @@ impl<'a> Work<'a> {
                 (Some(own), None) if own.said == before.said => {
                     gone.insert(key);
                 }
-                (Some(own), None) => self.clash(&format!("{name} {}", own.raw.trim())),
-                (None, Some(there)) if there.said != before.said => {
-                    self.clash(&format!("{name} {}", there.raw.trim()));
+                (Some(own), None) if self.clash(&format!("{name} {}", own.raw.trim())) == Whose::Theirs => {
+                    gone.insert(key);
                 }
                 _ => {}
             }
@@ -220,6 +319,12 @@ impl<'a> Work<'a> {
         for (key, there) in &theirs {
             match (was.get(key), ours.get(key)) {
                 (None, None) => added.push(there),
+                (Some(before), None)
+                    if there.said != before.said
+                        && self.clash(&format!("{name} {}", there.raw.trim())) == Whose::Theirs =>
+                {
+                    added.push(there);
+                }
                 (before, Some(own)) if before.is_none_or(|before| before.said != there.said) => {
                     self.change(name, before, own, there);
                 }
@@ -242,7 +347,12 @@ impl<'a> Work<'a> {
         }
         match says::unite_parameters(before.map(|before| before.property), own.property, there.property) {
             Some(line) => self.edit(|edit| edit.replace(own.property, &line)),
-            None => self.clash(&format!("{name} {}", own.raw.trim())),
+            None => {
+                if self.clash(&format!("{name} {}", own.raw.trim())) == Whose::Theirs {
+                    let line = there.property.logical();
+                    self.edit(|edit| edit.replace(own.property, &line));
+                }
+            }
         }
     }
 
@@ -300,12 +410,15 @@ impl<'a> Work<'a> {
                 continue;
             }
             let changed_here = |own: &&says::Child<'_>| own.id == child.id && !was.contains(&own.said);
-            if child.id.is_some() && ours.iter().any(|own| changed_here(&own)) {
-                self.clash(child.component.name());
-                continue;
+            if child.id.is_some()
+                && let Some(own) = ours.iter().find(changed_here)
+            {
+                if self.clash(child.component.name()) == Whose::Ours {
+                    continue;
+                }
+                self.edit(|edit| edit.remove_component(own.component));
             }
-            let text = text_of(child.component);
-            self.edit(|edit| edit.append_component(o, &text));
+            self.append(o, child.component);
         }
     }
 
@@ -456,5 +569,86 @@ mod tests {
         let ours = object(BASE);
         assert_eq!(merge(&object(BASE), &ours, &theirs), Merged::Clean(ours.bytes().clone()));
         assert!(equal(&ours, &theirs));
+    }
+
+    // S3-072, S3-075
+    #[test]
+    fn where_both_changed_the_same_the_wished_side_counts() {
+        let rows = [
+            ("SUMMARY:a\n", "SUMMARY:b\n", "SUMMARY:c\n", "SUMMARY:c\n"),
+            ("SUMMARY:a\n", "SUMMARY:b\nX-O:1\n", "", "X-O:1\n"),
+            (
+                "DTSTART:20260101T100000Z\n",
+                "DTSTART:20260101T110000Z\nRRULE:FREQ=DAILY\n",
+                "DTSTART:20260101T120000Z\n",
+                "DTSTART:20260101T120000Z\n",
+            ),
+            (
+                "ATTENDEE;PARTSTAT=A:mailto:a@x\n",
+                "ATTENDEE;PARTSTAT=B:mailto:a@x\n",
+                "ATTENDEE;PARTSTAT=C:mailto:a@x\n",
+                "ATTENDEE;PARTSTAT=C:mailto:a@x\n",
+            ),
+            ("ATTENDEE;PARTSTAT=A:mailto:a@x\n", "ATTENDEE;PARTSTAT=B:mailto:a@x\n", "", ""),
+            (
+                "ATTENDEE;PARTSTAT=A:mailto:a@x\n",
+                "",
+                "ATTENDEE;PARTSTAT=C:mailto:a@x\n",
+                "ATTENDEE;PARTSTAT=C:mailto:a@x\n",
+            ),
+            (
+                "BEGIN:VALARM\nUID:1\nTRIGGER:-PT1M\nEND:VALARM\n",
+                "BEGIN:VALARM\nUID:1\nTRIGGER:-PT2M\nEND:VALARM\n",
+                "BEGIN:VALARM\nUID:1\nTRIGGER:-PT3M\nEND:VALARM\n",
+                "BEGIN:VALARM\nUID:1\nTRIGGER:-PT3M\nEND:VALARM\n",
+            ),
+        ];
+        for (base, ours, theirs, want) in rows {
+            let (base, ours, theirs) = (object(base), object(ours), object(theirs));
+            let taken = |whose| merge_as(&base, &ours, &theirs, &Wish::favouring(whose));
+            let Merged::Conflict { merged, clashes } = taken(Whose::Theirs) else { panic!("{theirs:?}") };
+            let merged = Ical::parse(merged).unwrap();
+            assert!(equal(&merged, &object(want)), "{clashes:?} {:?}", merged.bytes());
+            // Where ours counts, only what did not clash is taken.
+            let Merged::Conflict { merged, .. } = taken(Whose::Ours) else { panic!("{theirs:?}") };
+            assert_eq!(&merged, ours.bytes());
+        }
+    }
+
+    #[test]
+    fn a_carried_change_leaves_the_rest_alone() {
+        let rows = [
+            // What the text says differently, but did not change between the two, stays.
+            (
+                "RRULE:FREQ=DAILY\n",
+                "RRULE:FREQ=DAILY\nSTATUS:CANCELLED\n",
+                "RRULE:FREQ=DAILY;INTERVAL=1\n",
+                "RRULE:FREQ=DAILY;INTERVAL=1\nSTATUS:CANCELLED\n",
+            ),
+            (
+                "SUMMARY:a\n",
+                "SUMMARY:b\n",
+                "SUMMARY:a a\nX-O:1\nATTENDEE:mailto:a@x\n",
+                "SUMMARY:b\nX-O:1\nATTENDEE:mailto:a@x\n",
+            ),
+            ("LOCATION:a\n", "", "LOCATION:a\nX-O:1\n", "X-O:1\n"),
+            ("LOCATION:a\n", "LOCATION:a\n", "LOCATION:b\n", "LOCATION:b\n"),
+        ];
+        for (from, to, onto, want) in rows {
+            let carried = Ical::parse(carry(&object(from), &object(to), &object(onto))).unwrap();
+            assert!(equal(&carried, &object(want)), "{:?}", carried.bytes());
+        }
+    }
+
+    #[test]
+    fn times_are_kept_where_that_is_wished() {
+        let instance = "END:VEVENT\nBEGIN:VEVENT\nUID:a\nRECURRENCE-ID:20260102T100000Z\nSUMMARY:x\n";
+        let (base, theirs) = (object(BASE), object(&format!("{}{instance}", BASE.replace("T10", "T12"))));
+        let theirs_text = String::from_utf8_lossy(theirs.bytes()).replace("Lunch", "Tea");
+        let theirs = Ical::parse(theirs_text.into_bytes()).unwrap();
+        let wish = Wish { clash: Whose::Theirs, forced: &|_| None, keep_times: true };
+        let want = object(&BASE.replace("Lunch", "Tea"));
+        assert_eq!(merge_as(&base, &base, &theirs, &wish), Merged::Clean(want.bytes().clone()));
+        assert!(same_times(&base, &want) && !same_times(&base, &theirs));
     }
 }

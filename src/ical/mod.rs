@@ -10,11 +10,13 @@ mod line;
 pub mod merge;
 pub mod recur;
 pub mod series;
+mod split;
 mod tree;
 pub mod value;
 pub mod zone;
 
 pub use line::{fold, quote_parameter};
+pub use split::{Object, split};
 pub use tree::{Component, Edit, Ical, Property};
 
 /// Why some bytes are not a calendar object resource.

@@ -13,7 +13,7 @@ mod windows;
 
 use std::sync::Arc;
 
-pub use names::{Iana, by_tzid};
+pub use names::{Iana, by_tzid, windows_name};
 pub use table::Table;
 pub use vtimezone::vtimezone;
 

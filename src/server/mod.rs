@@ -37,6 +37,7 @@ use crate::bridge::{Bridge, MassDelete, Settings};
 use crate::calendar::{Clock, House, NewPrincipal};
 use crate::config::Config;
 use crate::dav::{self, Dav};
+use crate::hooks::Hooks;
 use crate::http::Reply;
 use crate::http::fetch::{Fetch, Network, Timeouts};
 use crate::store::{Options, Sled, Store, Timestamp};
@@ -71,6 +72,7 @@ struct State {
     guard: Arc<Guard>,
     dav: Dav,
     api: Api,
+    hooks: Hooks,
     /// The path that a proxy puts in front of ours; empty or like `/calendars`.
     prefix: String,
     /// The base URL without a slash at its end.
@@ -144,11 +146,12 @@ impl Server {
         api_key(&guard, config.api_key.as_ref()).await?;
         let (base, prefix) = base(&config, address);
         let keys = Arc::new(keys(&config)?);
-        let bridge = bridge(&config, &house, &keys).await?;
+        let bridge = bridge(&config, &house, &keys, &base).await?;
         let dav = dav::Options { base_url: base.clone(), decoy: config.decoy };
         let state = Arc::new(State {
             dav: Dav::new(Arc::clone(&house), dav)?,
             api: Api::new(Arc::clone(&house), Arc::clone(&bridge), &base)?,
+            hooks: Hooks::new(Arc::clone(&bridge)),
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
             prefix,
@@ -267,12 +270,26 @@ fn keys(config: &Config) -> Result<Keyring, String> {
     keys.map_err(|error| error.to_string())
 }
 
-async fn bridge(config: &Config, house: &Arc<House>, keys: &Arc<Keyring>) -> Result<Arc<Bridge>, String> {
-    let fetch = Fetch::new(config.allow_private.clone(), Timeouts::default())?;
+async fn bridge(
+    config: &Config,
+    house: &Arc<House>,
+    keys: &Arc<Keyring>,
+    base: &str,
+) -> Result<Arc<Bridge>, String> {
+    let chosen = config.providers.chosen();
+    let fetch = Fetch::with_chosen(config.allow_private.clone(), &chosen, Timeouts::default())?;
     let settings = Settings {
         schedule: config.schedule.clone(),
         mass_delete: MassDelete { objects: config.mass_delete_limit, ..MassDelete::default() },
         keep_runs: config.keep_runs,
+        providers: config.providers.clone(),
+        base_url: base.to_owned(),
+        manual_sync: config.manual_sync,
+        rates: config.rates,
+        detect_overlap: config.detect_overlap,
+        window_past: config.window_past,
+        window_future: config.window_future,
+        full_resync_at: config.full_resync_at,
     };
     let bridge = Bridge::open(Arc::clone(house), Arc::clone(keys), fetch, settings).await;
     bridge.map_err(|fault| format!("the bridge cannot start: {fault}"))

@@ -30,6 +30,8 @@ pub(super) fn start(
 ) {
     let house = guard.house();
     tasks.spawn(until(stop.clone(), Arc::clone(guard).follow(house.store.watch())));
+    tasks.spawn(until(stop.clone(), Arc::clone(bridge).tend()));
+    tasks.spawn(until(stop.clone(), forget_notices(Arc::clone(bridge))));
     let bridge = Arc::clone(bridge);
     let store = Arc::clone(&house.store);
     let stopped = stop.clone();
@@ -63,10 +65,26 @@ async fn trim(house: Arc<House>, keep: Duration) {
     }
 }
 
-/// Forgets former versions of events (`retention.versions`), once a day.
+/// Forgets notices whose cause ended long ago, once a day.
+async fn forget_notices(bridge: Arc<Bridge>) {
+    tokio::time::sleep(SETTLE).await;
+    loop {
+        if let Err(error) = bridge.forget_notifications().await {
+            tracing::warn!("old notices could not be forgotten: {error:?}");
+        }
+        tokio::time::sleep(TRIM).await;
+    }
+}
+
+/// Forgets what was deleted (`retention.trash`) and former versions of events (`retention.versions`), once a day.
 async fn forget(house: Arc<House>, keep: Duration) {
     tokio::time::sleep(SETTLE).await;
     loop {
+        match house.forget_trash().await {
+            Ok(0) => {}
+            Ok(things) => tracing::info!("{things} things forgotten that were deleted long ago"),
+            Err(error) => tracing::warn!("what was deleted long ago could not be forgotten: {error:?}"),
+        }
         let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
         let horizon = Timestamp(house.clock.now().0.saturating_sub(keep));
         match house.forget_versions(horizon).await {

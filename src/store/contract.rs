@@ -402,6 +402,50 @@ async fn a_collection_moves_with_all_it_holds(store: &dyn Store) {
     sound(store).await;
 }
 
+async fn what_lies_in_the_trash_is_kept_and_cannot_be_written(store: &dyn Store) {
+    let home = collection(store, CollectionId::HOMES, "anna", Kind::Home).await;
+    let id = collection(store, home, "work", Kind::Calendar).await;
+    for i in 0..3 {
+        ok(store, commit().op(put(id, &format!("{i}.ics"), "text", event(&format!("{i}"), i, Some(i + 1)))))
+            .await;
+    }
+    let before = Collection::clone(&*store.collection(id).await.unwrap().unwrap());
+    let away = Collection { parent: CollectionId::TRASH, name: name(&id.0.to_string()), ..before.clone() };
+    let done = ok(store, commit().op(Op::PutCollection(away.clone()))).await;
+    assert_eq!(done.revs, vec![(home, Rev(2)), (CollectionId::TRASH, Rev(1))]);
+    assert_eq!(store.child(home, "work").await.unwrap(), None);
+    assert_eq!(store.children(CollectionId::TRASH).await.unwrap().len(), 1);
+    let etag = store.meta(id, "0.ics").await.unwrap().unwrap().etag;
+    for write in [
+        commit().op(put(id, "new.ics", "x", event("new", 1, None))),
+        commit().op(Op::Delete { collection: id, name: name("0.ics") }),
+        commit().op(Op::Touch { collection: id, name: None }),
+        commit().expect(Expect::Collection(id)),
+        commit().expect(Expect::Etag(id, name("0.ics"), etag)),
+        commit().expect(Expect::Exists(id, name("0.ics"))),
+        commit().expect(Expect::Rev(id, Rev(3))),
+    ] {
+        assert_eq!(rejected(store, write).await, Rejected::NoCollection);
+    }
+    sound(store).await;
+    // Its name is free meanwhile; it comes back under another with all that it held, and its log goes on.
+    let other = collection(store, home, "work", Kind::Calendar).await;
+    let back = Collection { name: name("work-2"), ..before };
+    ok(
+        store,
+        commit()
+            .expect(Expect::CollectionIs(Box::new(away)))
+            .op(Op::PutCollection(back))
+            .op(Op::Touch { collection: id, name: None }),
+    )
+    .await;
+    assert!(other != id && store.children(CollectionId::TRASH).await.unwrap().is_empty());
+    assert_eq!(store.list(id, None, 10).await.unwrap().len(), 3);
+    assert_eq!(store.head(id).await.unwrap().rev, Rev(4));
+    ok(store, commit().op(put(id, "new.ics", "x", event("new", 1, None)))).await;
+    sound(store).await;
+}
+
 async fn a_deleted_collection_is_gone_at_once_with_all_below(store: &dyn Store) {
     let root = collection(store, CollectionId::FILES, "anna", Kind::Files).await;
     let a = collection(store, root, "a", Kind::Files).await;
@@ -1018,6 +1062,7 @@ contract!(sled => crate::store::Sled::temporary().unwrap();
     touching_a_child_keeps_one_row
     a_property_change_is_logged_in_both_places
     a_collection_moves_with_all_it_holds
+    what_lies_in_the_trash_is_kept_and_cannot_be_written
     a_deleted_collection_is_gone_at_once_with_all_below
     positions_are_gapless_under_concurrent_commits
     of_rivals_exactly_one_wins
@@ -1033,9 +1078,41 @@ contract!(sled => crate::store::Sled::temporary().unwrap();
     an_index_is_made_anew_from_the_bytes
 );
 
+contract!(memory => crate::store::memory::Memory::new();
+    an_object_is_read_as_it_was_put
+    what_is_not_there_is_nothing
+    replacing_keeps_the_day_of_creation
+    a_deleted_object_leaves_nothing_but_its_row
+    every_condition_is_checked_within_the_commit
+    the_first_condition_that_fails_is_reported
+    a_step_that_cannot_be_done_undoes_those_before
+    many_steps_are_one_commit
+    a_uid_swap_in_one_commit_leads_to_the_right_names
+    touching_a_child_keeps_one_row
+    a_property_change_is_logged_in_both_places
+    a_collection_moves_with_all_it_holds
+    what_lies_in_the_trash_is_kept_and_cannot_be_written
+    a_deleted_collection_is_gone_at_once_with_all_below
+    positions_are_gapless_under_concurrent_commits
+    of_rivals_exactly_one_wins
+    the_log_is_read_in_pages
+    a_trimmed_log_refuses_only_what_it_cannot_tell
+    a_token_of_long_ago_works_while_nothing_was_deleted
+    long_values_are_kept_whole
+    odd_names_are_names
+    records_are_listed_in_order_and_in_pages
+    children_are_listed_by_name
+    listeners_hear_of_durable_commits_alone
+);
+
 #[test]
 fn sled_follows_the_model() {
     random_writes_follow_the_model(|| crate::store::Sled::temporary().unwrap());
+}
+
+#[test]
+fn memory_follows_the_model() {
+    random_writes_follow_the_model(crate::store::memory::Memory::new);
 }
 
 #[tokio::test]

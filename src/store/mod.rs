@@ -8,6 +8,8 @@ mod commit;
 #[cfg(test)]
 mod contract;
 pub mod dump;
+#[cfg(test)]
+pub(crate) mod memory;
 mod model;
 mod sled;
 mod verify;
@@ -100,7 +102,8 @@ pub trait Store: Send + Sync + 'static {
         name: &'a str,
     ) -> Fut<'a, Result<Option<Arc<Collection>>, Fault>>;
 
-    /// Reads all child collections, by name. `CollectionId::HOMES` and `FILES` list every user's root.
+    /// Reads all child collections, by name. `CollectionId::HOMES` and `FILES` list every user's root, `TRASH` all
+    /// deleted calendars that are kept.
     fn children(&self, parent: CollectionId) -> Fut<'_, Result<Vec<Arc<Collection>>, Fault>>;
 
     /// Reserves an id for a collection that is about to be created.

@@ -29,6 +29,9 @@ impl CollectionId {
     pub const HOMES: CollectionId = CollectionId(1);
     /// The parent of every user's root of plain files.
     pub const FILES: CollectionId = CollectionId(2);
+    /// The parent of calendars that were deleted and are kept for a while, named by their ids. They can be read and
+    /// moved out again; nothing in them can be written.
+    pub const TRASH: CollectionId = CollectionId(3);
     /// Ids below this one are reserved.
     pub const FIRST: CollectionId = CollectionId(16);
 }
@@ -310,11 +313,21 @@ pub enum Table {
     Secret = 12,
     /// Former versions of objects: `COLLECTION/DIGEST OF THE UID/REV`.
     Version = 13,
+    /// Deleted objects and calendars: `OWNER/FALLING TIME-COLLECTION-REV`.
+    Trash = 14,
+    /// What people are told without having asked, one for each cause: `OWNER/KIND-SUBJECT-DIGEST OF THE CAUSE`.
+    Notice = 15,
+    /// Consents that were asked for and are awaited: by the digest of their state.
+    Consent = 16,
+    /// Notification channels of mappings: by the channel's id.
+    Channel = 17,
+    /// How many calls were made to a far side: `CONNECTION/DAY`.
+    Budget = 18,
 }
 
 impl Table {
     /// Every table, in the order of its number.
-    pub const ALL: [Table; 13] = [
+    pub const ALL: [Table; 18] = [
         Table::System,
         Table::Principal,
         Table::AppPassword,
@@ -328,6 +341,11 @@ impl Table {
         Table::Conflict,
         Table::Secret,
         Table::Version,
+        Table::Trash,
+        Table::Notice,
+        Table::Consent,
+        Table::Channel,
+        Table::Budget,
     ];
 }
 

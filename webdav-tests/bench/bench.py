@@ -25,6 +25,7 @@ import time
 import traceback
 
 import data
+from page import section
 from servers import PASSWORD, ROOT, USER, Hyper, Kalends, Radicale, binaries, folder_bytes, memory
 from wire import wrk
 
@@ -584,7 +585,7 @@ def main():
     parser.add_argument("--workdir", default=str(ROOT / "target"), help="the disk to measure on")
     parser.add_argument("--json")
     parser.add_argument("--md")
-    parser.add_argument("--page", help="write the whole page")
+    parser.add_argument("--page", help="write the page, except what bridge.py wrote on it")
     parser.add_argument("--keep", action="store_true", help="leave the data")
     parser.add_argument("--check", action="store_true")
     chosen = parser.parse_args()
@@ -614,7 +615,7 @@ def main():
     if chosen.page:
         facts = {"when": time.strftime("%Y-%m-%d"), "versions": ", ".join(bench.versions), "cores": os.cpu_count(), "table": text}
         page = PAGE.format(before=f"{before:.1f}", after=f"{os.getloadavg()[0]:.1f}", **facts)
-        pathlib.Path(chosen.page).write_text(page)
+        pathlib.Path(chosen.page).write_text(page + section(chosen.page))
     if chosen.md:
         pathlib.Path(chosen.md).write_text(text + "\n")
     if chosen.json:

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use kalends::auth::grant::{Keyring, Secret};
 use kalends::bridge::provider::RemoteId;
-use kalends::bridge::record::{Direction, MappingState, Policy, Run};
+use kalends::bridge::record::{Direction, Fields, MappingState, Policy, Reach, Run};
 use kalends::bridge::{Bridge, NewMapping, Settings};
 use kalends::calendar::{Clock, House, Limits, NewPrincipal, Put, Session, When, Writable};
 use kalends::http::fetch::{Fetch, Private, Timeouts};
@@ -24,12 +24,17 @@ pub(crate) struct Side {
     pub(crate) house: Arc<House>,
     pub(crate) bridge: Arc<Bridge>,
     clock: Arc<Standing>,
+    settings: Settings,
     directory: tempfile::TempDir,
 }
 
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-async fn open(directory: &tempfile::TempDir, clock: &Arc<Standing>) -> (Arc<House>, Arc<Bridge>) {
+async fn open(
+    directory: &tempfile::TempDir,
+    clock: &Arc<Standing>,
+    settings: &Settings,
+) -> (Arc<House>, Arc<Bridge>) {
     // The store of a bridge that has just been dropped closes in its own thread.
     let mut tries = 0;
     let store: Arc<dyn Store> = loop {
@@ -48,28 +53,34 @@ async fn open(directory: &tempfile::TempDir, clock: &Arc<Standing>) -> (Arc<Hous
         whole: Duration::from_secs(20),
     };
     let fetch = Fetch::new(Private::Allowed, quick).unwrap();
-    let bridge = Bridge::open(Arc::clone(&house), keys, fetch, Settings::default()).await.unwrap();
+    let bridge = Bridge::open(Arc::clone(&house), keys, fetch, settings.clone()).await.unwrap();
     (house, bridge)
 }
 
 impl Side {
     /// A fresh store with the account `anna`.
     pub(crate) async fn new() -> Side {
+        Side::with(Settings::default()).await
+    }
+
+    /// The same, with some settings; how far mappings look is not among them: the events of tests have dates of their own.
+    pub(crate) async fn with(settings: Settings) -> Side {
+        let settings = Settings { window_past: Reach::All, window_future: Reach::All, ..settings };
         let directory = tempfile::tempdir().unwrap();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         let clock = Arc::new(Standing(AtomicI64::new(i64::try_from(now).unwrap())));
-        let (house, bridge) = open(&directory, &clock).await;
+        let (house, bridge) = open(&directory, &clock, &settings).await;
         house.add_principal(NewPrincipal { name: "anna".into(), ..NewPrincipal::default() }).await.unwrap();
-        Side { house, bridge, clock, directory }
+        Side { house, bridge, clock, settings, directory }
     }
 
     /// Lets everything that is not on disk go, and begins anew.
     pub(crate) async fn restart(self) -> Side {
-        let Side { house, bridge, clock, directory } = self;
+        let Side { house, bridge, clock, settings, directory } = self;
         bridge.close().await;
         drop((house, bridge));
-        let (house, bridge) = open(&directory, &clock).await;
-        Side { house, bridge, clock, directory }
+        let (house, bridge) = open(&directory, &clock, &settings).await;
+        Side { house, bridge, clock, settings, directory }
     }
 
     pub(crate) fn later(&self, time: Duration) {
@@ -127,14 +138,12 @@ impl Side {
         direction: Direction,
         policy: Policy,
     ) -> String {
+        // All of it, so that a far side that speaks iCalendar is told all.
         let new = NewMapping {
-            collection: self.calendar().await.id(),
-            connection: connection.to_owned(),
-            remote,
             direction,
             policy,
-            enabled: true,
-            poll_seconds: None,
+            fields: Fields::Full,
+            ..NewMapping::new(self.calendar().await.id(), connection, remote)
         };
         self.bridge.add_mapping("anna", new).await.unwrap().id
     }

@@ -3,6 +3,7 @@
 
 Starts its own server (KALENDS_BIN) and its own Radicale (KALENDS_PYTHON), both on free ports and temporary folders.
 """
+import datetime
 import json
 import os
 import pathlib
@@ -13,11 +14,18 @@ import subprocess
 import sys
 import urllib.request
 
-from common import ROOT, TOOLS, Dav, Steps, event, scratch, wait_for
+import common
+from common import ROOT, TOOLS, Dav, Steps, scratch, wait_for
 
 BINARY = pathlib.Path(os.environ.get("KALENDS_BIN", ROOT / "target" / "debug" / "kalends")).resolve()
 PYTHON = os.environ.get("KALENDS_PYTHON", str(TOOLS / "venv" / "bin" / "python"))
 PASSWORD = "a-long-enough-secret"
+
+
+def event(uid, title):
+    """Next week: a mapping looks 30 days back and a year ahead."""
+    day = (datetime.date.today() + datetime.timedelta(days=7)).strftime("%Y%m%d")
+    return common.event(uid, title, f"{day}T090000Z", f"{day}T100000Z")
 
 
 def free_port():

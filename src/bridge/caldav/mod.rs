@@ -1,9 +1,11 @@
 //! Any CalDAV server as a far side.
 //!
-//! Owns: the ladder of change detection, batches of multiget, conditional writes. Does not own: who wins, when to call
+//! Owns: reading objects, batches of multiget, conditional writes, what is said of a UID that is taken. Does not own: who wins, when to call
 //! again (`bridge`). XML and DAV words stay below this module.
 
 mod discover;
+mod ends;
+mod listing;
 mod wire;
 
 use bytes::Bytes;
@@ -11,29 +13,30 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
-use self::discover::propfind;
-use self::wire::{
-    Credentials, Multistatus, Row, Wire, decoded, header_value, host, put_headers, trouble, unreadable,
-};
+use self::listing::Position;
+use self::wire::{Credentials, Row, Wire, decoded, header_value, host, put_headers, trouble, unreadable};
 use super::print;
 use super::provider::{
-    Abilities, Cursor, Delta, Fut, Provider, RemoteCalendar, RemoteId, Seen, Sighting, Slot, Trouble,
-    Version, Written,
+    Abilities, Cursor, Fit, Fut, Pages, Provider, RemoteCalendar, RemoteId, Seen, Sighting, Slot, Trouble,
+    Version, Window, Write, Written,
 };
 use crate::auth::grant::Secret;
 use crate::http::fetch::{Answer, Fetch};
-use crate::xml::{Writer, caldav, calendarserver, dav};
+use crate::ical::Ical;
+use crate::xml::{Writer, caldav, dav};
 
 /// How many objects one multiget asks for.
 const BATCH: usize = 50;
-/// How often a sync-collection may say that there is more.
-const PAGES: usize = 1000;
+/// Whose servers refuse events without an end.
+const WANTS_ENDS: &str = "icloud.com";
 
 /// An account on a CalDAV server.
 #[derive(Debug)]
 pub struct Caldav {
     wire: Wire,
     homes: Vec<Url>,
+    /// Events are written with an end, always.
+    ends: bool,
 }
 
 impl Caldav {
@@ -50,114 +53,34 @@ impl Caldav {
         let wire =
             Wire { fetch, credentials: Credentials { username: username.to_owned(), password }, home: url };
         let found = wire.discover().await?;
-        Ok(Caldav { wire, homes: found.homes })
+        Ok(Caldav::at(wire, found.homes))
     }
 
     /// Returns an account whose places are known.
     pub fn new(fetch: Fetch, url: Url, username: &str, password: Secret, homes: Vec<Url>) -> Caldav {
         let wire =
             Wire { fetch, credentials: Credentials { username: username.to_owned(), password }, home: url };
-        Caldav { wire, homes }
+        Caldav::at(wire, homes)
+    }
+
+    fn at(wire: Wire, homes: Vec<Url>) -> Caldav {
+        let wants = |url: &Url| {
+            let domain = url.domain().unwrap_or_default();
+            domain.strip_suffix(WANTS_ENDS).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+        };
+        let ends = wants(&wire.home) || homes.iter().any(wants);
+        Caldav { wire, homes, ends }
+    }
+
+    /// Returns an account on a server that refuses events without an end.
+    #[must_use]
+    pub fn with_ends(self) -> Caldav {
+        Caldav { ends: true, ..self }
     }
 
     /// Returns where the calendars are.
     pub fn homes(&self) -> &[Url] {
         &self.homes
-    }
-
-    async fn list(&self, calendar: &Url) -> Result<Delta, Trouble> {
-        // The position is read before the listing: what happens in between is told again, not missed.
-        let state = self.state(calendar).await?;
-        let body = propfind(&[dav("resourcetype"), dav("getetag")]);
-        let answer = self.wire.multistatus("PROPFIND", calendar, "1", body).await?;
-        if !answer.rows.iter().any(|row| is_self(row, &answer.url)) {
-            // RFC 4918 §9.1: Depth 1 names the collection too. An answer without it is not a listing.
-            return Err(unreadable(calendar, "the listing does not name the calendar itself"));
-        }
-        if let Some(row) =
-            answer.rows.iter().find(|row| row.status.is_some_and(|s| s >= 300) && is_self(row, &answer.url))
-        {
-            let status = row.status.unwrap_or_default();
-            return Err(unreadable(calendar, &format!("the listing is not complete (status {status})")));
-        }
-        let seen = answer
-            .rows
-            .iter()
-            .filter(|row| !is_self(row, &answer.url) && !row.is_collection() && !row.path.ends_with('/'))
-            .map(sighting)
-            .collect();
-        Ok(Delta { seen, gone: Vec::new(), next: state, complete: true })
-    }
-
-    /// Returns the calendar's position: its sync-token, else its ctag, else nothing.
-    async fn state(&self, calendar: &Url) -> Result<Option<Cursor>, Trouble> {
-        let names =
-            [dav("resourcetype"), dav("sync-token"), calendarserver("getctag"), dav("supported-report-set")];
-        let answer = self.wire.multistatus("PROPFIND", calendar, "0", propfind(&names)).await?;
-        let row = answer.rows.first().ok_or_else(|| unreadable(calendar, "it is empty"))?;
-        if row.property(&dav("resourcetype")).is_some() && !row.is_calendar() {
-            return Err(Trouble::Missing(format!("{} is no longer a calendar.", calendar.path())));
-        }
-        let syncs = row.property(&dav("supported-report-set")).is_none_or(|set| {
-            set.elements()
-                .filter_map(|s| s.child(&dav("report")))
-                .any(|r| r.child(&dav("sync-collection")).is_some())
-        });
-        let token = row.text(&dav("sync-token")).filter(|_| syncs).map(|t| Cursor(format!("sync:{t}")));
-        Ok(token.or_else(|| row.text(&calendarserver("getctag")).map(|t| Cursor(format!("ctag:{t}")))))
-    }
-
-    /// RFC 6578 §3.2, without a limit: servers cut answers at it and do not say so.
-    async fn sync(&self, calendar: &Url, token: &str) -> Result<Delta, Trouble> {
-        let mut delta = Delta::default();
-        let mut token = token.to_owned();
-        for _ in 0..PAGES {
-            let answer = match self.sync_page(calendar, &token).await {
-                // Servers refuse an old token in many ways; a full comparison answers all of them.
-                Err(Trouble::Refused(_) | Trouble::Stale | Trouble::Taken(_)) => {
-                    return Err(Trouble::CursorExpired);
-                }
-                other => other?,
-            };
-            let next = answer.token.clone().ok_or_else(|| unreadable(calendar, "it has no sync-token"))?;
-            let mut more = false;
-            for row in &answer.rows {
-                if is_self(row, &answer.url) {
-                    // RFC 6578 §3.6: 507 on the collection itself says that there is more.
-                    more |= row.status == Some(507);
-                } else if matches!(row.status, Some(404 | 410 | 418)) {
-                    delta.gone.push(RemoteId(row.path.clone()));
-                } else if row.status.is_none_or(|s| s < 300)
-                    && !row.is_collection()
-                    && !row.path.ends_with('/')
-                {
-                    delta.seen.push(sighting(row));
-                }
-            }
-            let stuck = next == token;
-            token = next;
-            if !more {
-                delta.next = Some(Cursor(format!("sync:{token}")));
-                return Ok(delta);
-            }
-            if stuck {
-                break;
-            }
-        }
-        Err(unreadable(calendar, "its changes have no end"))
-    }
-
-    async fn sync_page(&self, calendar: &Url, token: &str) -> Result<Multistatus, Trouble> {
-        let mut body = Writer::document();
-        body.open(&dav("sync-collection"));
-        body.leaf(&dav("sync-token"), token);
-        body.leaf(&dav("sync-level"), "1");
-        body.open(&dav("prop"));
-        body.empty(&dav("getetag"));
-        body.close();
-        body.close();
-        // RFC 6578 §3.2: Depth 0.
-        self.wire.multistatus("REPORT", calendar, "0", body.take()).await
     }
 
     async fn multiget(&self, calendar: &Url, ids: &[RemoteId]) -> Result<Vec<Seen>, Trouble> {
@@ -176,12 +99,11 @@ impl Caldav {
         let mut all = Vec::with_capacity(ids.len());
         for id in ids {
             let wanted = decoded(&id.0);
-            // A missing href is a faulty answer. To read it as a deletion would lose what it holds.
-            let row = answer
-                .rows
-                .iter()
-                .find(|row| decoded(&row.path) == wanted)
-                .ok_or_else(|| unreadable(calendar, "an event that was asked for is missing in it"))?;
+            let Some(row) = answer.rows.iter().find(|row| decoded(&row.path) == wanted) else {
+                // A missing href is a faulty answer. To read it as a deletion would lose what it holds: it is asked for alone.
+                all.extend(self.get(calendar, id).await?);
+                continue;
+            };
             match row.status {
                 Some(404 | 410) => continue,
                 Some(status) if status >= 300 => {
@@ -213,7 +135,7 @@ impl Caldav {
 
 impl Provider for Caldav {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: false, batch: BATCH }
+        Abilities { writes: true, pushes: false, batch: BATCH, parallel: 5 }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {
@@ -226,22 +148,15 @@ impl Provider for Caldav {
         })
     }
 
-    fn changes<'a>(&'a self, calendar: &'a RemoteId, since: Option<&'a Cursor>) -> Fut<'a, Delta> {
-        Box::pin(async move {
+    fn changes<'a>(&'a self, calendar: &'a RemoteId, since: Option<&'a Cursor>, window: Window) -> Pages<'a> {
+        Box::pin(futures_util::stream::once(async move {
             let url = calendar_url(calendar)?;
-            let since = since.and_then(|c| c.0.split_once(':'));
-            match since {
-                Some(("sync", token)) => self.sync(&url, token).await,
-                Some(("ctag", _)) => {
-                    let now = self.state(&url).await?;
-                    if now.as_ref().and_then(|c| c.0.split_once(':')) == since {
-                        return Ok(Delta { next: now, ..Delta::default() });
-                    }
-                    self.list(&url).await
-                }
-                _ => self.list(&url).await,
+            match since.and_then(Position::read) {
+                Some(Position::Token(token, ctag)) => self.sync(&url, &token, ctag.as_deref(), window).await,
+                Some(Position::Ctag(ctag)) => self.if_touched(&url, &ctag, window).await,
+                None => self.list(&url, window).await,
             }
-        })
+        }))
     }
 
     fn read<'a>(&'a self, calendar: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>> {
@@ -275,33 +190,24 @@ impl Provider for Caldav {
         Some(RemoteId(url.path().to_owned()))
     }
 
-    fn put<'a>(&'a self, calendar: &'a RemoteId, slot: Slot<'a>, bytes: Bytes) -> Fut<'a, Written> {
+    fn fit(&self, ical: &Ical, _: Window) -> Fit {
+        Fit::Whole(if self.ends { ends::with_ends(ical) } else { ical.bytes().clone() })
+    }
+
+    fn put<'a>(&'a self, calendar: &'a RemoteId, write: &'a Write) -> Fut<'a, Written> {
         Box::pin(async move {
             let calendar = calendar_url(calendar)?;
-            let (url, headers, new) = match slot {
-                Slot::New { uid } => {
-                    let url = calendar.join(&object_name(uid)).map_err(|_| bad_address(uid))?;
-                    (url, put_headers(Some((header::IF_NONE_MATCH, HeaderValue::from_static("*")))), true)
-                }
+            match &write.slot {
+                Slot::New { uid } => self.create(&calendar, uid, write.bytes.clone()).await,
                 Slot::At(id, version) => {
-                    // Never `If-Match: *`: some servers read it backwards.
-                    let condition = version.map(|v| header_value(&v.0)).transpose()?;
-                    let condition = condition.map(|value| (header::IF_MATCH, value));
-                    (object_url(&calendar, id)?, put_headers(condition), false)
+                    let (answer, url) = self
+                        .change(Method::PUT, &calendar, id, version.as_ref(), write.bytes.clone())
+                        .await?;
+                    match answer.status.as_u16() {
+                        200 | 201 | 202 | 204 => Ok(written(id.clone(), &answer)),
+                        _ => Err(trouble(&answer, &url)),
+                    }
                 }
-            };
-            let id = match slot {
-                Slot::New { .. } => RemoteId(url.path().to_owned()),
-                Slot::At(id, _) => id.clone(),
-            };
-            let (answer, url) = self.wire.call(Method::PUT, &url, headers, bytes).await?;
-            match answer.status.as_u16() {
-                200 | 201 | 202 | 204 => Ok(Written { id, version: strong_etag(&answer) }),
-                412 if new => Err(Trouble::Taken(Some(id))),
-                301..=308 => {
-                    Err(Trouble::Unreachable(format!("{} redirects a new event elsewhere.", host(&url))))
-                }
-                _ => Err(trouble(&answer, &url)),
             }
         })
     }
@@ -313,18 +219,101 @@ impl Provider for Caldav {
         version: Option<&'a Version>,
     ) -> Fut<'a, ()> {
         Box::pin(async move {
-            let url = object_url(&calendar_url(calendar)?, id)?;
-            let mut headers = HeaderMap::new();
-            if let Some(version) = version {
-                headers.insert(header::IF_MATCH, header_value(&version.0)?);
-            }
-            let (answer, url) = self.wire.call(Method::DELETE, &url, headers, Bytes::new()).await?;
+            let calendar = calendar_url(calendar)?;
+            let gone = self.change(Method::DELETE, &calendar, id, version, Bytes::new()).await;
+            let (answer, url) = match gone {
+                Err(Trouble::Missing(_)) => return Ok(()),
+                other => other?,
+            };
             match answer.status.as_u16() {
-                200 | 202 | 204 | 404 | 410 => Ok(()),
+                200 | 202 | 204 | 404 | 410 | 418 => Ok(()),
                 _ => Err(trouble(&answer, &url)),
             }
         })
     }
+}
+
+impl Caldav {
+    async fn create(&self, calendar: &Url, uid: &str, bytes: Bytes) -> Result<Written, Trouble> {
+        let url = calendar.join(&object_name(uid)).map_err(|_| bad_address(uid))?;
+        let id = RemoteId(url.path().to_owned());
+        let headers = put_headers(Some((header::IF_NONE_MATCH, HeaderValue::from_static("*"))));
+        let (answer, url) = self.wire.call(Method::PUT, &url, headers, bytes).await?;
+        match answer.status.as_u16() {
+            200 | 201 | 202 | 204 => Ok(written(id, &answer)),
+            412 if self.get(calendar, &id).await?.is_some() => Err(Trouble::Taken(Some(id))),
+            // The place is free, and still it is refused: the UID is taken.
+            412 => Err(Trouble::Taken(self.with_uid(calendar, uid).await?)),
+            301..=308 => {
+                Err(Trouble::Unreachable(format!("{} redirects a new event elsewhere.", host(&url))))
+            }
+            409 => match trouble(&answer, &url) {
+                // Some servers do not say what the conflict is.
+                Trouble::Refused(why) => match self.with_uid(calendar, uid).await {
+                    Ok(Some(twin)) => Err(Trouble::Taken(Some(twin))),
+                    _ => Err(Trouble::Refused(why)),
+                },
+                other => Err(within(other, calendar)),
+            },
+            _ => Err(within(trouble(&answer, &url), calendar)),
+        }
+    }
+
+    /// Changes or removes an object if it is still in that state.
+    async fn change(
+        &self,
+        method: Method,
+        calendar: &Url,
+        id: &RemoteId,
+        version: Option<&Version>,
+        bytes: Bytes,
+    ) -> Result<(Answer, Url), Trouble> {
+        let url = object_url(calendar, id)?;
+        // Never `If-Match: *`: some servers read it backwards.
+        let mut conditions = match version.map(|v| v.0.as_str()) {
+            None => vec![None],
+            Some(weak) if weak.starts_with("W/") => {
+                // RFC 9110 §13.1.1: a weak etag never matches. It is compared here, right before the write.
+                let now = self.get(calendar, id).await?.ok_or_else(|| {
+                    Trouble::Missing(format!("{} has nothing at {}.", host(&url), url.path()))
+                })?;
+                if now.version.as_ref().is_none_or(|now| now.0 != weak) {
+                    return Err(Trouble::Stale);
+                }
+                vec![None]
+            }
+            Some(quoted) if quoted.starts_with('"') => vec![Some(header_value(quoted)?)],
+            // As the standard has it; then as the server itself spells it.
+            Some(bare) => vec![Some(header_value(&format!("\"{bare}\""))?), Some(header_value(bare)?)],
+        };
+        loop {
+            let condition = if conditions.is_empty() { None } else { conditions.remove(0) };
+            let condition = condition.map(|value| (header::IF_MATCH, value));
+            let headers = match method {
+                Method::PUT => put_headers(condition),
+                _ => condition.into_iter().collect(),
+            };
+            let (answer, to) = self.wire.call(method.clone(), &url, headers, bytes.clone()).await?;
+            if answer.status.as_u16() != 412 || conditions.is_empty() {
+                return Ok((answer, to));
+            }
+        }
+    }
+}
+
+/// A twin in another calendar of the account is not ours to adopt.
+fn within(trouble: Trouble, calendar: &Url) -> Trouble {
+    match trouble {
+        Trouble::Taken(Some(id)) => {
+            let folder = decoded(calendar.path());
+            Trouble::Taken(decoded(&id.0).starts_with(&folder).then_some(id))
+        }
+        other => other,
+    }
+}
+
+fn written(id: RemoteId, answer: &Answer) -> Written {
+    Written { id, version: strong_etag(answer), seen: None }
 }
 
 fn sighting(row: &Row) -> Sighting {

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::auth::grant::Secret;
 use crate::bridge::provider::{RemoteId, Trouble};
-use crate::http::fetch::{Answer, Call, Fetch, FetchError};
+use crate::http::fetch::{Answer, Call, Fetch};
 use crate::xml::{self, DAV, Element, Limits, caldav, dav};
 
 /// The longest answer: a listing of 100,000 objects fits.
@@ -86,19 +86,23 @@ impl Wire {
         depth: &'static str,
         body: Vec<u8>,
     ) -> Result<Multistatus, Trouble> {
+        let (answer, url) = self.say(method, url, depth, body).await?;
+        read(&answer, url)
+    }
+
+    /// Sends a request with an XML body, which may be repeated.
+    pub(super) async fn say(
+        &self,
+        method: &str,
+        url: &Url,
+        depth: &'static str,
+        body: Vec<u8>,
+    ) -> Result<(Answer, Url), Trouble> {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml; charset=utf-8"));
         headers.insert("depth", HeaderValue::from_static(depth));
         let method = Method::from_bytes(method.as_bytes()).unwrap_or(Method::OPTIONS);
-        let (answer, url) = self.call(method, url, headers, body.into()).await?;
-        if answer.status.as_u16() != 207 {
-            return Err(trouble(&answer, &url));
-        }
-        let root = xml::parse(&answer.body, LIMITS).map_err(|e| unreadable(&url, &e.to_string()))?;
-        if !root.name.is(DAV, "multistatus") {
-            return Err(unreadable(&url, "it is not a multistatus"));
-        }
-        Ok(read_multistatus(&root, url))
+        self.call(method, url, headers, body.into()).await
     }
 
     /// Sends a request. Redirects are followed if the request may be repeated and the credentials may go there.
@@ -130,9 +134,11 @@ impl Wire {
                 body: body.clone(),
                 limit: LONGEST,
             };
-            let answer = self.fetch.send(call).await.map_err(fetch_trouble)?;
+            let answer = self.fetch.send(call).await.map_err(Trouble::from)?;
             let target = match answer.status.as_u16() {
-                301 | 302 | 303 | 307 | 308 if repeatable => answer.header("location"),
+                // RFC 9110 §15.4.8, §15.4.9: nothing was carried out, and the method stays.
+                307..=308 => answer.header("location"),
+                301..=303 if repeatable => answer.header("location"),
                 _ => None,
             };
             match target.and_then(|to| url.join(to).ok()) {
@@ -142,6 +148,18 @@ impl Wire {
         }
         Err(Trouble::Unreachable(format!("{} redirects in circles", host(&self.home))))
     }
+}
+
+/// Reads the multistatus of an answer.
+pub(super) fn read(answer: &Answer, url: Url) -> Result<Multistatus, Trouble> {
+    if answer.status.as_u16() != 207 {
+        return Err(trouble(answer, &url));
+    }
+    let root = xml::parse(&answer.body, LIMITS).map_err(|e| unreadable(&url, &e.to_string()))?;
+    if !root.name.is(DAV, "multistatus") {
+        return Err(unreadable(&url, "it is not a multistatus"));
+    }
+    Ok(read_multistatus(&root, url))
 }
 
 impl Credentials {
@@ -288,18 +306,6 @@ fn retry_after(answer: &Answer) -> Option<Duration> {
     let at = httpdate::parse_http_date(text).ok()?;
     let now = httpdate::parse_http_date(answer.header("date")?).ok()?;
     at.duration_since(now).ok()
-}
-
-fn fetch_trouble(error: FetchError) -> Trouble {
-    match error {
-        FetchError::Private(_) | FetchError::BadUrl(_) | FetchError::TooLarge { .. } => {
-            Trouble::Refused(format!("{error}."))
-        }
-        FetchError::Unresolved(_)
-        | FetchError::Unreachable { .. }
-        | FetchError::Timeout(_)
-        | FetchError::Truncated(_) => Trouble::Unreachable(format!("{error}.")),
-    }
 }
 
 pub(super) fn unreadable(url: &Url, why: &str) -> Trouble {

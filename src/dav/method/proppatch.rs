@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 use super::xml_body;
-use crate::calendar::{Error, Refusal, When};
+use crate::calendar::{Error, Refusal, When, is_of_server};
 use crate::dav::gate::{Change, Gate};
 use crate::dav::multistatus::{Multistatus, status_line};
 use crate::dav::place::{Now, Spot};
@@ -156,6 +156,9 @@ pub(super) fn judge(element: &Element, kind: Kinds) -> Result<(), Denied> {
 }
 
 fn may_remove(name: &Name, _: Kinds) -> Result<(), Denied> {
+    if is_of_server(&name.ns) {
+        return Err(Protocol::ProtectedProperty(name.local.clone().into_owned()).into());
+    }
     match live_property(name).map(|p| &p.set) {
         None | Some(Set::Stored(_) | Set::Instead(..)) => Ok(()),
         Some(Set::Protected | Set::AtCreation(_)) => {

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use super::asking::Asking;
 use super::data::Left;
 use super::{Report, bad};
-use crate::calendar::{Found, Readable, Refusal};
+use crate::calendar::{Found, Readable, Refusal, is_hidden};
 use crate::dav::{Denied, Kinds, Multistatus, Node, Protocol, Resource, Scope};
 use crate::http::{Depth, Position, Reply, encode, read_sync_token, sync_token};
 use crate::ical::zone::Zone;
@@ -204,6 +204,12 @@ impl Sync {
         }
     }
 
+    /// A calendar that nobody sees has no changes that anybody is told of.
+    async fn hides(&self, name: &Member) -> Result<bool, Denied> {
+        let all = self.collection.all_children().await?;
+        Ok(all.iter().any(|child| child.collection().name == *name && is_hidden(child.collection())))
+    }
+
     /// Tells one member as it is now; false: there was nothing to tell.
     async fn member(&self, out: &mut Multistatus, name: &Member, seen: Seen) -> Result<bool, Denied> {
         let kind = self.collection.collection().kind;
@@ -212,6 +218,9 @@ impl Sync {
         {
             self.child(out, child).await?;
             return Ok(true);
+        }
+        if kind == Kind::Home && self.hides(name).await? {
+            return Ok(false);
         }
         let found = match self.report.asking.needs_bytes() {
             true => self.collection.found(name.as_str()).await?,

@@ -7,13 +7,16 @@ use jiff::tz::{TimeZone, TimeZoneDatabase};
 
 use super::Zone;
 use super::table::{HORIZON, Table};
-use super::windows::WINDOWS;
+use super::vtimezone::Change;
+use super::windows::{FURTHER, WINDOWS};
 
 /// An IANA zone: its name, and its table once somebody has asked for it.
 #[derive(Debug)]
 pub struct Iana {
     name: String,
     table: OnceLock<Table>,
+    /// The changes of its clock as a VTIMEZONE writes them.
+    pub(super) changes: OnceLock<Vec<Change>>,
 }
 
 impl Iana {
@@ -52,7 +55,11 @@ fn all() -> &'static [Iana] {
     ALL.get_or_init(|| {
         let mut all: Vec<Iana> = database()
             .available()
-            .map(|name| Iana { name: name.as_str().to_owned(), table: OnceLock::new() })
+            .map(|name| Iana {
+                name: name.as_str().to_owned(),
+                table: OnceLock::new(),
+                changes: OnceLock::new(),
+            })
             .collect();
         all.sort_by(|a, b| compare(&a.name, &b.name));
         all
@@ -77,6 +84,44 @@ fn iana(name: &str) -> Option<Zone> {
 fn windows(name: &str) -> Option<Zone> {
     let at = WINDOWS.binary_search_by(|(windows, _)| compare(windows, name)).ok()?;
     WINDOWS.get(at).and_then(|(_, name)| iana(name))
+}
+
+/// Returns what Windows calls a zone and the zone that this name stands for by itself, whose clock need not show the
+/// same: several IANA zones share a name. Of a zone that Windows does not name, the first whose clock shows the same
+/// from one instant to another. Nothing: there is none.
+pub fn windows_name(zone: &Zone, from: i64, to: i64) -> Option<(&'static str, Zone)> {
+    if matches!(zone, Zone::Utc) {
+        return Some(("UTC", Zone::Utc));
+    }
+    let listed = zone.name().and_then(|name| {
+        let of_default = WINDOWS.iter().find(|(_, default)| compare(default, name) == Ordering::Equal);
+        let of_further = || {
+            FURTHER.iter().find(|(_, more)| more.split(' ').any(|one| compare(one, name) == Ordering::Equal))
+        };
+        of_default.or_else(of_further).and_then(|(windows, _)| Some((*windows, self::windows(windows)?)))
+    });
+    let same = |other: &Zone| same_clock(zone, other, from, to);
+    if let Some(listed) = listed.filter(|(_, zone)| same(zone)) {
+        return Some(listed);
+    }
+    // 1970, 1990, 2000, 2010: the longer the clocks have agreed, the likelier it is another spelling of the same.
+    let since = [0, 631_152_000, 946_684_800, 1_262_304_000].into_iter().filter(|since| *since < from);
+    let all = || WINDOWS.iter().filter_map(|(windows, name)| Some((*windows, iana(name)?)));
+    since.chain([from]).find_map(|since| all().find(|(_, other)| same_clock(zone, other, since, to)))
+}
+
+/// Tells whether two zones show the same time at every instant of a span.
+fn same_clock(one: &Zone, other: &Zone, from: i64, to: i64) -> bool {
+    let same = |instant: i64| one.to_civil(instant) == other.to_civil(instant);
+    let changes = |zone: &Zone| -> Vec<i64> {
+        let table = match zone {
+            Zone::Iana(zone) => zone.table(),
+            Zone::Custom(table) => table,
+            Zone::Utc | Zone::Fixed(_) => return Vec::new(),
+        };
+        table.changes().map(|(instant, ..)| instant).filter(|at| (from..=to).contains(at)).collect()
+    };
+    same(from) && same(to) && changes(one).into_iter().chain(changes(other)).all(same)
 }
 
 /// `/mozilla.org/20050126_1/Europe/Berlin`, `/freeassociation.sourceforge.net/Tzfile/Europe/Berlin`,

@@ -246,3 +246,17 @@ fn a_vtimezone_written_for_a_zone_reads_back_as_that_zone() {
     assert!(vtimezone("UTC", from, to).unwrap().contains("TZOFFSETTO:+0000\r\n"));
     assert!(vtimezone("Europe/Atlantis", from, to).is_none());
 }
+
+#[test]
+fn windows_names_are_found_for_every_spelling() {
+    let name = |iana: &str| {
+        windows_name(&by_tzid(iana).unwrap(), 1_700_000_000, 2_000_000_000)
+            .map(|(n, z)| (n, z.name().unwrap().to_owned()))
+    };
+    let row = |windows: &'static str, iana: &str| Some((windows, iana.to_owned()));
+    assert_eq!(name("Europe/Kiev"), row("FLE Standard Time", "Europe/Kiev"));
+    assert_eq!(name("Europe/Kyiv"), row("FLE Standard Time", "Europe/Kiev"));
+    assert_eq!(name("US/Eastern"), row("Eastern Standard Time", "America/New_York"));
+    assert_eq!(name("Europe/Vienna"), row("W. Europe Standard Time", "Europe/Berlin"));
+    assert_eq!(windows_name(&Zone::Fixed(1201), 0, 1), None);
+}

@@ -91,12 +91,12 @@ fn civil(text: &str) -> Option<Civil> {
 pub fn vtimezone(iana: &str, from: i64, to: i64) -> Option<String> {
     let (name, changes) = match by_tzid(iana)? {
         Zone::Iana(zone) => (zone.name().to_owned(), listed(zone)),
-        Zone::Utc => ("UTC".to_owned(), Vec::new()),
+        Zone::Utc => ("UTC".to_owned(), &[][..]),
         Zone::Fixed(_) | Zone::Custom(_) => return None,
     };
     let mut out = String::with_capacity(512);
     let _ = write!(out, "BEGIN:VTIMEZONE\r\nTZID:{name}\r\n");
-    let pattern = Pattern::of(&changes);
+    let pattern = Pattern::of(changes);
     let ruled = pattern.as_ref().map_or(i64::MAX, |pattern| pattern.since);
     let begin = changes.partition_point(|change| change.instant <= from).saturating_sub(1);
     let explicit: Vec<&Change> = changes
@@ -137,7 +137,7 @@ pub fn vtimezone(iana: &str, from: i64, to: i64) -> Option<String> {
 
 /// A change of the clock as it is written.
 #[derive(Debug, Clone)]
-struct Change {
+pub(super) struct Change {
     instant: i64,
     before: i32,
     after: i32,
@@ -159,17 +159,16 @@ impl Change {
     }
 }
 
-fn listed(zone: &Iana) -> Vec<Change> {
-    let known = database().get(zone.name()).ok();
-    zone.table()
-        .changes()
-        .map(|(instant, before, after)| Change {
-            instant,
-            before,
-            after,
-            name: known.as_ref().map_or_else(String::new, |zone| abbreviation_in(zone, instant)),
-        })
-        .collect()
+/// Returns the changes of a zone's clock; they are written once.
+fn listed(zone: &Iana) -> &[Change] {
+    zone.changes.get_or_init(|| {
+        let known = database().get(zone.name()).ok();
+        let name = |instant| known.as_ref().map_or_else(String::new, |zone| abbreviation_in(zone, instant));
+        let changes = zone.table().changes();
+        changes
+            .map(|(instant, before, after)| Change { instant, before, after, name: name(instant) })
+            .collect()
+    })
 }
 
 fn abbreviation(name: &str, instant: i64) -> String {

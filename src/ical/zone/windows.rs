@@ -1,4 +1,5 @@
-//! What Windows calls the zones: the default zone of each name (facts of CLDR, `windowsZones`, territory 001).
+//! What Windows calls the zones: the default zone of each name, and the others that it stands for (facts of CLDR,
+//! `windowsZones`, territory 001 and all territories).
 
 /// Windows name and IANA name, sorted by the former without regard to letter case.
 pub(super) const WINDOWS: &[(&str, &str)] = &[
@@ -141,4 +142,177 @@ pub(super) const WINDOWS: &[(&str, &str)] = &[
     ("West Pacific Standard Time", "Pacific/Port_Moresby"),
     ("Yakutsk Standard Time", "Asia/Yakutsk"),
     ("Yukon Standard Time", "America/Whitehorse"),
+];
+
+/// Windows name and the further IANA names that it stands for in some territory, separated by blanks; the default of
+/// each is in [`WINDOWS`] (facts of CLDR, `windowsZones`, all territories).
+pub(super) const FURTHER: &[(&str, &str)] = &[
+    ("Alaskan Standard Time", "America/Juneau America/Metlakatla America/Nome America/Sitka America/Yakutat"),
+    ("Arab Standard Time", "Asia/Bahrain Asia/Kuwait Asia/Qatar Asia/Aden"),
+    ("Arabian Standard Time", "Asia/Muscat Etc/GMT-4"),
+    (
+        "Argentina Standard Time",
+        "America/Argentina/La_Rioja America/Argentina/Rio_Gallegos America/Argentina/Salta \
+         America/Argentina/San_Juan America/Argentina/San_Luis America/Argentina/Tucuman \
+         America/Argentina/Ushuaia America/Catamarca America/Cordoba America/Jujuy America/Mendoza",
+    ),
+    ("Astrakhan Standard Time", "Europe/Ulyanovsk"),
+    (
+        "Atlantic Standard Time",
+        "Atlantic/Bermuda America/Glace_Bay America/Goose_Bay America/Moncton America/Thule",
+    ),
+    ("AUS Eastern Standard Time", "Australia/Melbourne"),
+    ("Azores Standard Time", "America/Scoresbysund"),
+    ("Bangladesh Standard Time", "Asia/Thimphu"),
+    ("Canada Central Standard Time", "America/Swift_Current"),
+    ("Cape Verde Standard Time", "Etc/GMT+1"),
+    ("Cen. Australia Standard Time", "Australia/Broken_Hill"),
+    (
+        "Central America Standard Time",
+        "America/Belize America/Costa_Rica Pacific/Galapagos America/Tegucigalpa America/Managua \
+         America/El_Salvador Etc/GMT+6",
+    ),
+    ("Central Asia Standard Time", "Antarctica/Vostok Asia/Urumqi Indian/Chagos Etc/GMT-6"),
+    ("Central Brazilian Standard Time", "America/Campo_Grande"),
+    (
+        "Central Europe Standard Time",
+        "Europe/Tirane Europe/Prague Europe/Podgorica Europe/Belgrade Europe/Ljubljana Europe/Bratislava",
+    ),
+    ("Central European Standard Time", "Europe/Sarajevo Europe/Zagreb Europe/Skopje"),
+    (
+        "Central Pacific Standard Time",
+        "Antarctica/Casey Pacific/Ponape Pacific/Kosrae Pacific/Noumea Pacific/Efate Etc/GMT-11",
+    ),
+    (
+        "Central Standard Time",
+        "America/Winnipeg America/Rankin_Inlet America/Resolute America/Matamoros America/Ojinaga \
+         America/Indiana/Knox America/Indiana/Tell_City America/Menominee America/North_Dakota/Beulah \
+         America/North_Dakota/Center America/North_Dakota/New_Salem",
+    ),
+    (
+        "Central Standard Time (Mexico)",
+        "America/Bahia_Banderas America/Merida America/Monterrey America/Chihuahua",
+    ),
+    ("China Standard Time", "Asia/Hong_Kong Asia/Macau"),
+    (
+        "E. Africa Standard Time",
+        "Antarctica/Syowa Africa/Djibouti Africa/Asmera Africa/Addis_Ababa Indian/Comoro \
+         Indian/Antananarivo Africa/Mogadishu Africa/Dar_es_Salaam Africa/Kampala Indian/Mayotte \
+         Etc/GMT-3",
+    ),
+    ("E. Australia Standard Time", "Australia/Lindeman"),
+    (
+        "Eastern Standard Time",
+        "America/Nassau America/Toronto America/Iqaluit America/Detroit America/Indiana/Petersburg \
+         America/Indiana/Vincennes America/Indiana/Winamac America/Kentucky/Monticello \
+         America/Louisville",
+    ),
+    (
+        "FLE Standard Time",
+        "Europe/Mariehamn Europe/Sofia Europe/Tallinn Europe/Helsinki Europe/Vilnius Europe/Riga",
+    ),
+    (
+        "GMT Standard Time",
+        "Atlantic/Canary Atlantic/Faeroe Europe/Guernsey Europe/Dublin Europe/Isle_of_Man Europe/Jersey \
+         Europe/Lisbon Atlantic/Madeira",
+    ),
+    (
+        "Greenwich Standard Time",
+        "Africa/Ouagadougou Africa/Abidjan Africa/Accra America/Danmarkshavn Africa/Banjul \
+         Africa/Conakry Africa/Bissau Africa/Monrovia Africa/Bamako Africa/Nouakchott Atlantic/St_Helena \
+         Africa/Freetown Africa/Dakar Africa/Lome",
+    ),
+    ("GTB Standard Time", "Asia/Nicosia Asia/Famagusta Europe/Athens"),
+    ("Hawaiian Standard Time", "Pacific/Rarotonga Pacific/Tahiti Etc/GMT+10"),
+    ("Line Islands Standard Time", "Etc/GMT-14"),
+    ("Magallanes Standard Time", "America/Coyhaique"),
+    ("Mauritius Standard Time", "Indian/Reunion Indian/Mahe"),
+    ("Morocco Standard Time", "Africa/El_Aaiun"),
+    (
+        "Mountain Standard Time",
+        "America/Edmonton America/Cambridge_Bay America/Inuvik America/Ciudad_Juarez America/Boise",
+    ),
+    ("Myanmar Standard Time", "Indian/Cocos"),
+    ("New Zealand Standard Time", "Antarctica/McMurdo"),
+    ("North Asia Standard Time", "Asia/Novokuznetsk"),
+    ("Pacific Standard Time", "America/Vancouver"),
+    ("Romance Standard Time", "Europe/Brussels Europe/Copenhagen Europe/Madrid Africa/Ceuta"),
+    ("Russia Time Zone 11", "Asia/Anadyr"),
+    ("Russian Standard Time", "Europe/Kirov Europe/Simferopol"),
+    (
+        "SA Eastern Standard Time",
+        "Antarctica/Rothera Antarctica/Palmer America/Fortaleza America/Belem America/Maceio \
+         America/Recife America/Santarem Atlantic/Stanley America/Paramaribo Etc/GMT+3",
+    ),
+    (
+        "SA Pacific Standard Time",
+        "America/Rio_Branco America/Eirunepe America/Coral_Harbour America/Guayaquil America/Jamaica \
+         America/Cayman America/Panama America/Lima Etc/GMT+5",
+    ),
+    (
+        "SA Western Standard Time",
+        "America/Antigua America/Anguilla America/Aruba America/Barbados America/St_Barthelemy \
+         America/Kralendijk America/Manaus America/Boa_Vista America/Porto_Velho America/Blanc-Sablon \
+         America/Curacao America/Dominica America/Santo_Domingo America/Grenada America/Guadeloupe \
+         America/Guyana America/St_Kitts America/St_Lucia America/Marigot America/Martinique \
+         America/Montserrat America/Puerto_Rico America/Lower_Princes America/Port_of_Spain \
+         America/St_Vincent America/Tortola America/St_Thomas Etc/GMT+4",
+    ),
+    (
+        "SE Asia Standard Time",
+        "Antarctica/Davis Indian/Christmas Asia/Jakarta Asia/Pontianak Asia/Phnom_Penh Asia/Vientiane \
+         Asia/Saigon Etc/GMT-7",
+    ),
+    (
+        "Singapore Standard Time",
+        "Asia/Brunei Asia/Makassar Asia/Kuala_Lumpur Asia/Kuching Asia/Manila Etc/GMT-8",
+    ),
+    (
+        "South Africa Standard Time",
+        "Africa/Bujumbura Africa/Gaborone Africa/Lubumbashi Africa/Maseru Africa/Blantyre Africa/Maputo \
+         Africa/Kigali Africa/Mbabane Africa/Lusaka Africa/Harare Etc/GMT-2",
+    ),
+    ("Tasmania Standard Time", "Antarctica/Macquarie"),
+    ("Tokyo Standard Time", "Asia/Jayapura Pacific/Palau Asia/Dili Etc/GMT-9"),
+    ("US Eastern Standard Time", "America/Indiana/Marengo America/Indiana/Vevay"),
+    (
+        "US Mountain Standard Time",
+        "America/Creston America/Dawson_Creek America/Fort_Nelson America/Hermosillo Etc/GMT+7",
+    ),
+    ("UTC", "Etc/GMT"),
+    (
+        "UTC+12",
+        "Pacific/Tarawa Pacific/Majuro Pacific/Kwajalein Pacific/Nauru Pacific/Funafuti Pacific/Wake \
+         Pacific/Wallis",
+    ),
+    ("UTC+13", "Pacific/Enderbury Pacific/Fakaofo"),
+    ("UTC-02", "America/Noronha Atlantic/South_Georgia"),
+    ("UTC-08", "Pacific/Pitcairn"),
+    ("UTC-09", "Pacific/Gambier"),
+    ("UTC-11", "Pacific/Pago_Pago Pacific/Niue Pacific/Midway"),
+    ("Vladivostok Standard Time", "Asia/Ust-Nera"),
+    (
+        "W. Central Africa Standard Time",
+        "Africa/Luanda Africa/Porto-Novo Africa/Kinshasa Africa/Bangui Africa/Brazzaville Africa/Douala \
+         Africa/Algiers Africa/Libreville Africa/Malabo Africa/Niamey Africa/Ndjamena Africa/Tunis \
+         Etc/GMT-1",
+    ),
+    (
+        "W. Europe Standard Time",
+        "Europe/Andorra Europe/Vienna Europe/Zurich Europe/Busingen Europe/Gibraltar Europe/Rome \
+         Europe/Vaduz Europe/Luxembourg Europe/Monaco Europe/Malta Europe/Amsterdam Europe/Oslo \
+         Europe/Stockholm Arctic/Longyearbyen Europe/San_Marino Europe/Vatican",
+    ),
+    (
+        "West Asia Standard Time",
+        "Antarctica/Mawson Asia/Oral Asia/Almaty Asia/Aqtau Asia/Aqtobe Asia/Atyrau Asia/Qostanay \
+         Indian/Maldives Indian/Kerguelen Asia/Dushanbe Asia/Ashgabat Asia/Samarkand Etc/GMT-5",
+    ),
+    ("West Bank Standard Time", "Asia/Gaza"),
+    (
+        "West Pacific Standard Time",
+        "Antarctica/DumontDUrville Pacific/Truk Pacific/Guam Pacific/Saipan Etc/GMT-10",
+    ),
+    ("Yakutsk Standard Time", "Asia/Khandyga"),
+    ("Yukon Standard Time", "America/Dawson"),
 ];

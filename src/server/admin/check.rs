@@ -38,6 +38,7 @@ pub(super) async fn check(house: &Arc<House>, repair: bool, wire: &Wire) -> Resu
             }
         }
     }
+    wrong.extend(house.verify_trash().await.map_err(sentence)?);
     for what in &wrong {
         wire.send(Line::Item { item: json!(what) }).await?;
     }

@@ -92,7 +92,7 @@ impl Cache {
     /// Tells whether a collection is there.
     pub(super) fn live(&self, rows: &impl Rows, id: CollectionId) -> Result<bool, Fault> {
         match id {
-            CollectionId::HOMES | CollectionId::FILES => Ok(true),
+            CollectionId::HOMES | CollectionId::FILES | CollectionId::TRASH => Ok(true),
             _ => Ok(self.collection(rows, id)?.is_some()),
         }
     }

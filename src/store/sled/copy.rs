@@ -29,7 +29,7 @@ const STEP: usize = 2000;
 pub(super) fn dump(rows: &impl Rows, out: impl Write) -> Result<Summary, DumpError> {
     let mut dump = Dump::new(out)?;
     dump.add(&Item::Next(CollectionId(read::counter(rows, NEXT_ID)?)))?;
-    let mut above = vec![CollectionId::FILES, CollectionId::HOMES];
+    let mut above = vec![CollectionId::TRASH, CollectionId::FILES, CollectionId::HOMES];
     while let Some(id) = above.pop() {
         if let Some(collection) = read::collection(rows, id)? {
             dump.add(&Item::Collection(collection))?;

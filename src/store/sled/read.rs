@@ -41,12 +41,29 @@ impl HeadRow {
     }
 }
 
-/// Tells whether the collection is there. The two roots always are.
+/// Tells whether the collection is there. The roots always are.
 pub(super) fn live(rows: &impl Rows, id: CollectionId) -> Result<bool, Fault> {
-    if matches!(id, CollectionId::HOMES | CollectionId::FILES) {
+    if is_root(id) {
         return Ok(true);
     }
     Ok(rows.get(Space::Core, &core_key(COLLECTION, id.0))?.is_some())
+}
+
+/// Tells whether the collection is there and not in the trash, so that it can be written.
+pub(super) fn open(rows: &impl Rows, id: CollectionId) -> Result<bool, Fault> {
+    if is_root(id) {
+        return Ok(true);
+    }
+    match rows.value(Space::Core, &core_key(COLLECTION, id.0))? {
+        Some(value) => {
+            Ok(codec::read_collection(id, &mut Reader::raw(&value))?.parent != CollectionId::TRASH)
+        }
+        None => Ok(false),
+    }
+}
+
+fn is_root(id: CollectionId) -> bool {
+    matches!(id, CollectionId::HOMES | CollectionId::FILES | CollectionId::TRASH)
 }
 
 /// Reads a collection.

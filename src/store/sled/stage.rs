@@ -93,7 +93,10 @@ pub(super) fn stage(batch: &mut Batch<'_>, prepared: &Prepared) -> Result<Staged
                 stage.put(*collection, name, content_type, bytes, index, etag)?;
             }
             Op::Delete { collection, name } => stage.delete(*collection, name)?,
-            Op::Touch { collection, name } => stage.touch(*collection, name.as_ref())?,
+            Op::Touch { collection, name } => {
+                stage.open(*collection)?;
+                stage.touch(*collection, name.as_ref())?;
+            }
             Op::PutCollection(collection) => stage.put_collection(collection)?,
             Op::DeleteCollection(id) => stage.delete_collection(*id)?,
             Op::PutRecord(key, bytes) => stage.put_record(key, bytes)?,
@@ -130,7 +133,7 @@ pub(super) fn lay_object(
 
 /// Checks one condition.
 fn check(rows: &impl Rows, expect: &Expect) -> Result<(), CommitError> {
-    let live = |id: CollectionId| match read::live(rows, id)? {
+    let live = |id: CollectionId| match read::open(rows, id)? {
         true => Ok(()),
         false => Err(CommitError::Rejected(Rejected::NoCollection)),
     };
@@ -206,6 +209,14 @@ impl Stage<'_, '_> {
         Ok(Staged { committed, keys: self.keys, changed: self.changed, purge: self.purge })
     }
 
+    /// Nothing is written into what lies in the trash.
+    fn open(&self, id: CollectionId) -> Result<(), CommitError> {
+        match read::open(self.batch, id)? {
+            true => Ok(()),
+            false => Err(CommitError::Rejected(Rejected::NoCollection)),
+        }
+    }
+
     fn live(&self, id: CollectionId) -> Result<(), CommitError> {
         match read::live(self.batch, id)? {
             true => Ok(()),
@@ -269,7 +280,7 @@ impl Stage<'_, '_> {
         index: &Index,
         etag: &Etag,
     ) -> Result<(), CommitError> {
-        self.live(id)?;
+        self.open(id)?;
         let old = read::meta(self.batch, id, name.as_str())?;
         if let Some(old) = &old {
             self.remove_derived(id, old)?;
@@ -313,7 +324,7 @@ impl Stage<'_, '_> {
     }
 
     fn delete(&mut self, id: CollectionId, name: &Name) -> Result<(), CommitError> {
-        self.live(id)?;
+        self.open(id)?;
         let Some(old) = read::meta(self.batch, id, name.as_str())? else { return Ok(()) };
         self.remove_derived(id, &old)?;
         self.batch.remove_value(Space::Meta, meta_key(id, name.as_str()))?;

@@ -1,0 +1,145 @@
+//! The first meeting of two calendars: events that are one although their UIDs differ are joined, not doubled.
+//!
+//! Owns: collecting what may be one while the far side is read, remembering the pairs. Does not own: when two events are
+//! one (`similar`), what becomes of a pair (`plan`).
+//!
+//! A pair keeps both UIDs, ours here and theirs there.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use super::order::Open;
+use super::parts::part_of;
+use super::provider::{RemoteId, Seen};
+use super::record::{Base, Fields};
+use super::run::{Halt, Pass};
+use super::shape;
+use super::similar::{Moments, Sketch, pairs};
+use crate::ical::Ical;
+use crate::store::{Name, Store};
+
+/// Members a page.
+const PAGE: usize = 500;
+
+/// What a first pass knows of both sides.
+#[derive(Debug, Default)]
+pub(super) struct First {
+    /// Ours, once they were needed.
+    ours: Option<Ours>,
+    /// UIDs that the far side has.
+    theirs: HashSet<String>,
+    /// Objects of the far side that begin or end with one of ours.
+    candidates: Vec<(Sketch, RemoteId)>,
+    /// They were compared: what is not joined now is new.
+    over: bool,
+}
+
+/// What is compared of our side.
+#[derive(Debug)]
+pub(super) struct Ours {
+    pub(super) sketches: Vec<Sketch>,
+    pub(super) moments: Moments,
+}
+
+impl Ours {
+    /// Reads what is compared of the events of a collection.
+    pub(super) async fn read(
+        store: &dyn Store,
+        collection: crate::store::CollectionId,
+        counts: impl Fn(&Ical) -> bool,
+    ) -> Result<Ours, crate::store::Fault> {
+        let mut sketches = Vec::new();
+        let mut after: Option<Name> = None;
+        loop {
+            let page = store.list(collection, after.as_ref().map(Name::as_str), PAGE).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.name.clone());
+            for meta in page {
+                let Some(uid) = meta.index.uid else { continue };
+                let Some(object) = store.object(collection, meta.name.as_str()).await? else { continue };
+                let Ok(ical) = Ical::parse(object.bytes) else { continue };
+                if counts(&ical) {
+                    sketches.extend(Sketch::of(&uid, &ical));
+                }
+            }
+        }
+        let moments = Moments::of(&sketches);
+        Ok(Ours { sketches, moments })
+    }
+}
+
+impl Pass {
+    /// Tells whether an object of the far side that nobody knows may be one of ours under another UID. Then it is put
+    /// aside until all of the far side was read.
+    pub(super) async fn may_be_known(&mut self, uid: &str, seen: &Seen, ical: &Ical) -> Result<bool, Halt> {
+        // What says only that somebody is busy is like everything else.
+        if !self.is_first() || self.first.over || self.mapping.fields == Fields::Busy {
+            return Ok(false);
+        }
+        self.first.theirs.insert(uid.to_owned());
+        if let Some((whole, _)) = part_of(uid)
+            && self.at.by_uid(whole).await?.is_some()
+        {
+            // A day of a series of ours.
+            return Ok(false);
+        }
+        let carried = shape::in_window(ical, self.window) && shape::passes(&self.mapping.filters, ical);
+        if !carried || self.at.by_uid(uid).await?.is_some() {
+            return Ok(false);
+        }
+        let Some(sketch) = Sketch::of(uid, ical) else { return Ok(false) };
+        let ours = match self.first.ours.take() {
+            Some(ours) => ours,
+            None => {
+                let store = Arc::clone(&self.session.house.store);
+                let (window, mapping) = (self.window, Arc::clone(&self.mapping));
+                let counts =
+                    |ical: &Ical| shape::in_window(ical, window) && shape::passes(&mapping.filters, ical);
+                Ours::read(&*store, self.at.id(), counts).await?
+            }
+        };
+        let near = !ours.moments.near(&sketch).is_empty();
+        self.first.ours = Some(ours);
+        if near {
+            self.first.candidates.push((sketch, seen.id.clone()));
+        }
+        Ok(near)
+    }
+
+    /// Joins what is one, and deals with the rest of what was put aside.
+    pub(super) async fn join_similar(&mut self, open: &mut Open) -> Result<(), Halt> {
+        let First { ours, theirs, candidates, .. } =
+            std::mem::replace(&mut self.first, First { over: true, ..First::default() });
+        let Some(ours) = ours.filter(|_| !candidates.is_empty()) else { return Ok(()) };
+        let free =
+            |sketch: &Sketch| self.ledger.by_uid(&sketch.uid).is_none() && !theirs.contains(&sketch.uid);
+        let ours: Vec<Sketch> = ours.sketches.into_iter().filter(free).collect();
+        let (sketches, ids): (Vec<Sketch>, Vec<RemoteId>) = candidates.into_iter().unzip();
+        let mut ops = Vec::new();
+        for pair in pairs(&ours, &sketches) {
+            let all = (ours.get(pair.ours), sketches.get(pair.theirs), ids.get(pair.theirs));
+            let (Some(own), Some(other), Some(id)) = all else { continue };
+            let Some(name) = self.at.by_uid(&own.uid).await? else { continue };
+            let Some(meta) = self.at.meta(name.as_str()).await? else { continue };
+            tracing::debug!(mapping = %self.mapping.id, confidence = pair.confidence, "two events are one");
+            // They never agreed: their content is united like that of any two that have one UID.
+            let base = Base {
+                uid_there: Some(other.uid.clone()),
+                fields: Some(self.mapping.fields),
+                ..Base::new(&own.uid, name, meta.etag, id.clone())
+            };
+            ops.extend(self.ledger.put(&base, None)?);
+            self.ledger.insert(base);
+        }
+        self.remember(Vec::new(), ops).await?;
+        let batch = self.provider.abilities().batch.max(1);
+        for chunk in ids.chunks(batch) {
+            for seen in self.read(chunk).await? {
+                self.arrived(seen, open).await?;
+                self.went_on();
+            }
+            self.flush().await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,276 @@
+//! Descriptions: Google's may hold HTML, ours are text.
+//!
+//! Owns: HTML → text, text that looks like HTML → HTML that reads as that text, and the conference details that Google
+//! keeps between lines of its own within a description.
+
+/// Elements that people's descriptions hold. Anything else in angle brackets is text.
+const ELEMENTS: [&str; 36] = [
+    "a",
+    "b",
+    "blockquote",
+    "body",
+    "br",
+    "code",
+    "dd",
+    "div",
+    "dl",
+    "dt",
+    "em",
+    "font",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "h5",
+    "h6",
+    "head",
+    "hr",
+    "html",
+    "html-blob",
+    "i",
+    "img",
+    "li",
+    "ol",
+    "p",
+    "pre",
+    "s",
+    "span",
+    "strong",
+    "table",
+    "tr",
+    "td",
+    "u",
+    "ul",
+];
+/// Those that begin a line of their own.
+const BLOCKS: [&str; 15] =
+    ["p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ul", "ol", "tr", "table", "blockquote", "pre"];
+
+/// Returns Google's description as text.
+pub(super) fn text(description: &str) -> String {
+    let plain = description.replace('\r', "");
+    let plain = if is_html(&plain) { unmarked(&plain) } else { plain };
+    without_conference(&plain)
+}
+
+/// Returns our text as a description that reads as this text.
+pub(super) fn description(text: &str) -> String {
+    let text = without_conference(&text.replace('\r', ""));
+    if !is_html(&text) {
+        return text;
+    }
+    let mut out = String::from("<span>");
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\n' => out.push_str("<br>"),
+            c => out.push(c),
+        }
+    }
+    out.push_str("</span>");
+    out
+}
+
+fn is_html(text: &str) -> bool {
+    text.match_indices('<').any(|(at, _)| text.get(at..).is_some_and(|rest| tag(rest).is_some()))
+}
+
+/// A tag at the beginning of a text.
+struct Tag<'a> {
+    name: String,
+    closes: bool,
+    attributes: &'a str,
+    /// How much of the text it is.
+    length: usize,
+}
+
+fn tag(text: &str) -> Option<Tag<'_>> {
+    let inside = text.strip_prefix('<')?;
+    let end = inside.find('>')?;
+    let inside = inside.get(..end)?;
+    let (closes, inside) = match inside.strip_prefix('/') {
+        Some(rest) => (true, rest),
+        None => (false, inside),
+    };
+    let split = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(inside.len());
+    let (name, attributes) = inside.split_at(split);
+    let name = name.to_ascii_lowercase();
+    let known = ELEMENTS.contains(&name.as_str())
+        && (attributes.is_empty() || attributes.starts_with([' ', '/', '\n', '\t']));
+    known.then_some(Tag { name, closes, attributes, length: end + 2 })
+}
+
+fn unmarked(html: &str) -> String {
+    let mut out = String::with_capacity(html.len());
+    let mut link: Option<(String, usize)> = None;
+    let mut rest = html;
+    while let Some(c) = rest.chars().next() {
+        let mut used = c.len_utf8();
+        match c {
+            '<' => match tag(rest) {
+                Some(tag) => {
+                    used = tag.length;
+                    mark(&tag, &mut out, &mut link);
+                }
+                None => out.push(c),
+            },
+            '&' => match entity(rest) {
+                Some((meant, length)) => {
+                    used = length;
+                    out.push(meant);
+                }
+                None => out.push(c),
+            },
+            c => out.push(c),
+        }
+        rest = rest.get(used..).unwrap_or_default();
+    }
+    tidy(&out)
+}
+
+fn mark(tag: &Tag<'_>, out: &mut String, link: &mut Option<(String, usize)>) {
+    let fresh = out.is_empty() || out.ends_with('\n');
+    match (tag.name.as_str(), tag.closes) {
+        ("br" | "hr", _) => out.push('\n'),
+        ("li", false) => out.push_str(if fresh { "- " } else { "\n- " }),
+        ("a", false) => *link = attribute(tag.attributes, "href").map(|href| (href, out.len())),
+        ("a", true) => {
+            // A link whose text says something else keeps its address behind it.
+            if let Some((href, from)) = link.take() {
+                let shown = out.get(from..).unwrap_or_default().trim();
+                let plain = |text: &str| {
+                    text.trim_start_matches("mailto:").trim_end_matches('/').to_ascii_lowercase()
+                };
+                if shown.is_empty() {
+                    out.push_str(&href);
+                } else if plain(shown) != plain(&href) {
+                    out.push_str(&format!(" ({href})"));
+                }
+            }
+        }
+        (name, _) if BLOCKS.contains(&name) && !fresh => out.push('\n'),
+        _ => {}
+    }
+}
+
+fn attribute(text: &str, name: &str) -> Option<String> {
+    let at = text.to_ascii_lowercase().find(&format!("{name}="))?;
+    let value = text.get(at + name.len() + 1..)?;
+    let value = match value.chars().next()? {
+        quote @ ('"' | '\'') => value.get(1..)?.split(quote).next()?,
+        _ => value.split_ascii_whitespace().next()?,
+    };
+    let mut out = String::new();
+    let mut rest = value;
+    while let Some(c) = rest.chars().next() {
+        let (meant, used) = if c == '&' { entity(rest).unwrap_or((c, 1)) } else { (c, c.len_utf8()) };
+        out.push(meant);
+        rest = rest.get(used..).unwrap_or_default();
+    }
+    Some(out)
+}
+
+fn entity(text: &str) -> Option<(char, usize)> {
+    let end = text.char_indices().take(12).find(|(_, c)| *c == ';').map(|(at, _)| at)?;
+    let name = text.get(1..end)?;
+    let meant = match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        "nbsp" => ' ',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let code = match number.strip_prefix(['x', 'X']) {
+                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
+                None => number.parse().ok()?,
+            };
+            char::from_u32(code).filter(|c| !c.is_control() || *c == '\n')?
+        }
+    };
+    Some((meant, end + 1))
+}
+
+/// No blanks at the ends of lines, no more than one empty line between two others, none around.
+fn tidy(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut empty = 0;
+    for line in text.split('\n').map(str::trim_end) {
+        if line.is_empty() {
+            empty += 1;
+            continue;
+        }
+        if !out.is_empty() {
+            out.push_str(if empty > 0 { "\n\n" } else { "\n" });
+        }
+        out.push_str(line);
+        empty = 0;
+    }
+    out
+}
+
+/// Google keeps how to join between two lines made of `-`, `:` and `~`; it writes them anew as it likes.
+fn without_conference(text: &str) -> String {
+    let fence = |line: &str| {
+        let line = line.trim();
+        line.len() >= 8
+            && line.starts_with("-::")
+            && line.ends_with("::-")
+            && line.chars().all(|c| matches!(c, '-' | ':' | '~'))
+    };
+    let lines: Vec<&str> = text.split('\n').collect();
+    let Some(first) = lines.iter().position(|line| fence(line)) else { return text.to_owned() };
+    let last = lines.iter().rposition(|line| fence(line)).unwrap_or(first);
+    let kept = lines.iter().enumerate().filter(|(at, _)| *at < first || *at > last).map(|(_, line)| *line);
+    kept.collect::<Vec<_>>().join("\n").trim_matches('\n').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // S3: description HTML ↔ text
+    #[test]
+    fn html_is_read_as_text() {
+        let rows = [
+            ("plain & simple <3", "plain & simple <3"),
+            ("one<br>two", "one\ntwo"),
+            ("<p>one</p><p>two &amp; three</p>", "one\ntwo & three"),
+            ("<ul><li>a</li><li>b</li></ul>end", "- a\n- b\nend"),
+            (
+                "see <a href=\"https://x.example/?a=1&amp;b=2\">this</a>",
+                "see this (https://x.example/?a=1&b=2)",
+            ),
+            ("<a href=\"https://x.example/\">https://x.example</a>", "https://x.example"),
+            ("<b>bold</b>&nbsp;&#65;&#x42;&unknown;", "bold AB&unknown;"),
+            ("a<br><br><br><br>b<br>", "a\n\nb"),
+            ("<html-blob>x<br/>y</html-blob>", "x\ny"),
+            ("2 < 3 and <b", "2 < 3 and <b"),
+            ("<script>x</script>", "<script>x</script>"),
+        ];
+        for (html, expected) in rows {
+            assert_eq!(text(html), expected, "{html}");
+        }
+    }
+
+    #[test]
+    fn what_is_written_reads_as_what_was_meant() {
+        for plain in
+            ["", "a\nb", "use <b> & </b>\nfor bold", "1 < 2 && 3 > 2", "&lt;", "<br>", "ä <i>ß</i> 🎉"]
+        {
+            assert_eq!(text(&description(plain)), plain, "{plain}");
+        }
+    }
+
+    #[test]
+    fn details_of_a_conference_are_no_part_of_the_text() {
+        let fence = "-::~:~::~:~:~:~:~:~:~::~:~::-";
+        let with = format!("Agenda\n\n{fence}\nJoin: https://meet.example/abc\nDo not edit.\n{fence}");
+        assert_eq!(text(&with), "Agenda");
+        assert_eq!(description(&with), "Agenda");
+        assert_eq!(text(&format!("<b>Agenda</b><br>{fence}<br>Join<br>{fence}<br>after")), "Agenda\nafter");
+    }
+}

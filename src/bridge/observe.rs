@@ -1,0 +1,472 @@
+//! What both sides say before anything is decided: names here, pages from there, compared with what was agreed.
+//!
+//! Owns: what is looked at, which absences count, how much content is held at a time.
+//! Does not own: decisions about one object (`plan`), carrying them out (`apply`), the order of a pass (`run`).
+//!
+//! Content that a listing brings along is not read a second time: at first it is dealt with page by page, later only
+//! what differs from what was agreed is held, up to a bound.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use futures_util::StreamExt as _;
+
+use super::ledger::{Ledger, spelling};
+use super::pace::later;
+use super::print;
+use super::provider::{Cursor, End, Page, RemoteId, Seen, Sighting, Trouble};
+use super::record::{Base, Failure};
+use super::run::{CONFIRM_AFTER, Far, Halt, Pass, uid_of};
+use super::scope;
+use crate::follow::{Touched, touched};
+use crate::ical::Ical;
+use crate::ical::series::{Series, TimeRange};
+use crate::ical::zone::Zone;
+use crate::store::{Meta, Name, Origin, Rev};
+
+/// Members a page.
+const PAGE: usize = 1000;
+/// How many objects are held with their content, and how many bytes of it.
+const HELD_OBJECTS: usize = 1000;
+const HELD_BYTES: usize = 16 << 20;
+
+/// What the two sides say before any content is read.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    /// Far side's objects whose content is needed.
+    pub(super) read: Vec<RemoteId>,
+    /// Content that is there already, by the spelling of its object.
+    pub(super) held: HashMap<String, Seen>,
+    /// UIDs whose far side's object is gone.
+    pub(super) far_gone: BTreeSet<String>,
+    /// UIDs whose object here was written or removed.
+    pub(super) here: BTreeMap<String, Here>,
+    /// UIDs that are missing from a complete listing for the first time.
+    pub(super) missing: Vec<String>,
+    /// How many objects a complete listing did not name, without having told that they were removed.
+    pub(super) absent: usize,
+    /// How many of those are not believed gone yet.
+    pub(super) waiting: usize,
+    /// UIDs that had been missing and are back.
+    pub(super) back: Vec<String>,
+    /// Where our log stood.
+    pub(super) rev: Rev,
+    /// Where the far side's changes stand.
+    pub(super) cursor: Option<Cursor>,
+    /// True if every object of the far side within the window was named.
+    pub(super) complete: bool,
+    /// The far side no longer knew how far it had been read.
+    pub(super) expired: bool,
+}
+
+/// What the far side told, all pages together.
+#[derive(Debug, Default)]
+pub(super) struct Delta {
+    seen: Vec<Sighting>,
+    held: HashMap<String, Seen>,
+    held_bytes: usize,
+    /// Objects whose content was compared and is as agreed.
+    same: HashSet<String>,
+    gone: Vec<RemoteId>,
+    next: Option<Cursor>,
+    complete: bool,
+    /// The far side no longer knew the cursor.
+    expired: bool,
+}
+
+impl Delta {
+    /// Tells whether nothing changed on the far side.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.seen.is_empty() && self.gone.is_empty() && !self.complete
+    }
+
+    /// Returns where to go on next time.
+    pub(super) fn into_cursor(self) -> Option<Cursor> {
+        self.next
+    }
+
+    /// Keeps content for later, if there is room.
+    fn hold(&mut self, seen: Seen) {
+        self.same.remove(&spelling(&seen.id));
+        let more = self.held_bytes.saturating_add(seen.bytes.len());
+        if self.held.len() < HELD_OBJECTS && more <= HELD_BYTES {
+            self.held_bytes = more;
+            self.held.insert(spelling(&seen.id), seen);
+        }
+    }
+}
+
+/// What happened to an object here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Here {
+    /// What.
+    pub(super) what: Deed,
+    /// How soon it has to be carried over.
+    pub(super) urgency: Urgency,
+}
+
+/// Whether an object here was written or removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Deed {
+    Written,
+    Removed,
+}
+
+/// In which order changes here are carried over (S3-105 … S3-109).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Urgency {
+    /// It takes place within the hour.
+    Hour,
+    /// It was removed.
+    Removal,
+    /// It takes place within a day.
+    Day,
+    /// It takes place within a week.
+    Week,
+    /// The rest.
+    Rest,
+}
+
+impl Urgency {
+    /// Returns how soon a change of an object has to be carried over. `ical` is needed of a series only.
+    pub(super) fn of(meta: &Meta, ical: Option<&Ical>, now: i64) -> Urgency {
+        let Some(span) = meta.index.span else { return Urgency::Rest };
+        let within = |seconds: i64| {
+            let range = TimeRange { start: now, end: now.saturating_add(seconds) };
+            match ical.filter(|_| !span.exact) {
+                Some(ical) => Series::of(ical).overlaps(range, &Zone::Utc),
+                None => span.start < range.end && span.end.is_none_or(|end| end > now),
+            }
+        };
+        [(3_600, Urgency::Hour), (86_400, Urgency::Day), (604_800, Urgency::Week)]
+            .into_iter()
+            .find(|(seconds, _)| within(*seconds))
+            .map_or(Urgency::Rest, |(_, urgency)| urgency)
+    }
+}
+
+impl Here {
+    fn written(urgency: Urgency) -> Here {
+        Here { what: Deed::Written, urgency }
+    }
+
+    fn removed() -> Here {
+        Here { what: Deed::Removed, urgency: Urgency::Removal }
+    }
+
+    /// Tells whether the object is gone here.
+    pub(super) fn is_removal(self) -> bool {
+        self.what == Deed::Removed
+    }
+}
+
+impl Pass {
+    /// Reads which names were touched here since the last pass; the log's position before the reading.
+    pub(super) async fn touched_here(&mut self, full: bool) -> Result<(BTreeSet<Name>, Rev), Halt> {
+        let head = self.at.head().await?.rev;
+        let since = match self.state.rev {
+            Some(rev) if !full => rev,
+            _ => return Ok((self.every_name().await?, head)),
+        };
+        let ours = Origin::Mapping(self.mapping.id.clone());
+        match touched(&*self.session.house.store, self.at.id(), since, head, &ours).await? {
+            Touched::Names(names) => {
+                self.by_people =
+                    names.iter().filter(|(_, person)| **person).map(|(n, _)| n.clone()).collect();
+                Ok((names.into_keys().collect(), head))
+            }
+            Touched::Anything => Ok((self.every_name().await?, head)),
+        }
+    }
+
+    async fn every_name(&self) -> Result<BTreeSet<Name>, Halt> {
+        let mut names = BTreeSet::new();
+        let mut after: Option<Name> = None;
+        loop {
+            let page = self.at.list(after.as_ref().map(Name::as_str), PAGE).await?;
+            let Some(last) = page.last() else { return Ok(names) };
+            after = Some(last.name.clone());
+            names.extend(page.into_iter().map(|meta| meta.name));
+        }
+    }
+
+    /// Reads what changed there. A full comparison asks for the changes first: a removal that is told is believed at
+    /// once, one that only shows as an absence is not; and what was told is not missed by a listing that is short.
+    pub(super) async fn changes_there(&mut self, full: bool) -> Result<Delta, Halt> {
+        let mut told = Delta::default();
+        if let Some(since) = self.state.cursor.clone() {
+            match self.pages(Some(&since)).await {
+                Ok(delta) if !full => return Ok(delta),
+                Ok(delta) => told = delta,
+                // What was told since is lost: this listing alone shows it, and one may be short by mistake.
+                Err(Halt::Far(Trouble::CursorExpired)) => told.expired = true,
+                Err(halt) => return Err(halt),
+            }
+        }
+        let mut delta = self.pages(None).await?;
+        delta.expired = told.expired;
+        let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
+        delta.gone.extend(told.gone.into_iter().filter(|id| !listed.contains(&spelling(id))));
+        delta.seen.extend(told.seen.into_iter().filter(|s| !listed.contains(&spelling(&s.id))));
+        for (id, seen) in told.held {
+            if !listed.contains(&id) {
+                delta.hold(seen);
+            }
+        }
+        delta.same.extend(told.same.into_iter().filter(|id| !listed.contains(id)));
+        Ok(delta)
+    }
+
+    async fn pages(&mut self, since: Option<&Cursor>) -> Result<Delta, Halt> {
+        let provider = std::sync::Arc::clone(&self.provider);
+        let mapping = std::sync::Arc::clone(&self.mapping);
+        let mut pages = provider.changes(&mapping.remote, since, self.window);
+        let mut delta = Delta::default();
+        while let Some(page) = pages.next().await {
+            let Page { seen, read, gone, end } = page?;
+            delta.seen.extend(seen);
+            delta.gone.extend(gone);
+            self.take(read, &mut delta).await?;
+            if let Some(End { next, complete }) = end {
+                (delta.next, delta.complete) = (next, complete);
+                return Ok(delta);
+            }
+        }
+        Err(Trouble::Unreachable("The far side's answer broke off.".into()).into())
+    }
+
+    /// Takes the content of a page in: what nobody knew is dealt with at once on a first pass, what is as agreed is
+    /// let go, the rest is held.
+    async fn take(&mut self, read: Vec<Seen>, delta: &mut Delta) -> Result<(), Halt> {
+        if read.is_empty() {
+            return Ok(());
+        }
+        self.load_ledger().await?;
+        for seen in read {
+            let sighting = Sighting { id: seen.id.clone(), version: seen.version.clone() };
+            if self.is_first() && self.take_new(&seen).await? {
+                delta.same.insert(spelling(&seen.id));
+                delta.seen.push(sighting);
+                continue;
+            }
+            delta.seen.push(sighting);
+            let same = match self.ledger.by_remote(&seen.id) {
+                Some(base) => is_as_agreed(base, seen.version.as_ref()) || self.says_the_same(base, &seen),
+                None => self.is_left(&seen.id, seen.version.as_ref()),
+            };
+            if same {
+                let id = spelling(&seen.id);
+                delta.held.remove(&id);
+                delta.same.insert(id);
+            } else {
+                delta.hold(seen);
+            }
+            self.run.saved = self.run.saved.saturating_add(1);
+        }
+        self.flush().await
+    }
+
+    /// Tells whether content without a version says what was agreed.
+    fn says_the_same(&self, base: &Base, seen: &Seen) -> bool {
+        let settled = base.conflict.is_none() && base.version.is_none() && !base.pending;
+        let as_before = base.fields == Some(self.mapping.fields) && base.missing.is_none();
+        settled
+            && as_before
+            && seen.version.is_none()
+            && self.named(seen.clone()).is_ok_and(|(uid, _, ical)| {
+                uid == base.uid && print::print(&self.shaped(&ical)) == base.print
+            })
+    }
+
+    /// Deals with an object that nobody knew, on a first pass. False: it is not one.
+    async fn take_new(&mut self, seen: &Seen) -> Result<bool, Halt> {
+        let Ok((uid, ical)) = uid_of(seen) else { return Ok(false) };
+        let known = self.ledger.by_remote(&seen.id).is_some() || self.ledger.by_uid(&uid).is_some();
+        if known || self.state.again.iter().any(|failure| failure.uid == uid) {
+            return Ok(false);
+        }
+        self.run.total = self.run.total.saturating_add(1);
+        self.looked.insert(seen.id.0.clone());
+        if self.may_be_known(&uid, seen, &ical).await? {
+            return Ok(true);
+        }
+        self.settle(&uid, Far::Seen(seen.clone(), std::sync::Arc::new(ical))).await?;
+        if self.outgoing.len() >= self.provider.abilities().batch.max(1) {
+            self.flush().await?;
+        }
+        self.went_on();
+        Ok(true)
+    }
+
+    /// Reads what was agreed on, once a pass.
+    pub(super) async fn load_ledger(&mut self) -> Result<(), Halt> {
+        if !self.loaded {
+            self.ledger = Ledger::load(&*self.session.house.store, &self.mapping.id).await?;
+            self.loaded = true;
+        }
+        Ok(())
+    }
+
+    /// Compares names and versions with what was agreed. Reads no content.
+    pub(super) async fn observe(
+        &mut self,
+        names: BTreeSet<Name>,
+        rev: Rev,
+        delta: Delta,
+        full: bool,
+    ) -> Result<Observed, Halt> {
+        let mut seen = Observed {
+            rev,
+            cursor: delta.next,
+            complete: delta.complete,
+            expired: delta.expired,
+            held: delta.held,
+            ..Observed::default()
+        };
+        let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
+        let mut named = HashSet::new();
+        for sighting in delta.seen {
+            let base = self.ledger.by_remote(&sighting.id);
+            if base.is_some_and(|b| b.missing.is_some()) {
+                seen.back.extend(base.map(|b| b.uid.clone()));
+            }
+            let id = spelling(&sighting.id);
+            let same = match base {
+                Some(base) => is_as_agreed(base, sighting.version.as_ref()),
+                None => self.is_left(&sighting.id, sighting.version.as_ref()),
+            };
+            if !same && !delta.same.contains(&id) && named.insert(id) {
+                seen.read.push(sighting.id);
+            }
+        }
+        let gone = delta.gone.iter().filter_map(|id| self.ledger.by_remote(id));
+        seen.far_gone.extend(gone.map(|b| b.uid.clone()));
+        if delta.complete {
+            self.note_absent(&mut seen, &listed);
+            self.forget_left(&listed);
+        }
+        for name in &names {
+            if let Some((uid, here)) = self.look_here(name, full).await? {
+                // A name that was removed and another that holds the same object now: it was moved.
+                let written = seen.here.get(&uid).is_some_and(|before| !before.is_removal());
+                if !(written && here.is_removal()) {
+                    seen.here.insert(uid, here);
+                }
+            }
+        }
+        if full {
+            // What a listing of names cannot show: objects that are gone here.
+            let gone = self.ledger.all().filter(|b| b.part.is_none() && !names.contains(&b.name));
+            // What this pass has just made was not there to be listed.
+            let gone: Vec<String> =
+                gone.map(|b| b.uid.clone()).filter(|uid| !self.looked.contains(uid)).collect();
+            for uid in gone {
+                seen.here.entry(uid).or_insert(Here::removed());
+            }
+            // The window has moved on, and with it which parts of a series are there.
+            for base in self.ledger.all().filter(|b| b.split.is_some()) {
+                seen.here.entry(base.uid.clone()).or_insert(Here::written(Urgency::Rest));
+            }
+        }
+        let waits = |uid: &str| self.state.again.iter().any(|f| f.uid == uid && !self.is_due(f, full));
+        for base in self.ledger.all().filter(|b| b.pending && b.part.is_none() && !waits(&b.uid)) {
+            seen.here.entry(base.uid.clone()).or_insert(Here::written(Urgency::Rest));
+        }
+        self.add_failures(&mut seen, &listed, full);
+        Ok(seen)
+    }
+
+    /// Compares a complete listing with what was agreed: what it does not name although it should is missing.
+    fn note_absent(&self, seen: &mut Observed, listed: &HashSet<String>) {
+        // What waits for a person's decision is not removed before it, whatever a listing says.
+        let settled = |b: &&Base| {
+            !b.pending && b.apart.is_none() && b.part.is_none() && b.split.is_none() && b.conflict.is_none()
+        };
+        for base in self.ledger.all().filter(settled) {
+            let told = seen.far_gone.contains(&base.uid) || listed.contains(&spelling(&base.remote));
+            if told || !self.must_be_listed(base) {
+                continue;
+            }
+            seen.absent = seen.absent.saturating_add(1);
+            let confirmed = base.missing.is_some_and(|since| later(since, CONFIRM_AFTER) <= self.now);
+            if confirmed || self.confirmed {
+                seen.far_gone.insert(base.uid.clone());
+                continue;
+            }
+            seen.waiting = seen.waiting.saturating_add(1);
+            if base.missing.is_none() {
+                seen.missing.push(base.uid.clone());
+            }
+        }
+    }
+
+    /// Looks at one name here. Nothing: it is as agreed, or never mattered.
+    async fn look_here(&self, name: &Name, full: bool) -> Result<Option<(String, Here)>, Halt> {
+        let base = self.ledger.by_name(name);
+        let Some(meta) = self.at.meta(name.as_str()).await? else {
+            return Ok(base.map(|b| (b.uid.clone(), Here::removed())));
+        };
+        let same = base.is_some_and(|b| b.etag == meta.etag && b.conflict.is_none()) && !self.anew;
+        let Some(uid) = meta.index.uid.clone().filter(|_| !same) else { return Ok(None) };
+        let known = base.is_some() || self.ledger.by_uid(&uid).is_some();
+        // What nobody carries is not even read. A far side that has it within the window names it by itself.
+        if !known && !scope::spans(meta.index.span, self.window) {
+            return Ok(None);
+        }
+        let series = match meta.index.span {
+            // When a series takes place next is in its text. Where all is compared, nothing is urgent.
+            Some(span) if !span.exact && !full => self.at.object(name.as_str()).await?,
+            _ => None,
+        };
+        let ical = series.and_then(|object| Ical::parse(object.bytes).ok());
+        Ok(Some((uid, Here::written(Urgency::of(&meta, ical.as_ref(), self.now.seconds())))))
+    }
+
+    /// Objects that failed before are looked at again although nothing changed.
+    fn add_failures(&self, seen: &mut Observed, listed: &HashSet<String>, full: bool) {
+        let wanted: HashSet<String> = seen.read.iter().map(spelling).collect();
+        for failure in self.state.again.iter().filter(|f| self.is_due(f, full)) {
+            // Also where neither side names it any more: a decision that it goes is to be carried out.
+            if failure.local.is_some() || self.ledger.by_uid(&failure.uid).is_some() {
+                seen.here.entry(failure.uid.clone()).or_insert(Here::written(Urgency::Rest));
+            }
+            let known =
+                self.ledger.by_uid(&failure.uid).filter(|b| b.split.is_none()).map(|b| b.remote.clone());
+            if let Some(id) = failure.remote.clone().or(known) {
+                let there = !seen.complete || listed.contains(&spelling(&id));
+                if there && !wanted.contains(&spelling(&id)) && !seen.far_gone.contains(&failure.uid) {
+                    seen.read.push(id);
+                }
+            }
+        }
+    }
+
+    /// Tells whether an object that failed is looked at in this pass although nothing changed.
+    pub(super) fn is_due(&self, failure: &Failure, full: bool) -> bool {
+        full || (failure.retry && failure.next.is_none_or(|next| next <= self.now))
+    }
+
+    /// Remembers which objects a complete listing did not name.
+    pub(super) async fn mark_missing(&mut self, missing: &[String], back: &[String]) -> Result<(), Halt> {
+        let marks = missing.iter().map(|uid| (uid, Some(self.now))).chain(back.iter().map(|uid| (uid, None)));
+        let marked: Vec<_> = marks
+            .filter_map(|(uid, at)| self.ledger.by_uid(uid).cloned().map(|base| (base, at)))
+            .filter(|(base, at)| base.missing.is_some() != at.is_some())
+            .collect();
+        for chunk in marked.chunks(100) {
+            let mut ops = Vec::new();
+            for (base, at) in chunk {
+                let mut base = base.clone();
+                base.missing = *at;
+                ops.extend(self.ledger.put(&base, None)?);
+                self.ledger.insert(base);
+            }
+            self.remember(Vec::new(), ops).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Tells whether a version is the one that was agreed on, and nothing is open.
+fn is_as_agreed(base: &Base, version: Option<&super::provider::Version>) -> bool {
+    base.conflict.is_none() && !base.pending && base.version.is_some() && base.version.as_ref() == version
+}

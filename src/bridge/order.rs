@@ -1,0 +1,262 @@
+//! In which order a pass deals with what it observed: what is urgent here, what changed there, what is gone there, the
+//! rest.
+//!
+//! Owns: batches, isolating an object that cannot be read, asking for an object before it counts as gone.
+//! Does not own: decisions about one object (`plan`), carrying them out (`apply`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::ledger::spelling;
+use super::observe::{Here, Urgency};
+use super::provider::{RemoteId, Seen, Trouble};
+use super::record;
+use super::run::{DOWN, Far, Halt, Pass, Retry, uid_of};
+
+/// What a pass has yet to deal with.
+pub(super) struct Open {
+    pub(super) here: BTreeMap<String, Here>,
+    pub(super) far_gone: BTreeSet<String>,
+    /// UIDs in whose place on the far side another object was found.
+    pub(super) displaced: BTreeSet<String>,
+}
+
+impl Pass {
+    /// What is urgent here goes before the far side's changes are read, where those cannot concern it.
+    pub(super) async fn settle_urgent(&mut self, open: &mut Open, read: &[RemoteId]) -> Result<(), Halt> {
+        // At a first meeting, what is ours may be theirs under another UID: nothing goes before that is known.
+        if self.is_first() {
+            return Ok(());
+        }
+        let awaited: HashSet<String> = read.iter().map(spelling).collect();
+        let strangers = read.iter().any(|id| self.ledger.by_remote(id).is_none());
+        let mut urgent: Vec<(String, Here)> = Vec::new();
+        for (uid, here) in &open.here {
+            let apart = match self.ledger.by_uid(uid) {
+                Some(base) => !awaited.contains(&spelling(&base.remote)),
+                None => !strangers,
+            };
+            if here.urgency <= Urgency::Removal && apart && !open.far_gone.contains(uid) {
+                urgent.push((uid.clone(), *here));
+            }
+        }
+        for (uid, _) in &urgent {
+            open.here.remove(uid);
+        }
+        urgent.sort_by_key(|(_, here)| here.urgency);
+        self.settle_here(urgent).await
+    }
+
+    /// Deals with what the far side changed.
+    pub(super) async fn settle_read(
+        &mut self,
+        open: &mut Open,
+        read: &[RemoteId],
+        mut held: HashMap<String, Seen>,
+    ) -> Result<(), Halt> {
+        let batch = self.provider.abilities().batch.max(1);
+        for ids in read.chunks(batch) {
+            let mut objects = Vec::with_capacity(ids.len());
+            let mut unread = Vec::new();
+            for id in ids {
+                match held.remove(&spelling(id)) {
+                    Some(seen) => objects.push(seen),
+                    None => unread.push(id.clone()),
+                }
+            }
+            let found = self.read(&unread).await?;
+            self.note_gone(&unread, &found, open);
+            objects.extend(found);
+            for object in objects {
+                self.arrived(object, open).await?;
+                self.went_on();
+            }
+            self.flush().await?;
+        }
+        Ok(())
+    }
+
+    /// What was asked for by name and is not there is gone, whoever named it: a listing of a moment ago, or an attempt
+    /// that failed before.
+    fn note_gone(&self, asked: &[RemoteId], found: &[Seen], open: &mut Open) {
+        let there: HashSet<String> = found.iter().map(|seen| spelling(&seen.id)).collect();
+        let gone = asked.iter().filter(|id| !there.contains(&spelling(id)));
+        for base in gone.filter_map(|id| self.ledger.by_remote(id)) {
+            let failed = self.failed.iter().any(|failure| failure.uid == base.uid);
+            if !failed && !base.pending && base.part.is_none() {
+                open.far_gone.insert(base.uid.clone());
+            }
+        }
+    }
+
+    /// Reads objects. One that cannot be read does not keep the others from it.
+    pub(super) async fn read(&mut self, ids: &[RemoteId]) -> Result<Vec<Seen>, Halt> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let trouble = match self.provider.read(&self.mapping.remote, ids).await {
+            Ok(found) => {
+                let saved = u64::try_from(ids.len().saturating_sub(1)).unwrap_or(0);
+                self.run.saved = self.run.saved.saturating_add(saved);
+                return Ok(found);
+            }
+            Err(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_))) if ids.len() > 1 => trouble,
+            Err(one @ (Trouble::Unreachable(_) | Trouble::Refused(_))) => {
+                let (reason, retry) = match one {
+                    Trouble::Refused(why) => (why, Retry::OnChange),
+                    other => (self.unanswered(other)?, Retry::Soon),
+                };
+                for id in ids {
+                    let uid = self.ledger.by_remote(id).map_or_else(|| id.0.clone(), |b| b.uid.clone());
+                    self.looked.insert(uid.clone());
+                    self.fail(&uid, None, Some(id.clone()), reason.clone(), retry);
+                }
+                return Ok(Vec::new());
+            }
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let mut all = Vec::with_capacity(ids.len());
+        let mut in_a_row = 0_u32;
+        for id in ids {
+            match self.provider.read(&self.mapping.remote, std::slice::from_ref(id)).await {
+                Ok(found) => {
+                    in_a_row = 0;
+                    all.extend(found);
+                }
+                Err(one @ (Trouble::Unreachable(_) | Trouble::Refused(_))) => {
+                    in_a_row = in_a_row.saturating_add(1);
+                    if in_a_row >= DOWN {
+                        return Err(trouble.into());
+                    }
+                    let uid = self.ledger.by_remote(id).map_or_else(|| id.0.clone(), |b| b.uid.clone());
+                    self.looked.insert(uid.clone());
+                    self.fail(&uid, None, Some(id.clone()), one.to_string(), Retry::Soon);
+                }
+                Err(trouble) => return Err(trouble.into()),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Deals with one object of the far side.
+    pub(super) async fn arrived(&mut self, object: Seen, open: &mut Open) -> Result<(), Halt> {
+        let object = self.renamed(object).await?;
+        self.looked.insert(object.id.0.clone());
+        let before = self.ledger.by_remote(&object.id).map(|b| (b.uid.clone(), b.part.is_some()));
+        if let Some((uid, true)) = before {
+            open.far_gone.remove(&uid);
+            return self.part_there(&uid, Some(object)).await;
+        }
+        match self.named(object) {
+            Ok((uid, seen, ical)) => {
+                if self.is_twin(&uid, &seen.id, &open.far_gone).await? {
+                    let reason = "The far side has another event with the same UID.".to_owned();
+                    self.fail(&seen.id.0.clone(), None, Some(seen.id), reason, Retry::OnChange);
+                    return Ok(());
+                }
+                let known = before.is_some() || self.ledger.by_uid(&uid).is_some();
+                if !known && self.may_be_known(&uid, &seen, &ical).await? {
+                    return Ok(());
+                }
+                // What was in this place is not there any more.
+                open.displaced.extend(before.map(|(old, _)| old).filter(|old| *old != uid));
+                open.displaced.remove(&uid);
+                open.here.remove(&uid);
+                // It is gone from one place and was found in another: it was moved.
+                open.far_gone.remove(&uid);
+                self.settle(&uid, Far::Seen(seen, ical)).await
+            }
+            Err((seen, reason)) => {
+                let uid = before.map_or_else(|| seen.id.0.clone(), |(uid, _)| uid);
+                open.here.remove(&uid);
+                open.far_gone.remove(&uid);
+                self.looked.insert(uid.clone());
+                self.fail(&uid, None, Some(seen.id), reason, Retry::OnChange);
+                Ok(())
+            }
+        }
+    }
+
+    /// An object that is known by its place and has got another UID is the same object, unless the UID is somebody
+    /// else's: feeds make new ones all the time.
+    async fn renamed(&mut self, object: Seen) -> Result<Seen, Halt> {
+        let (Some(base), Ok((uid, _))) = (self.ledger.by_remote(&object.id), uid_of(&object)) else {
+            return Ok(object);
+        };
+        let theirs = base.uid_there.as_ref().unwrap_or(&base.uid);
+        if *theirs == uid || base.part.is_some() {
+            return Ok(object);
+        }
+        let strange = self.ledger.by_uid(&uid).is_none() && self.at.by_uid(&uid).await?.is_none();
+        if strange || base.uid == uid {
+            let uid_there = (base.uid != uid).then_some(uid);
+            let base = record::Base { uid_there, ..base.clone() };
+            let ops = self.ledger.put(&base, None)?;
+            self.remember(Vec::new(), ops).await?;
+            self.ledger.insert(base);
+        }
+        Ok(object)
+    }
+
+    /// Deals with what the far side is said to have removed. Before anything is removed here each one is asked for: an
+    /// event that has only left what the far side tells of is still there.
+    pub(super) async fn settle_gone(&mut self, open: &mut Open) -> Result<(), Halt> {
+        let uids: Vec<String> = open.far_gone.iter().cloned().collect();
+        let place = |uid: &String| Some((uid.clone(), self.ledger.by_uid(uid)?.remote.clone()));
+        let places: Vec<(String, RemoteId)> = uids.iter().filter_map(place).collect();
+        let batch = self.provider.abilities().batch.max(1);
+        for chunk in places.chunks(batch) {
+            let ids: Vec<RemoteId> = chunk.iter().map(|(_, id)| id.clone()).collect();
+            for object in self.read(&ids).await? {
+                self.arrived(object, open).await?;
+            }
+            self.flush().await?;
+        }
+        // What could not be asked for is not gone yet.
+        let unread: HashSet<&String> = self.failed.iter().filter(|f| f.retry).map(|f| &f.uid).collect();
+        open.far_gone.retain(|uid| !unread.contains(uid));
+        open.far_gone.extend(std::mem::take(&mut open.displaced));
+        let gone = std::mem::take(&mut open.far_gone);
+        let total = self.ledger.all().filter(|b| !b.pending).count();
+        let removals = gone.iter().filter(|uid| !open.here.contains_key(*uid)).count();
+        if self.is_mass(removals, total) {
+            let sentence = format!("{removals} of {total} events would be removed here.");
+            self.hold((removals, 0), sentence)?;
+        }
+        for uid in gone {
+            open.here.remove(&uid);
+            if self.ledger.by_uid(&uid).is_some_and(|b| b.part.is_some()) {
+                self.part_there(&uid, None).await?;
+            } else {
+                self.settle(&uid, Far::Absent).await?;
+            }
+            self.went_on();
+        }
+        self.flush().await
+    }
+
+    /// Deals with what changed here, in this order.
+    pub(super) async fn settle_here(&mut self, here: Vec<(String, Here)>) -> Result<(), Halt> {
+        let batch = self.provider.abilities().batch.max(1);
+        let mut urgency = None;
+        for (uid, here) in here {
+            if urgency.is_some_and(|before| before != here.urgency) || self.outgoing.len() >= batch {
+                self.flush().await?;
+            }
+            urgency = Some(here.urgency);
+            let far = if self.ledger.by_uid(&uid).is_some() { Far::Same } else { Far::Absent };
+            self.settle(&uid, far).await?;
+            self.went_on();
+        }
+        self.flush().await
+    }
+
+    /// Tells whether the far side has the UID in the place that is known as well as in this one.
+    async fn is_twin(&self, uid: &str, id: &RemoteId, gone: &BTreeSet<String>) -> Result<bool, Halt> {
+        let known =
+            self.ledger.by_uid(uid).filter(|b| spelling(&b.remote) != spelling(id) && !gone.contains(uid));
+        match known.map(|b| b.remote.clone()) {
+            Some(known) => Ok(!self.provider.read(&self.mapping.remote, &[known]).await?.is_empty()),
+            None => Ok(false),
+        }
+    }
+}

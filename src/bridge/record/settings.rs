@@ -1,0 +1,179 @@
+//! What people settle about a mapping: which way, who wins, what is carried.
+
+use serde::{Deserialize, Serialize};
+
+use crate::bridge::provider::RemoteId;
+use crate::store::{CollectionId, Timestamp};
+
+/// Which way changes are carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// Both ways.
+    Both,
+    /// From the far side to here only.
+    Pull,
+    /// From here to the far side only.
+    Push,
+}
+
+/// Who wins where both sides changed the same thing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Policy {
+    /// The later change; within five seconds, the far side.
+    Newest,
+    /// The far side.
+    External,
+    /// This side.
+    Local,
+    /// A person decides; both sides stay untouched until then.
+    Ask,
+}
+
+/// What of an event is carried (requirements E7).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fields {
+    /// Title, description, time, location, recurrence.
+    Core,
+    /// And status, transparency, class, reminders, categories, colour, links; no people.
+    #[default]
+    Standard,
+    /// All that both sides can hold.
+    Full,
+    /// That somebody is busy, and nothing of why.
+    Busy,
+}
+
+fn everything() -> Fields {
+    Fields::Full
+}
+
+/// How far a window reaches from the present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reach {
+    /// Without end.
+    All,
+    /// This many days.
+    Days(u32),
+}
+
+/// What an event has to be for a rule or a filter to fit. All that is given must hold.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Match {
+    /// The title holds this, whatever its case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// One of the categories is this, whatever its case.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub category: Option<String>,
+    /// It takes up whole days, or does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all_day: Option<bool>,
+    /// It makes its owner busy, or does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub busy: Option<bool>,
+    /// It recurs, or does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurring: Option<bool>,
+    /// It has people in it, or has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attendees: Option<bool>,
+    /// It is private or confidential, or is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private: Option<bool>,
+}
+
+/// Who wins in one kind of case.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Which.
+    pub when: Match,
+    /// Who wins.
+    pub policy: Policy,
+}
+
+/// Whether one kind of event is carried.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// Which.
+    pub when: Match,
+    /// Whether.
+    pub action: FilterAction,
+}
+
+/// Whether an event is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FilterAction {
+    /// It is.
+    Include,
+    /// It is not.
+    Exclude,
+}
+
+/// What becomes of an event when its counterpart is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDelete {
+    /// It is removed too; ours goes to the trash.
+    #[default]
+    #[serde(alias = "delete")]
+    Trash,
+    /// It stays, as cancelled.
+    Cancel,
+    /// It stays as it is.
+    Keep,
+}
+
+/// A collection here and a calendar there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// Its id.
+    pub id: String,
+    /// The principal that it belongs to.
+    pub owner: String,
+    /// The collection here.
+    pub collection: CollectionId,
+    /// The account there.
+    pub connection: String,
+    /// The calendar there.
+    pub remote: RemoteId,
+    /// Which way.
+    pub direction: Direction,
+    /// Who wins, where no rule says otherwise.
+    pub policy: Policy,
+    /// Who wins in which case; the first that fits decides.
+    #[serde(default)]
+    pub rules: Vec<Rule>,
+    /// What of an event is carried. Mappings from before there was a choice carry everything.
+    #[serde(default = "everything")]
+    pub fields: Fields,
+    /// How far back is looked; nothing: as the server is set up.
+    #[serde(default)]
+    pub window_past: Option<Reach>,
+    /// How far ahead is looked; nothing: as the server is set up.
+    #[serde(default)]
+    pub window_future: Option<Reach>,
+    /// Which events are carried; the first that fits decides, and if none does, the opposite of what the last one says.
+    #[serde(default)]
+    pub filters: Vec<Filter>,
+    /// What becomes of our event when theirs is removed.
+    #[serde(default)]
+    pub on_remote_delete: OnDelete,
+    /// What becomes of their event when ours is removed.
+    #[serde(default)]
+    pub on_local_delete: OnDelete,
+    /// False: it rests.
+    pub enabled: bool,
+    /// Seconds between two looks; nothing: as the server is set up.
+    #[serde(default)]
+    pub poll_seconds: Option<u64>,
+    /// When it was made.
+    pub created: Timestamp,
+}

@@ -1,0 +1,319 @@
+//! What becomes of one side of an object when the other goes: removed, kept, cancelled; withdrawn because a filter no
+//! longer lets it through; parked because it keeps changing.
+//!
+//! Owns: the settings `on_remote_delete` and `on_local_delete`, the removal of copies, the storm breaker.
+//! Does not own: whether a removal is believed (`observe`, `order`), which side wins (`plan`).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::apply::{Facts, Settled};
+use super::pace::later;
+use super::plan::{Clash, Kind, Winner};
+use super::provider::{Slot, Trouble, Write};
+use super::record::{Apart, Base, Direction, OnDelete};
+use super::run::{Far, Halt, Pass, Retry};
+use super::shape;
+use crate::calendar::{Refusal, When};
+use crate::ical::Ical;
+use crate::store::{Etag, Op, Timestamp};
+
+/// More writes than this of one object …
+const STORM: usize = 5;
+/// … within this time, without a person's edit here, are a storm.
+const STORM_TIME: Duration = Duration::from_secs(600);
+
+/// Which copies a pass takes back, because the filters no longer let their originals through.
+#[derive(Debug, Default)]
+pub(super) struct Withdrawn {
+    /// UIDs of copies here.
+    here: Vec<String>,
+    /// UIDs of copies there.
+    there: Vec<String>,
+}
+
+impl Pass {
+    /// Theirs is gone: ours follows, as the mapping says.
+    pub(super) async fn removed_there(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
+        match self.mapping.on_remote_delete {
+            OnDelete::Trash => self.delete_local(uid, facts, with).await,
+            OnDelete::Keep => self.part(facts, Apart::Here, with).await,
+            OnDelete::Cancel => self.cancel_local(uid, facts, with).await,
+        }
+    }
+
+    /// Ours is gone: theirs follows, as the mapping says.
+    pub(super) async fn removed_here(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
+        match self.mapping.on_local_delete {
+            OnDelete::Trash => self.delete_remote(uid, facts, with).await,
+            OnDelete::Keep => self.part(facts, Apart::There, with).await,
+            OnDelete::Cancel => self.cancel_remote(uid, facts, with).await,
+        }
+    }
+
+    /// Remembers that one side stays without the other.
+    async fn part(&mut self, facts: &Facts, apart: Apart, with: Vec<Op>) -> Result<Settled, Halt> {
+        let Some(base) = &facts.base else { return Ok(Settled::Done) };
+        self.keep(parted(base, apart), None, with).await
+    }
+
+    async fn cancel_local(&mut self, uid: &str, facts: &Facts, with: Vec<Op>) -> Result<Settled, Halt> {
+        let (Some(base), Some(ours), Some(name)) = (&facts.base, &facts.ours, facts.name()) else {
+            return Ok(Settled::Again);
+        };
+        let bytes = cancelled(ours);
+        if bytes == *ours.bytes() {
+            return self.part(facts, Apart::Here, with).await;
+        }
+        let base = Base { etag: Etag::of(&bytes), name: name.clone(), ..parted(base, Apart::Here) };
+        let agreed = facts.agreed.as_ref().map_or_else(|| bytes.clone(), |ical| ical.bytes().clone());
+        self.store_here(uid, facts, name.clone(), bytes, base, agreed, with).await
+    }
+
+    async fn cancel_remote(&mut self, uid: &str, facts: &Facts, with: Vec<Op>) -> Result<Settled, Halt> {
+        let theirs = match &facts.far {
+            Far::Seen(_, ical) => Some(Arc::clone(ical)),
+            Far::Same | Far::Absent => facts.agreed.clone(),
+        };
+        let (Some(base), Some(theirs), Some(place)) = (&facts.base, theirs, facts.place()) else {
+            return Ok(Settled::Again);
+        };
+        let write = Write {
+            slot: Slot::At(place.0.clone(), place.1.clone()),
+            bytes: self.addressed(uid, cancelled(&theirs)),
+            base: Some(self.addressed(uid, theirs.bytes().clone())),
+        };
+        let answer = self.provider.put(&self.mapping.remote, &write).await;
+        let written = match self.sent(uid, Some(&place), Some(&base.name), answer)? {
+            Ok(written) => written,
+            Err(settled) => return Ok(settled),
+        };
+        let base = Base { version: written.version, ..parted(base, Apart::There) };
+        self.keep(base, None, with).await
+    }
+
+    /// One side was removed and the other kept on purpose: that is all there is to it until both have it, or neither.
+    pub(super) async fn stay_apart(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        apart: Apart,
+    ) -> Result<Settled, Halt> {
+        let Some(base) = &facts.base else { return Ok(Settled::Done) };
+        let gone = match apart {
+            Apart::Here => facts.object.is_none(),
+            Apart::There => matches!(facts.far, Far::Absent),
+        };
+        if gone {
+            return self.forget(uid, Vec::new()).await;
+        }
+        let mut fresh = base.clone();
+        if let (Some(etag), Some(name)) = (facts.etag(), facts.name()) {
+            (fresh.etag, fresh.name) = (etag.clone(), name.clone());
+        }
+        if let Far::Seen(seen, _) = &facts.far {
+            fresh.version.clone_from(&seen.version);
+        }
+        if fresh == *base { Ok(Settled::Done) } else { self.keep(fresh, None, Vec::new()).await }
+    }
+
+    /// Forgets what was agreed on.
+    pub(super) async fn forget(&mut self, uid: &str, mut with: Vec<Op>) -> Result<Settled, Halt> {
+        with.extend(self.ledger.delete(uid));
+        self.remember(Vec::new(), with).await?;
+        self.ledger.remove(uid);
+        Ok(Settled::Done)
+    }
+
+    /// Removes an object on the far side.
+    async fn delete_remote(&mut self, uid: &str, facts: &Facts, mut with: Vec<Op>) -> Result<Settled, Halt> {
+        let Some((id, version)) = facts.place() else { return Ok(Settled::Done) };
+        match self.provider.delete(&self.mapping.remote, &id, version.as_ref()).await {
+            Ok(()) => {}
+            Err(Trouble::Stale) => return Ok(Settled::Again),
+            Err(Trouble::Missing(_)) => {}
+            Err(Trouble::Refused(reason)) => {
+                self.fail(uid, None, Some(id), reason, Retry::OnChange);
+                return Ok(Settled::Done);
+            }
+            Err(trouble @ Trouble::Unreachable(_)) => {
+                let why = self.unanswered(trouble)?;
+                let name = self.ledger.by_uid(uid).map(|base| base.name.clone());
+                self.fail(uid, name, Some(id), why, Retry::Soon);
+                return Ok(Settled::Lost);
+            }
+            Err(trouble) => return Err(trouble.into()),
+        }
+        self.unanswered = 0;
+        self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
+        with.extend(self.ledger.delete(uid));
+        self.remember(Vec::new(), with).await?;
+        self.ledger.remove(uid);
+        Ok(Settled::Done)
+    }
+
+    /// Removes an object here; it goes to the trash.
+    async fn delete_local(&mut self, uid: &str, facts: &Facts, mut with: Vec<Op>) -> Result<Settled, Halt> {
+        let (Some(name), Some(etag)) = (facts.name(), facts.etag().cloned()) else {
+            return Ok(Settled::Again);
+        };
+        with.extend(self.ledger.delete(uid));
+        let when = When::holds(move |meta| match meta {
+            Some(meta) if meta.etag == etag => Ok(()),
+            _ => Err(Refusal::Stale),
+        });
+        match self.session.delete(&self.at, name, &when, with).await {
+            Ok(_) => {
+                self.run.local.deleted = self.run.local.deleted.saturating_add(1);
+                self.ledger.remove(uid);
+                Ok(Settled::Done)
+            }
+            Err(error) => self.refused_here(uid, facts, error),
+        }
+    }
+
+    /// Looks at an object that is carried with the eyes of the filters. Nothing: it is carried on.
+    ///
+    /// The original decides: if it does not pass any more, its copy on the other side is taken back at the end of the
+    /// pass. What both sides had before they met is no copy; such a pair is let go.
+    pub(super) async fn sieve(&mut self, uid: &str, facts: &Facts) -> Result<Option<Settled>, Halt> {
+        let Some(base) = facts.base.as_ref().filter(|base| !base.pending && facts.agreed.is_some()) else {
+            return Ok(None);
+        };
+        if self.mapping.filters.is_empty() {
+            return Ok(None);
+        }
+        let theirs = match &facts.far {
+            Far::Seen(_, ical) => Some(ical),
+            Far::Same => facts.agreed.as_ref(),
+            Far::Absent => None,
+        };
+        let (Some(ours), Some(theirs)) = (&facts.ours, theirs) else { return Ok(None) };
+        let passes = |ical: &Ical| shape::passes(&self.mapping.filters, ical);
+        let (original, copy) = if base.from_there { (theirs, ours) } else { (ours, theirs) };
+        if base.from_there || base.from_here {
+            match (passes(original), passes(copy)) {
+                (true, true) => return Ok(None),
+                // What was changed in the copy is carried to the original first; that is looked at once more.
+                (true, false) => {
+                    self.once_more.insert(uid.to_owned());
+                    return Ok(None);
+                }
+                (false, _) => {}
+            }
+            let list = match base.from_there {
+                true => &mut self.withdrawn.here,
+                false => &mut self.withdrawn.there,
+            };
+            list.push(uid.to_owned());
+            return Ok(Some(Settled::Done));
+        }
+        if passes(ours) && passes(theirs) {
+            return Ok(None);
+        }
+        self.forget(uid, Vec::new()).await.map(Some)
+    }
+
+    /// Takes back the copies whose originals are not carried any more, unless they are so many that a person has to say
+    /// that it is meant.
+    pub(super) async fn withdraw(&mut self) -> Result<(), Halt> {
+        let Withdrawn { here, there } = std::mem::take(&mut self.withdrawn);
+        let total = self.ledger.all().filter(|b| !b.pending && b.apart.is_none()).count();
+        if self.is_mass(here.len(), total) || self.is_mass(there.len(), total) {
+            let sentence = format!(
+                "The filters of the mapping no longer let through {} of {total} events here and {} on the far side; \
+                 the copies would be removed.",
+                here.len(),
+                there.len()
+            );
+            self.hold((here.len(), there.len()), sentence)?;
+        }
+        for uid in here.into_iter().chain(there) {
+            self.withdraw_one(&uid).await?;
+        }
+        Ok(())
+    }
+
+    async fn withdraw_one(&mut self, uid: &str) -> Result<(), Halt> {
+        for round in 0..2 {
+            let far = if round == 0 { Far::Same } else { self.look_again(uid).await? };
+            let Ok(facts) = self.gather(uid, far).await? else { return Ok(()) };
+            let Some(base) = &facts.base else { return Ok(()) };
+            let settled = match (base.from_there, self.mapping.direction) {
+                (true, Direction::Both | Direction::Pull) => {
+                    self.delete_local(uid, &facts, Vec::new()).await?
+                }
+                (false, Direction::Both | Direction::Push) => {
+                    self.delete_remote(uid, &facts, Vec::new()).await?
+                }
+                // The copy lies where this mapping does not write any more.
+                _ => self.forget(uid, Vec::new()).await?,
+            };
+            if !matches!(settled, Settled::Again) {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether an object is written over and over although nobody edits it here: then it waits for a person.
+    pub(super) fn storm(&self, facts: &Facts) -> Option<Clash> {
+        let base = facts.base.as_ref().filter(|base| base.conflict.is_none())?;
+        let first = base.writes.first().filter(|_| base.writes.len() >= STORM)?;
+        let storm = later(*first, STORM_TIME) > self.now && !self.is_by_people(facts);
+        storm.then(|| Clash {
+            kind: Kind::KeepsChanging,
+            what: vec!["it was written five times within ten minutes, and is another one again".to_owned()],
+            winner: Winner::Open,
+            by: String::new(),
+        })
+    }
+
+    /// Returns when an object was written lately, with the write that is about to be made.
+    pub(super) fn writes(&self, facts: &Facts) -> Vec<Timestamp> {
+        let mut writes = match &facts.base {
+            // A person's edit, or a decision, is a new beginning.
+            Some(base) if base.conflict.is_none() && !self.is_by_people(facts) => base.writes.clone(),
+            _ => Vec::new(),
+        };
+        writes.push(self.now);
+        let surplus = writes.len().saturating_sub(STORM);
+        writes.drain(..surplus);
+        writes
+    }
+
+    fn is_by_people(&self, facts: &Facts) -> bool {
+        facts.name().is_some_and(|name| self.by_people.contains(name))
+    }
+}
+
+/// Returns the base of an object of which one side only is left.
+fn parted(base: &Base, apart: Apart) -> Base {
+    Base { apart: Some(apart), pending: false, conflict: None, missing: None, ..base.clone() }
+}
+
+/// Returns the text with everything in it cancelled (RFC 5545 §3.8.1.11).
+fn cancelled(ical: &Ical) -> Bytes {
+    let Some(calendar) = ical.calendar() else { return ical.bytes().clone() };
+    let mut edit = ical.edit();
+    for component in calendar.components().filter(|c| matches!(c.name(), "VEVENT" | "VTODO" | "VJOURNAL")) {
+        edit = match component.property("STATUS") {
+            Some(own) if own.raw().trim().eq_ignore_ascii_case("CANCELLED") => edit,
+            Some(own) => edit.replace(own, "STATUS:CANCELLED"),
+            None => edit.insert(component, "STATUS:CANCELLED"),
+        };
+    }
+    edit.finish()
+}

@@ -1,0 +1,265 @@
+//! What of both sides a mapping compares: projections of their texts, the window, the filters, whose UID it is.
+//!
+//! Owns: turning a text into what is compared and what is sent, and back. Does not own: what a preset or a filter lets
+//! through (`shape`), what a far side can hold (`provider`), what is done about a difference (`plan`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::apply::Facts;
+use super::print;
+use super::provider::{Fit, Part, Seen, Window};
+use super::record::{Base, Fields, Mapping, Reach};
+use super::run::{Far, Pass, uid_of};
+use super::shape;
+use crate::ical::Ical;
+use crate::ical::merge;
+use crate::ical::series::Series;
+use crate::store::{Etag, Name, Span, Timestamp};
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+
+/// Our text as the mapping would have the far side hold it.
+#[derive(Debug)]
+pub(super) struct Fitted {
+    /// The text; where the far side cannot hold it, what the mapping carries of it.
+    pub(super) ical: Arc<Ical>,
+    /// Whether the far side can hold it.
+    pub(super) held: Held,
+}
+
+/// Whether a far side can hold a text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Held {
+    /// As one object.
+    Whole,
+    /// As several, with the reason.
+    Parts(Vec<Part>, String),
+    /// Not at all, with the reason.
+    Refused(String),
+}
+
+impl Fitted {
+    /// Returns the digest that later tells whether ours changed; empty if the far side does not hold it whole.
+    pub(super) fn print(&self) -> String {
+        match self.held {
+            Held::Whole => print::print(&self.ical),
+            Held::Parts(..) | Held::Refused(_) => String::new(),
+        }
+    }
+}
+
+/// Why an object that neither side knows of yet is left alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outside {
+    /// It takes place outside the window.
+    Window,
+    /// The filters do not let it through.
+    Filters,
+}
+
+impl Pass {
+    /// Returns what the mapping would have the far side hold of our text.
+    pub(super) fn fitted(&self, ours: &Arc<Ical>) -> Fitted {
+        let shaped = self.shaped(ours);
+        let (ical, held) = match self.provider.fit(&shaped, self.window) {
+            Fit::Whole(bytes) => (parsed(bytes, &shaped), Held::Whole),
+            Fit::Parts(parts, why) => (shaped, Held::Parts(parts, why)),
+            Fit::Refused(why) => (shaped, Held::Refused(why)),
+        };
+        Fitted { ical, held }
+    }
+
+    /// Returns what the mapping carries of a text.
+    pub(super) fn shaped(&self, whole: &Arc<Ical>) -> Arc<Ical> {
+        shaped(self.mapping.fields, whole)
+    }
+
+    /// Returns the digest of what the far side would hold of these bytes of ours; empty if it would not.
+    pub(super) fn sent_print(&self, ours: &Bytes) -> String {
+        match Ical::parse(ours.clone()) {
+            Ok(ical) => self.fitted(&Arc::new(ical)).print(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Returns a base that says where the object is on both sides and keeps what is to be kept of the one before.
+    pub(super) fn next_base(
+        &self,
+        before: Option<&Base>,
+        uid: &str,
+        name: &Name,
+        etag: &Etag,
+        seen: &super::provider::RemoteId,
+    ) -> Base {
+        let fresh = Base::new(uid, name.clone(), etag.clone(), seen.clone());
+        let fresh = Base { fields: Some(self.mapping.fields), agreed: self.now, ..fresh };
+        match before {
+            Some(before) => Base {
+                from_there: before.from_there,
+                from_here: before.from_here,
+                uid_there: before.uid_there.clone(),
+                part: before.part.clone(),
+                writes: before.writes.clone(),
+                ..fresh
+            },
+            None => fresh,
+        }
+    }
+
+    /// Returns the base with the far side's state and content as they were read.
+    pub(super) fn agreed_base(&self, base: Base, seen: &Seen, theirs: &Arc<Ical>) -> Base {
+        let span = Series::of(theirs).span().map(|extent| (extent.start, extent.end));
+        Base {
+            version: seen.version.clone(),
+            print: print::print(&self.shaped(theirs)),
+            fields: Some(self.mapping.fields),
+            span,
+            agreed: self.now,
+            ..base
+        }
+    }
+
+    /// Returns an object that was read, with its UID and its content, both as they are called here.
+    ///
+    /// Inner error: it cannot be dealt with, in words.
+    pub(super) fn named(&self, seen: Seen) -> Result<(String, Seen, Arc<Ical>), (Seen, String)> {
+        let (uid, ical) = match uid_of(&seen) {
+            Ok(found) => found,
+            Err(reason) => return Err((seen, reason)),
+        };
+        let ours = self
+            .ledger
+            .by_remote(&seen.id)
+            .filter(|base| base.uid != uid && base.uid_there.as_deref() == Some(uid.as_str()))
+            .map(|base| base.uid.clone());
+        match ours {
+            Some(ours) => {
+                let bytes = with_uid(&ical, &ours);
+                let ical = parsed(bytes.clone(), &Arc::new(ical));
+                Ok((ours, Seen { bytes, ..seen }, ical))
+            }
+            None => Ok((uid, seen, Arc::new(ical))),
+        }
+    }
+
+    /// Returns a text of ours as it is to be sent: with the UID that the object has there.
+    pub(super) fn addressed(&self, uid: &str, bytes: Bytes) -> Bytes {
+        match self.ledger.by_uid(uid).and_then(|base| base.uid_there.as_deref()) {
+            Some(theirs) => match Ical::parse(bytes.clone()) {
+                Ok(ical) => with_uid(&ical, theirs),
+                Err(_) => bytes,
+            },
+            None => bytes,
+        }
+    }
+
+    /// Tells why an object that was never agreed on is left alone; nothing: it is carried.
+    pub(super) fn outside(&self, facts: &Facts) -> Option<Outside> {
+        let theirs = match &facts.far {
+            Far::Seen(_, ical) => Some(ical),
+            Far::Absent | Far::Same => None,
+        };
+        let sides = [facts.ours.as_ref(), theirs];
+        let mut sides = sides.into_iter().flatten().peekable();
+        sides.peek()?;
+        let sides: Vec<&Arc<Ical>> = sides.collect();
+        if !sides.iter().any(|ical| shape::in_window(ical, self.window)) {
+            return Some(Outside::Window);
+        }
+        let passes = sides.iter().all(|ical| shape::passes(&self.mapping.filters, ical));
+        (!passes).then_some(Outside::Filters)
+    }
+
+    /// Tells whether a listing of the window has to name the object, if it is there. A day at either end is left to the
+    /// far side: whole days and zones are read differently.
+    pub(super) fn must_be_listed(&self, base: &Base) -> bool {
+        let Some((start, end)) = base.span else { return true };
+        let begun = self.window.to.is_none_or(|to| start < to.saturating_sub(DAY));
+        let open = self.window.from.is_none_or(|from| end.is_none_or(|end| end > from.saturating_add(DAY)));
+        begun && open
+    }
+
+    /// Returns what both sides, as the far side is to hold it, come to in the far side's whole text.
+    pub(super) fn whole_there(&self, facts: &Facts, target: Bytes) -> Bytes {
+        if self.mapping.fields == Fields::Full {
+            return target;
+        }
+        let (whole, from) = match (&facts.far, &facts.theirs) {
+            (Far::Seen(_, whole), Some(shaped)) => (Some(whole), Some(shaped)),
+            (Far::Same, _) => (facts.agreed.as_ref(), facts.before.as_ref()),
+            _ => (None, None),
+        };
+        match (whole, from) {
+            (Some(whole), Some(from)) => edited(from, whole, &target),
+            _ => target,
+        }
+    }
+
+    /// Returns our whole text, edited so that what the mapping carries of it becomes the target.
+    pub(super) fn whole_here(facts: &Facts, target: Bytes) -> Bytes {
+        match (&facts.ours, &facts.fitted) {
+            (Some(ours), Some(fitted)) if fitted.ical.bytes() != ours.bytes() => {
+                edited(&fitted.ical, ours, &target)
+            }
+            _ => target,
+        }
+    }
+}
+
+/// Returns what a preset carries of a text.
+pub(super) fn shaped(fields: Fields, whole: &Arc<Ical>) -> Arc<Ical> {
+    parsed(shape::project(fields, whole), whole)
+}
+
+fn parsed(bytes: Bytes, whole: &Arc<Ical>) -> Arc<Ical> {
+    if bytes == whole.bytes() {
+        return Arc::clone(whole);
+    }
+    Ical::parse(bytes).map_or_else(|_| Arc::clone(whole), Arc::new)
+}
+
+/// Returns the whole text with what differs between two partial views of it.
+fn edited(from: &Ical, whole: &Ical, target: &Bytes) -> Bytes {
+    let Ok(to) = Ical::parse(target.clone()) else { return target.clone() };
+    if from.bytes() == to.bytes() {
+        return whole.bytes().clone();
+    }
+    merge::carry(from, &to, whole)
+}
+
+/// Returns the text with another UID in each of its components.
+pub(super) fn with_uid(ical: &Ical, uid: &str) -> Bytes {
+    let Some(calendar) = ical.calendar() else { return ical.bytes().clone() };
+    let mut edit = ical.edit();
+    for component in calendar.components().filter(|component| component.name() != "VTIMEZONE") {
+        if let Some(own) = component.property("UID") {
+            edit = edit.replace(own, &format!("UID:{uid}"));
+        }
+    }
+    edit.finish()
+}
+
+/// Returns the span of time that a mapping looks at; whole days, so that it stays the same for one.
+pub(super) fn window(mapping: &Mapping, past: Reach, future: Reach, now: Timestamp) -> Window {
+    let now = now.seconds();
+    let today = now.div_euclid(DAY).saturating_mul(DAY);
+    let days = |reach: Option<Reach>, otherwise: Reach| match reach.unwrap_or(otherwise) {
+        Reach::All => None,
+        Reach::Days(days) => Some(i64::from(days).saturating_mul(DAY)),
+    };
+    Window {
+        from: days(mapping.window_past, past).map(|days| today.saturating_sub(days)),
+        to: days(mapping.window_future, future).map(|days| today.saturating_add(days).saturating_add(DAY)),
+        now,
+    }
+}
+
+/// Tells whether an object may take place within the window, by what the store knows of it.
+pub(super) fn spans(span: Option<Span>, window: Window) -> bool {
+    let Some(span) = span else { return true };
+    window.to.is_none_or(|to| span.start < to)
+        && window.from.is_none_or(|from| span.end.is_none_or(|end| end > from))
+}

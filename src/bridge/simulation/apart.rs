@@ -1,0 +1,117 @@
+//! A series with a far side that knows no repeats.
+
+use super::tale::Tale;
+use super::*;
+
+const SERIES: &str = "DTSTART:20270120T100000Z\r\nDTEND:20270120T110000Z\r\nRRULE:FREQ=DAILY;COUNT=5";
+
+fn series(summary: &str, rest: &str) -> Bytes {
+    format!(
+        "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:s\r\nDTSTAMP:20260101T000000Z\r\n\
+         {SERIES}\r\n{rest}SUMMARY:{summary}\r\nX-OWN:1\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+    )
+    .into()
+}
+
+async fn world() -> World {
+    let mut world = World::new(&Tale { seed: 3, steps: Vec::new() }).await;
+    let habits = Habits {
+        rewrites: false,
+        silent: false,
+        forgetful: false,
+        poor: false,
+        pages: true,
+        single: true,
+        names: false,
+    };
+    Arc::get_mut(&mut world.far).unwrap().habits = habits;
+    world
+}
+
+/// Passes until nothing is left to do; the last one wrote nothing.
+async fn settled(world: &mut World) {
+    for _ in 0..6 {
+        world.clock.0.fetch_add(120_000, Ordering::Relaxed);
+        world.sync(false).await;
+    }
+    let (head, writes) = (world.at.head().await.unwrap().rev, world.far.lock().writes);
+    world.state.full_at = None;
+    let run = world.sync(false).await.unwrap();
+    assert_eq!((run.local.total(), run.remote.total()), (0, 0), "{}", world.told());
+    assert_eq!((world.at.head().await.unwrap().rev, world.far.lock().writes), (head, writes));
+}
+
+fn starts(world: &World) -> Vec<String> {
+    let mut all: Vec<String> =
+        world.there().values().map(|(_, bytes)| property(bytes, "DTSTART").unwrap()).collect();
+    all.sort();
+    all
+}
+
+async fn ours(world: &World) -> String {
+    let all = world.here().await;
+    assert_eq!(all.len(), 1, "parts are no events of ours: {:?}", all.keys());
+    String::from_utf8(all["s"].1.to_vec()).unwrap()
+}
+
+// S4-051, S4-052: a rule that the far side cannot hold is there as single events; edits of one come back as exceptions
+#[tokio::test]
+async fn a_series_is_there_in_parts() {
+    let mut world = world().await;
+    let name = Name::new("s.ics").unwrap();
+    world.session.put(&world.at, Put::new(&name, series("Tea", ""))).await.unwrap();
+    settled(&mut world).await;
+    let days = |list: &[u32]| list.iter().map(|d| format!("202701{d}T100000Z")).collect::<Vec<_>>();
+    assert_eq!(starts(&world), days(&[20, 21, 22, 23, 24]), "{}", world.told());
+    assert_eq!(ours(&world).await.as_bytes(), &series("Tea", "")[..], "nothing of ours changed");
+    // A change here reaches all of them.
+    world.session.put(&world.at, Put::new(&name, series("Coffee", ""))).await.unwrap();
+    settled(&mut world).await;
+    assert!(world.there().values().all(|(_, b)| property(b, "SUMMARY").as_deref() == Some("Coffee")));
+    // Somebody moves one day there.
+    let (path, bytes) = world.there()["s#part-20270122T100000Z"].clone();
+    let moved = String::from_utf8(bytes.to_vec())
+        .unwrap()
+        .replace("T100000Z", "T150000Z")
+        .replace("T110000Z", "T160000Z");
+    let moved = moved.replace("UID:s#part-20270122T150000Z", "UID:s#part-20270122T100000Z");
+    world.far.store(&path, moved.into());
+    settled(&mut world).await;
+    let text = ours(&world).await;
+    assert!(
+        text.contains("RECURRENCE-ID:20270122T100000Z") && text.contains("DTSTART:20270122T150000Z"),
+        "{text}"
+    );
+    assert!(text.matches("X-OWN:1").count() == 2, "what the far side does not know stays: {text}");
+    // Somebody removes another.
+    let (path, _) = world.there()["s#part-20270123T100000Z"].clone();
+    world.far.remove(&path);
+    settled(&mut world).await;
+    assert!(ours(&world).await.contains("EXDATE:20270123T100000Z"), "{}", ours(&world).await);
+    assert_eq!(world.there().len(), 4);
+    // A day is left out here.
+    let text =
+        ours(&world).await.replace("EXDATE:20270123T100000Z", "EXDATE:20270123T100000Z,20270124T100000Z");
+    world.session.put(&world.at, Put::new(&name, Bytes::from(text))).await.unwrap();
+    settled(&mut world).await;
+    assert_eq!(starts(&world).len(), 3, "{}", world.told());
+    // The series goes, and all of it with it.
+    world.session.delete(&world.at, &name, &When::always(), vec![]).await.unwrap();
+    settled(&mut world).await;
+    assert!(world.there().is_empty() && world.here().await.is_empty(), "{}", world.told());
+}
+
+// A lost answer makes no second part, and no event of ours.
+#[tokio::test]
+async fn parts_are_known_again_after_a_crash() {
+    for calls in 0..12 {
+        let mut world = world().await;
+        let name = Name::new("s.ics").unwrap();
+        world.session.put(&world.at, Put::new(&name, series("Tea", ""))).await.unwrap();
+        world.far.lock().crash_in = Some(calls);
+        world.sync(false).await;
+        settled(&mut world).await;
+        assert_eq!(starts(&world).len(), 5, "after {calls} calls: {}", world.told());
+        assert_eq!(ours(&world).await.as_bytes(), &series("Tea", "")[..], "{calls}");
+    }
+}

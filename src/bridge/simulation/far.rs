@@ -1,0 +1,266 @@
+//! A far side in memory.
+
+use futures_util::StreamExt as _;
+
+use super::*;
+use crate::bridge::apart;
+use crate::ical::zone::Zone;
+
+/// How a far side is, for one seed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Habits {
+    /// It drops `X-` properties and rewrites stamps.
+    pub(super) rewrites: bool,
+    /// It tells no version after a write.
+    pub(super) silent: bool,
+    /// It has no cursor: every look is a complete listing.
+    pub(super) forgetful: bool,
+    /// It holds title and times only, and says so.
+    pub(super) poor: bool,
+    /// It tells in pages, with the content at once.
+    pub(super) pages: bool,
+    /// It knows no repeats: a series is there as single events.
+    pub(super) single: bool,
+    /// It names objects as it likes: their places are not known beforehand.
+    pub(super) names: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Inside {
+    pub(super) objects: BTreeMap<String, (Bytes, u64)>,
+    pub(super) log: Vec<(u64, String)>,
+    pub(super) version: u64,
+    pub(super) dice: Dice,
+    pub(super) faults: bool,
+    pub(super) empty: bool,
+    /// Calls until the process is gone.
+    pub(super) crash_in: Option<u64>,
+    pub(super) writes: u64,
+}
+
+/// A far side in memory.
+#[derive(Debug)]
+pub(super) struct Far {
+    pub(super) habits: Habits,
+    pub(super) inside: Mutex<Inside>,
+    pub(super) crashed: tokio::sync::Notify,
+}
+
+impl Far {
+    pub(super) fn lock(&self) -> std::sync::MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap()
+    }
+
+    pub(super) fn store(&self, path: &str, bytes: Bytes) -> Version {
+        let mut inside = self.lock();
+        inside.version += 1;
+        let version = inside.version;
+        inside.objects.insert(path.to_owned(), (bytes, version));
+        inside.log.push((version, path.to_owned()));
+        Version(version.to_string())
+    }
+
+    pub(super) fn remove(&self, path: &str) {
+        let mut inside = self.lock();
+        inside.version += 1;
+        let version = inside.version;
+        inside.objects.remove(path);
+        inside.log.push((version, path.to_owned()));
+    }
+
+    /// What may go wrong before and after a call is carried out.
+    async fn weather(&self) -> Result<(), Trouble> {
+        let crash = {
+            let mut inside = self.lock();
+            match &mut inside.crash_in {
+                Some(0) => true,
+                Some(n) => {
+                    *n -= 1;
+                    false
+                }
+                None => false,
+            }
+        };
+        if crash {
+            self.crashed.notify_one();
+            std::future::pending::<()>().await;
+        }
+        let mut inside = self.lock();
+        if inside.faults && inside.dice.one_in(12) {
+            return Err(Trouble::Unreachable("the line is dead".into()));
+        }
+        Ok(())
+    }
+
+    /// What it makes of what it is given.
+    pub(super) fn kept(&self, bytes: &Bytes) -> Bytes {
+        let bytes = &self.held(bytes);
+        if !self.habits.rewrites {
+            return bytes.clone();
+        }
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let lines = text.split_inclusive("\r\n").filter(|line| !line.starts_with("X-"));
+        lines.collect::<String>().replace("DTSTAMP:20260101T000000Z", "DTSTAMP:20260101T000001Z").into()
+    }
+}
+
+impl Far {
+    /// What it can hold, as it says itself.
+    pub(super) fn held(&self, bytes: &Bytes) -> Bytes {
+        if !self.habits.poor {
+            return bytes.clone();
+        }
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let poor = |line: &&str| !line.starts_with("X-") && !line.starts_with("LOCATION");
+        text.split_inclusive("\r\n").filter(poor).collect::<String>().into()
+    }
+
+    /// The pages of an answer: one with all, or several with the content of what they name.
+    fn told(&self, inside: &Inside, all: Page) -> Vec<Result<Page, Trouble>> {
+        if !self.habits.pages {
+            return vec![Ok(all)];
+        }
+        let mut pages: Vec<Page> = all
+            .seen
+            .chunks(2)
+            .map(|chunk| Page {
+                read: chunk.iter().filter_map(|s| seen(inside, &s.id)).collect(),
+                ..Page::default()
+            })
+            .collect();
+        pages.push(Page { gone: all.gone, end: all.end, ..Page::default() });
+        pages.into_iter().map(Ok).collect()
+    }
+}
+
+fn seen(inside: &Inside, id: &RemoteId) -> Option<Seen> {
+    let (bytes, version) = inside.objects.get(&id.0)?;
+    let version = Some(Version(version.to_string()));
+    Some(Seen { id: id.clone(), version, bytes: bytes.clone(), modified: None })
+}
+
+impl Provider for Far {
+    fn fit(&self, ical: &Ical, window: Window) -> Fit {
+        let recurs = ical.calendar().is_some_and(|c| c.components().any(|c| c.property("RRULE").is_some()));
+        if self.habits.single && recurs {
+            let parts = apart::instances(ical, window, &Zone::Utc).unwrap();
+            return Fit::Parts(parts, "It knows no repeats.".into());
+        }
+        Fit::Whole(self.held(ical.bytes()))
+    }
+
+    fn abilities(&self) -> Abilities {
+        Abilities { writes: true, pushes: false, batch: 3, parallel: 1 }
+    }
+
+    fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {
+        Box::pin(async { Ok(Vec::new()) })
+    }
+
+    fn changes<'a>(&'a self, _: &'a RemoteId, since: Option<&'a Cursor>, _: Window) -> Pages<'a> {
+        let answer = async move {
+            if let Err(trouble) = self.weather().await {
+                return vec![Err(trouble)];
+            }
+            let mut inside = self.lock();
+            let next = (!self.habits.forgetful).then(|| Cursor(inside.version.to_string()));
+            if let Some(since) = since {
+                if inside.faults && inside.dice.one_in(8) {
+                    return vec![Err(Trouble::CursorExpired)];
+                }
+                let since: u64 = since.0.parse().unwrap();
+                let touched: BTreeSet<String> =
+                    inside.log.iter().filter(|(at, _)| *at > since).map(|(_, path)| path.clone()).collect();
+                let (there, gone): (Vec<_>, Vec<_>) =
+                    touched.into_iter().partition(|path| inside.objects.contains_key(path));
+                let seen = there.into_iter().map(|path| sighting(&inside, &path)).collect();
+                let gone = gone.into_iter().map(RemoteId).collect();
+                return self.told(&inside, Page::only(seen, gone, next, false));
+            }
+            // A listing that is empty by mistake, once before calm: two such heal with the daily comparison only.
+            let mistaken = inside.faults && !inside.empty && inside.dice.one_in(10);
+            inside.empty |= mistaken;
+            if mistaken {
+                return vec![Ok(Page::only(Vec::new(), Vec::new(), next, true))];
+            }
+            let paths: Vec<String> = inside.objects.keys().cloned().collect();
+            let seen = paths.iter().map(|path| sighting(&inside, path)).collect();
+            let mut pages = self.told(&inside, Page::only(seen, Vec::new(), next, true));
+            // An answer that breaks off is an error, however much of it has come.
+            if inside.faults && inside.dice.one_in(12) {
+                let some = usize::try_from(inside.dice.roll(3)).unwrap();
+                pages.truncate(some);
+                pages.push(Err(Trouble::Unreachable("the answer broke off".into())));
+            }
+            pages
+        };
+        Box::pin(futures_util::stream::once(answer).flat_map(futures_util::stream::iter))
+    }
+
+    fn read<'a>(&'a self, _: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>> {
+        Box::pin(async move {
+            self.weather().await?;
+            let inside = self.lock();
+            Ok(ids.iter().filter_map(|id| seen(&inside, id)).collect())
+        })
+    }
+
+    fn place(&self, _: &RemoteId, uid: &str) -> Option<RemoteId> {
+        (!self.habits.names).then(|| RemoteId(format!("/{uid}.ics")))
+    }
+
+    fn put<'a>(&'a self, _: &'a RemoteId, write: &'a Write) -> Fut<'a, Written> {
+        Box::pin(async move {
+            self.weather().await?;
+            let path = match &write.slot {
+                Slot::New { uid } => {
+                    let path = match self.habits.names {
+                        true => format!("/{}", self.lock().version),
+                        false => format!("/{uid}.ics"),
+                    };
+                    let taken = self
+                        .lock()
+                        .objects
+                        .iter()
+                        .find(|(_, (b, _))| uid_in(b) == *uid)
+                        .map(|(p, _)| p.clone());
+                    if let Some(taken) = taken {
+                        return Err(Trouble::Taken(Some(RemoteId(taken))));
+                    }
+                    path
+                }
+                Slot::At(id, version) => {
+                    let now = self.lock().objects.get(&id.0).map(|(_, v)| Version(v.to_string()));
+                    if now.is_none() || (version.is_some() && *version != now) {
+                        return Err(Trouble::Stale);
+                    }
+                    id.0.clone()
+                }
+            };
+            let version = self.store(&path, self.kept(&write.bytes));
+            self.lock().writes += 1;
+            self.weather().await?;
+            Ok(Written { id: RemoteId(path), version: (!self.habits.silent).then_some(version), seen: None })
+        })
+    }
+
+    fn delete<'a>(&'a self, _: &'a RemoteId, id: &'a RemoteId, version: Option<&'a Version>) -> Fut<'a, ()> {
+        Box::pin(async move {
+            self.weather().await?;
+            let now = self.lock().objects.get(&id.0).map(|(_, v)| Version(v.to_string()));
+            if now.is_some() && version.is_some() && version != now.as_ref() {
+                return Err(Trouble::Stale);
+            }
+            if now.is_some() {
+                self.remove(&id.0);
+                self.lock().writes += 1;
+            }
+            self.weather().await
+        })
+    }
+}
+
+fn sighting(inside: &Inside, path: &str) -> Sighting {
+    let version = inside.objects.get(path).map(|(_, v)| Version(v.to_string()));
+    Sighting { id: RemoteId(path.to_owned()), version }
+}

@@ -1,0 +1,487 @@
+//! Notification channels: opened for mappings whose far side tells of changes, renewed before they end, closed when they
+//! are no longer needed. They only make a pass begin sooner: polling goes on beneath them.
+//!
+//! Owns: their records, when they are opened, renewed and closed. Does not own: what they tell (`heard`), what a pass does
+//! (`run`).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::broadcast::error::RecvError;
+
+use super::front::{Bridge, BridgeError};
+use super::pace::later;
+use super::provider::{Channel, Provider, RemoteId, Trouble, Watch};
+use super::record::{
+    self, Connection, Health, Kind, Mapping, Run, Unwatched, Watched, channel_key, connection_key, run_key,
+    unwatched_key,
+};
+use super::sites::Base;
+use super::ties::Ear;
+use crate::auth::grant::Secret;
+use crate::auth::oauth;
+use crate::store::{Fault, Notice, Op, Table, Timestamp};
+
+/// The longest time between two looks at the channels.
+const NAP: Duration = Duration::from_secs(5 * 60);
+/// How long one call about a channel may take.
+const CALL: Duration = Duration::from_secs(60);
+/// A channel is renewed at the latest so long before it ends.
+const MARGIN: Duration = Duration::from_secs(3600);
+/// How long a far side that does not tell of a calendar's changes is not asked again.
+const DAYS: Duration = Duration::from_secs(3 * 86_400);
+/// How long it is not asked again after a failure.
+const PAUSE: Duration = Duration::from_secs(10 * 60);
+/// How long a channel may be silent while polling finds changes.
+const SILENCE: Duration = Duration::from_secs(30 * 60);
+
+impl Bridge {
+    /// Looks after the channels until the bridge closes.
+    pub async fn tend(self: Arc<Self>) {
+        let mut notices = self.house.store.watch();
+        loop {
+            let wait = match self.tend_once().await {
+                Ok(wait) => wait,
+                Err(error) => {
+                    tracing::error!("the notification channels could not be looked after: {error:?}");
+                    NAP
+                }
+            };
+            let until = tokio::time::sleep(wait);
+            tokio::pin!(until);
+            loop {
+                tokio::select! {
+                    () = self.stop.cancelled() => return,
+                    () = &mut until => break,
+                    () = self.ties.tend.notified() => break,
+                    heard = notices.recv() => match heard {
+                        Ok(notice) if concerns(&notice) => break,
+                        // What was missed is seen at the next look: a busy store must not make this one busy.
+                        Ok(_) | Err(RecvError::Lagged(_)) => {}
+                        Err(RecvError::Closed) => return,
+                    },
+                }
+            }
+        }
+    }
+
+    /// Opens, renews and closes what has to be, once. Returns how long nothing else will have to be.
+    ///
+    /// # Errors
+    /// When the store fails. Trouble of a far side is no error: polling goes on.
+    pub async fn tend_once(&self) -> Result<Duration, BridgeError> {
+        self.sweep_consents().await?;
+        self.sweep_pending().await?;
+        let mappings = record::load_all::<Mapping>(&*self.house.store, Table::Mapping, "").await?;
+        self.sweep_hooks(&mappings).await?;
+        let rows = self.channels(None).await?;
+        if rows.is_empty() && !self.may_be_told() {
+            return Ok(NAP);
+        }
+        let now = self.house.clock.now();
+        let mut of_mapping: BTreeMap<&str, Vec<&(String, Watched)>> = BTreeMap::new();
+        for row in &rows {
+            of_mapping.entry(&row.1.mapping).or_default().push(row);
+        }
+        let mappings: BTreeMap<String, Mapping> =
+            mappings.into_iter().filter(|m| m.enabled).map(|m| (m.id.clone(), m)).collect();
+        // Mappings of one remote calendar share the channel of the first: some far sides open no second one.
+        let mut first: BTreeMap<(&str, &RemoteId), &str> = BTreeMap::new();
+        let mut others: HashMap<String, Vec<String>> = HashMap::new();
+        for mapping in mappings.values() {
+            let one = first.entry((&mapping.connection, &mapping.remote)).or_insert(&mapping.id);
+            if *one != mapping.id {
+                others.entry((*one).to_owned()).or_default().push(mapping.id.clone());
+            }
+        }
+        let leading: BTreeSet<&str> = first.values().copied().collect();
+        let leads = |id: &str| leading.contains(id);
+        self.ties.share(others.clone());
+        let mut wait = NAP;
+        for (mapping, rows) in of_mapping.iter().filter(|(mapping, _)| !leads(mapping)) {
+            self.close_rows(rows).await?;
+            self.ties.ears().remove(*mapping);
+        }
+        for (id, mapping) in mappings.iter().filter(|(id, _)| leads(id)) {
+            let rows = of_mapping.get(id.as_str()).map(Vec::as_slice).unwrap_or_default();
+            if let Some(next) = self.tend_mapping(mapping, rows, now).await? {
+                let left = u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0);
+                wait = wait.min(Duration::from_millis(left.max(1000)));
+            }
+            let mut ears = self.ties.ears();
+            if let Some(ear) = ears.get(id).copied() {
+                for other in others.get(id).into_iter().flatten() {
+                    let own = ears.get(other).copied().unwrap_or_default();
+                    ears.insert(
+                        other.clone(),
+                        Ear { nudged: own.nudged, streak: own.streak, pending: own.pending, ..ear },
+                    );
+                }
+            }
+        }
+        Ok(wait)
+    }
+
+    /// Forgets the hooks of mappings that are gone, and why those were not told of changes.
+    async fn sweep_hooks(&self, mappings: &[Mapping]) -> Result<(), BridgeError> {
+        for (table, prefix) in [(Table::Secret, "hook/"), (Table::Channel, "none/")] {
+            let found = self.house.store.records(table, prefix, None, 5000).await?;
+            let left: Vec<Op> = found
+                .into_iter()
+                .filter(|(key, _)| {
+                    !mappings.iter().any(|m| Some(m.id.as_str()) == key.path.strip_prefix(prefix))
+                })
+                .map(|(key, _)| Op::DeleteRecord(key))
+                .collect();
+            if !left.is_empty() {
+                self.commit(left).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whether any far side could send us anything.
+    fn may_be_told(&self) -> bool {
+        let providers = &self.settings.providers;
+        let Some(base) = Base::read(&self.settings.base_url) else { return false };
+        [&providers.google, &providers.outlook]
+            .iter()
+            .any(|endpoints| endpoints.configured() && base.reachable_from(&endpoints.api_base))
+    }
+
+    /// Returns the address that a far side's notifications are sent to; nothing: it cannot reach us.
+    fn hook(&self, kind: Kind) -> Option<url::Url> {
+        let endpoints = self.settings.providers.endpoints(kind).filter(|e| e.configured())?;
+        let base = Base::read(&self.settings.base_url)?;
+        base.below(endpoints.vendor.hook()).filter(|_| base.reachable_from(&endpoints.api_base))
+    }
+
+    /// Looks after one mapping's channel. Returns when to look again.
+    async fn tend_mapping(
+        &self,
+        mapping: &Mapping,
+        rows: &[&(String, Watched)],
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, BridgeError> {
+        let key = connection_key(&mapping.connection);
+        let Some(connection) = record::load::<Connection>(&*self.house.store, &key).await? else {
+            return Ok(None);
+        };
+        let Some(address) = self.hook(connection.kind) else {
+            self.close_rows(rows).await?;
+            return Ok(None);
+        };
+        let health = self.connection_state(&connection.id).await?.health;
+        if matches!(health, Health::Pending | Health::TokenExpired) {
+            return Ok(None);
+        }
+        let ear = self.ties.ears().get(&mapping.id).copied().unwrap_or_default();
+        let live = rows.iter().filter(|row| row.1.open && ends(&row.1) > now && !ear.gone);
+        let Some((id, row)) = live.max_by_key(|row| ends(&row.1)).copied() else {
+            self.forget_rows(rows).await?;
+            if let Some(ear) = self.ties.ears().get_mut(&mapping.id) {
+                ear.open = false;
+            }
+            return self.open_channel(mapping, &connection, &address, now).await;
+        };
+        let stale: Vec<&(String, Watched)> = rows.iter().copied().filter(|other| other.0 != *id).collect();
+        self.close_rows(&stale).await?;
+        self.listen(mapping, row, now).await?;
+        let due = renewal(row);
+        if due > now && !ear.renew {
+            return Ok(Some(due));
+        }
+        if ear.not_before > now {
+            return Ok(Some(ear.not_before));
+        }
+        self.renew_channel(mapping, &connection, &address, id, row, now).await
+    }
+
+    /// Notes that a channel is open, and whether it keeps silent about changes.
+    async fn listen(&self, mapping: &Mapping, row: &Watched, now: Timestamp) -> Result<(), BridgeError> {
+        let heard = {
+            let mut ears = self.ties.ears();
+            let ear = ears.entry(mapping.id.clone()).or_default();
+            if !ear.open {
+                // After a start nobody knows what was told before it.
+                *ear = Ear { open: true, heard: now, not_before: ear.not_before, ..Ear::default() };
+            }
+            ear.heard.max(row.opened)
+        };
+        let state = self.mapping_state(&mapping.id).await?;
+        let Some(key) = state.last_run.as_deref().and_then(run_key) else { return Ok(()) };
+        let Some(run) = record::load::<Run>(&*self.house.store, &key).await? else { return Ok(()) };
+        // A change that polling found, half an hour after the channel last told of any.
+        if run.local.total() > 0 && !run.asked && later(heard, SILENCE) < run.started {
+            let mut ears = self.ties.ears();
+            let ear = ears.entry(mapping.id.clone()).or_default();
+            if !ear.silent {
+                ear.silent = true;
+                tracing::warn!(mapping = %mapping.id, "notifications have been silent for 30 minutes while things changed");
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks the far side to tell of changes. The record is there before the call is made: the far side's first word may
+    /// come before its answer.
+    async fn open_channel(
+        &self,
+        mapping: &Mapping,
+        connection: &Connection,
+        address: &url::Url,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, BridgeError> {
+        let key = unwatched_key(&mapping.id);
+        if let Some(refused) = record::load::<Unwatched>(&*self.house.store, &key).await? {
+            if refused.until > now {
+                return Ok(None);
+            }
+            self.commit(vec![Op::DeleteRecord(key.clone())]).await?;
+        }
+        let not_before = self.ties.ears().get(&mapping.id).map(|ear| ear.not_before).unwrap_or_default();
+        if not_before > now {
+            return Ok(Some(not_before));
+        }
+        let Ok(provider) = self.provider(connection, self.fetch.counted()).await else { return Ok(None) };
+        if !provider.abilities().pushes {
+            return Ok(None);
+        }
+        let watch = Watch {
+            id: oauth::random_text()
+                .map(|text| oauth::digest(&text).chars().take(32).collect())
+                .map_err(Fault::Broken)?,
+            address: address.clone(),
+            token: Secret::new(oauth::random_text().map_err(Fault::Broken)?),
+        };
+        let mut row = Watched {
+            mapping: mapping.id.clone(),
+            connection: connection.id.clone(),
+            kind: connection.kind,
+            token: oauth::digest(watch.token.reveal()),
+            opened: now,
+            open: false,
+            channel: Channel { id: watch.id.clone(), resource: String::new(), expires: 0 },
+        };
+        self.commit(vec![record::put(channel_key(&watch.id), &row)?]).await?;
+        match self.ask(&*provider, &mapping.remote, &watch).await {
+            Ok(channel) => {
+                row.open = true;
+                row.channel = channel;
+                let mut ops = vec![record::put(channel_key(&row.channel.id), &row)?];
+                if row.channel.id != watch.id {
+                    ops.push(Op::DeleteRecord(channel_key(&watch.id)));
+                }
+                self.commit(ops).await?;
+                let ear = Ear { open: true, heard: now, ..Ear::default() };
+                self.ties.ears().insert(mapping.id.clone(), ear);
+                tracing::info!(mapping = %mapping.id, "the far side tells of changes from now on");
+                // What changed before the channel was there is found by looking.
+                self.nudge(&mapping.id);
+                Ok(Some(renewal(&row)))
+            }
+            Err(trouble) => {
+                self.commit(vec![Op::DeleteRecord(channel_key(&watch.id))]).await?;
+                self.not_told(mapping, &trouble, now).await
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        provider: &dyn Provider,
+        calendar: &RemoteId,
+        watch: &Watch,
+    ) -> Result<Channel, Trouble> {
+        let late = |_| Trouble::Unreachable("The far side did not answer in time.".into());
+        tokio::time::timeout(CALL, provider.watch(calendar, watch)).await.map_err(late)?
+    }
+
+    /// Notes why there is no channel. Polling goes on at its own pace.
+    async fn not_told(
+        &self,
+        mapping: &Mapping,
+        trouble: &Trouble,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, BridgeError> {
+        tracing::info!(mapping = %mapping.id, "there are no notifications, it is polled: {trouble}");
+        let pause = match trouble {
+            Trouble::Refused(_)
+            | Trouble::Missing(_)
+            | Trouble::Taken(_)
+            | Trouble::Stale
+            | Trouble::CursorExpired => {
+                let refused = Unwatched { until: later(now, DAYS), sentence: trouble.to_string() };
+                self.commit(vec![record::put(unwatched_key(&mapping.id), &refused)?]).await?;
+                DAYS
+            }
+            Trouble::Slow(Some(wait)) | Trouble::Budget(_, wait) => PAUSE.max(*wait),
+            Trouble::Slow(None) | Trouble::Unauthorised(_) | Trouble::Unreachable(_) => PAUSE,
+        };
+        let not_before = later(now, pause);
+        let mut ears = self.ties.ears();
+        ears.entry(mapping.id.clone()).or_default().not_before = not_before;
+        Ok(Some(not_before))
+    }
+
+    /// Lets a channel live on, or opens another one before it closes this one.
+    async fn renew_channel(
+        &self,
+        mapping: &Mapping,
+        connection: &Connection,
+        address: &url::Url,
+        id: &str,
+        row: &Watched,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, BridgeError> {
+        let Ok(provider) = self.provider(connection, self.fetch.counted()).await else { return Ok(None) };
+        let late = |_| Trouble::Unreachable("The far side did not answer in time.".into());
+        let renewed = tokio::time::timeout(CALL, provider.renew(&row.channel)).await.map_err(late);
+        match renewed.and_then(|answer| answer) {
+            Ok(Some(channel)) => {
+                let row = Watched { opened: now, channel, ..row.clone() };
+                let mut ops = vec![record::put(channel_key(&row.channel.id), &row)?];
+                if row.channel.id != id {
+                    ops.push(Op::DeleteRecord(channel_key(id)));
+                }
+                self.commit(ops).await?;
+                if let Some(ear) = self.ties.ears().get_mut(&mapping.id) {
+                    ear.renew = false;
+                }
+                Ok(Some(renewal(&row)))
+            }
+            Ok(None) | Err(Trouble::Missing(_) | Trouble::Refused(_)) => {
+                let next = self.open_channel(mapping, connection, address, now).await?;
+                let opened = self.channels(Some(&mapping.id)).await?;
+                if opened.iter().any(|(other, row)| other != id && row.open) {
+                    self.close_rows(&[&(id.to_owned(), row.clone())]).await?;
+                }
+                Ok(next)
+            }
+            Err(trouble) => {
+                tracing::info!(mapping = %mapping.id, "the notifications could not be renewed: {trouble}");
+                let not_before = later(now, PAUSE);
+                self.ties.ears().entry(mapping.id.clone()).or_default().not_before = not_before;
+                Ok(Some(not_before))
+            }
+        }
+    }
+
+    /// Closes a mapping's channels, as well as that can be done now.
+    pub(super) async fn unwatch_mapping(&self, connection: &Connection, mapping: &str) {
+        let rows = match self.channels(Some(mapping)).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                tracing::warn!(%mapping, "its notification channels are not known: {error:?}");
+                return;
+            }
+        };
+        if rows.is_empty() {
+            return;
+        }
+        if let Ok(provider) = self.provider(connection, self.fetch.counted()).await {
+            for (_, row) in &rows {
+                unwatch(&*provider, row).await;
+            }
+        }
+        let all: Vec<&(String, Watched)> = rows.iter().collect();
+        if let Err(error) = self.forget_rows(&all).await {
+            tracing::warn!(%mapping, "its notification channels could not be forgotten: {error:?}");
+        }
+        self.ties.ears().remove(mapping);
+    }
+
+    /// Closes channels and forgets them. One that could not be closed is not believed any more and ends by itself.
+    async fn close_rows(&self, rows: &[&(String, Watched)]) -> Result<(), BridgeError> {
+        for (_, row) in rows {
+            let key = connection_key(&row.connection);
+            let connection: Option<Connection> = record::load(&*self.house.store, &key).await?;
+            let Some(connection) = connection else { continue };
+            if let Ok(provider) = self.provider(&connection, self.fetch.counted()).await {
+                unwatch(&*provider, row).await;
+            }
+        }
+        self.forget_rows(rows).await
+    }
+
+    async fn forget_rows(&self, rows: &[&(String, Watched)]) -> Result<(), BridgeError> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        self.commit(rows.iter().map(|(id, _)| Op::DeleteRecord(channel_key(id))).collect()).await
+    }
+
+    /// Returns the channels of a mapping, or all of them.
+    async fn channels(&self, mapping: Option<&str>) -> Result<Vec<(String, Watched)>, BridgeError> {
+        let mut all = Vec::new();
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.house.store.records(Table::Channel, "open/", after.as_deref(), 500).await?;
+            let Some((last, _)) = page.last() else { return Ok(all) };
+            after = Some(last.path.clone());
+            for (key, bytes) in &page {
+                let row: Watched = record::decode(key, bytes)?;
+                if mapping.is_none_or(|id| id == row.mapping) {
+                    all.push((key.path.trim_start_matches("open/").to_owned(), row));
+                }
+            }
+        }
+    }
+}
+
+async fn unwatch(provider: &dyn Provider, row: &Watched) {
+    match tokio::time::timeout(CALL, provider.unwatch(&row.channel)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(trouble)) => {
+            tracing::info!(mapping = %row.mapping, "a channel could not be closed: {trouble}")
+        }
+        Err(_) => tracing::info!(mapping = %row.mapping, "a channel could not be closed in time"),
+    }
+}
+
+/// Returns when a channel ends.
+fn ends(row: &Watched) -> Timestamp {
+    Timestamp(row.channel.expires.saturating_mul(1000))
+}
+
+/// Returns when a channel is renewed: at four fifths of its life, and an hour before its end at the latest.
+fn renewal(row: &Watched) -> Timestamp {
+    let life = ends(row).0.saturating_sub(row.opened.0).max(0);
+    let most = row.opened.0.saturating_add(life.saturating_mul(4) / 5);
+    let hour = i64::try_from(MARGIN.as_millis()).unwrap_or(0);
+    // A life of less than two hours leaves no hour.
+    let last = if life > 2 * hour { ends(row).0.saturating_sub(hour) } else { most };
+    Timestamp(most.min(last))
+}
+
+/// Tells whether a commit may change which channels are needed.
+fn concerns(notice: &Notice) -> bool {
+    notice.keys.iter().any(|key| key.table == Table::Mapping && !key.path.ends_with("/state"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    // S1-021, S3-081, S3-082: the far side's own end, well before it
+    #[test]
+    fn channels_are_renewed_well_before_they_end() {
+        let row = |life: i64| Watched {
+            mapping: "m".into(),
+            connection: "c".into(),
+            kind: Kind::Google,
+            token: String::new(),
+            opened: Timestamp(0),
+            open: true,
+            channel: Channel { id: "x".into(), resource: String::new(), expires: life },
+        };
+        let hour = 3600;
+        for (life, want) in
+            [(7 * 24 * hour, 7 * 24 * hour * 4 / 5), (4 * hour, 3 * hour), (hour, hour * 4 / 5)]
+        {
+            assert_eq!(renewal(&row(life)), Timestamp(want * 1000), "{life}");
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! The options `bridge.*`: when far sides are looked at and how much of them.
+//!
+//! Owns: their names and defaults. Does not own: keeping to them (`crate::bridge`).
+
+use super::Setting;
+use super::values::{duration, interval, items, parsed, reach, time_of_day};
+use crate::bridge::Detect;
+use crate::http::fetch::Private;
+
+/// Every one of them, in the order of the example.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "bridge.poll_interval",
+        default: "\"15 min\"",
+        example: "",
+        doc: "How often a bridged calendar is looked at on the far side; up to a quarter more or less, so that not\n\
+              all are asked at once. Changes made here go out at once.",
+        set: |config, text| interval(text, &mut config.schedule.poll),
+    },
+    Setting {
+        key: "bridge.poll_interval_caldav",
+        default: "\"10 min\"",
+        example: "",
+        doc: "The same for iCloud and other CalDAV servers.",
+        set: |config, text| interval(text, &mut config.schedule.caldav),
+    },
+    Setting {
+        key: "bridge.poll_interval_cozi",
+        default: "\"30 min\"",
+        example: "",
+        doc: "The same for Cozi.",
+        set: |config, text| interval(text, &mut config.schedule.cozi),
+    },
+    Setting {
+        key: "bridge.poll_interval_ics",
+        default: "\"60 min\"",
+        example: "",
+        doc: "The same for feeds.",
+        set: |config, text| interval(text, &mut config.schedule.feed),
+    },
+    Setting {
+        key: "bridge.window_past",
+        default: "\"30 d\"",
+        example: "",
+        doc: "How far back bridged calendars are carried over, where a mapping does not say otherwise: days, or \"all\". An\n\
+              event that leaves the window stays where it is.",
+        set: |config, text| reach(text, &mut config.window_past),
+    },
+    Setting {
+        key: "bridge.window_future",
+        default: "\"365 d\"",
+        example: "",
+        doc: "How far ahead, the same way.",
+        set: |config, text| reach(text, &mut config.window_future),
+    },
+    Setting {
+        key: "bridge.full_resync_at",
+        default: "\"03:00\"",
+        example: "",
+        doc: "When both sides are compared as a whole, once a day (UTC), up to 90 minutes earlier or later, so that not\n\
+              all are asked at once. Only differences are written.",
+        set: |config, text| time_of_day(text, &mut config.full_resync_at),
+    },
+    Setting {
+        key: "bridge.retry_schedule",
+        default: "[\"1 min\", \"5 min\", \"15 min\"]",
+        example: "",
+        doc: "After the first, second … failure in a row, before the next attempt; after that, once a day.",
+        set: |config, text| {
+            config.schedule.retry = items(text).map(duration).collect::<Result<_, _>>()?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.mass_delete_limit",
+        default: "20",
+        example: "",
+        doc: "A far side on which more objects than this, and more than 30 % of a calendar, are missing at once: nothing\n\
+              is deleted here until somebody says that it is meant.",
+        set: |config, text| parsed(text, "a number", &mut config.mass_delete_limit),
+    },
+    Setting {
+        key: "bridge.detect_overlap",
+        default: "\"off\"",
+        example: "",
+        doc: "Whether somebody is told when an event from a far side overlaps one that is here: off, bookings (only those\n\
+              that were booked through this server) or all.",
+        set: |config, text| {
+            config.detect_overlap = match text {
+                "off" => Detect::Off,
+                "bookings" => Detect::Bookings,
+                "all" => Detect::All,
+                _ => return Err(format!("{text:?} is none of off, bookings and all")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.allow_private",
+        default: "false",
+        example: "",
+        doc: "Whether connected accounts may be on private addresses: true, false, or a list of networks such as\n\
+              [\"192.168.1.0/24\"]. With false nobody can reach a neighbour of this server through it.",
+        set: |config, text| {
+            config.allow_private = match text {
+                "true" => Private::Allowed,
+                "false" => Private::Refused,
+                list => Private::Within(items(list).map(str::parse).collect::<Result<_, _>>()?),
+            };
+            Ok(())
+        },
+    },
+];

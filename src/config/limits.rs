@@ -1,0 +1,117 @@
+//! The options `limits.*`: how much of anything is accepted.
+//!
+//! Owns: their names and defaults. Does not own: keeping to them.
+
+use super::Setting;
+use super::values::{calls, parsed, size};
+
+/// Every one of them, in the order of the example.
+pub(super) const SETTINGS: &[Setting] = &[
+    Setting {
+        key: "limits.object_size",
+        default: "\"10 MiB\"",
+        example: "",
+        doc: "The largest calendar object (an event with its changes and attachments within).",
+        set: |config, text| size(text, &mut config.limits.object_size),
+    },
+    Setting {
+        key: "limits.file_size",
+        default: "\"64 MiB\"",
+        example: "",
+        doc: "The largest file below /dav/files/.",
+        set: |config, text| size(text, &mut config.limits.file_size),
+    },
+    Setting {
+        key: "limits.objects",
+        default: "200000",
+        example: "",
+        doc: "The most objects in one calendar or folder.",
+        set: |config, text| parsed(text, "a number", &mut config.limits.objects),
+    },
+    Setting {
+        key: "limits.instances",
+        default: "100000",
+        example: "",
+        doc: "The most instances of repeating events that one answer may hold.",
+        set: |config, text| parsed(text, "a number", &mut config.limits.instances),
+    },
+    Setting {
+        key: "limits.quota",
+        default: "\"10 GiB\"",
+        example: "",
+        doc: "What one account may store.",
+        set: |config, text| size(text, &mut config.limits.quota),
+    },
+    Setting {
+        key: "limits.calls_per_minute.google",
+        default: "300",
+        example: "",
+        doc: "Calls a minute to one connected account, all its calendars together. What is above waits a moment; when that\n\
+              takes longer, the run is deferred and goes on by itself. Unused calls are saved up: of one minute for Google\n\
+              and Outlook, of three for Cozi, of an hour for CalDAV and feeds, so that a first sync is quick.",
+        set: |config, text| calls(text, &mut config.rates.google.minute),
+    },
+    Setting {
+        key: "limits.calls_per_minute.outlook",
+        default: "300",
+        example: "",
+        doc: "The same for Outlook.",
+        set: |config, text| calls(text, &mut config.rates.outlook.minute),
+    },
+    Setting {
+        key: "limits.calls_per_minute.caldav",
+        default: "30",
+        example: "",
+        doc: "The same for CalDAV, iCloud and feeds.",
+        set: |config, text| calls(text, &mut config.rates.caldav.minute),
+    },
+    Setting {
+        key: "limits.calls_per_minute.cozi",
+        default: "10",
+        example: "",
+        doc: "The same for Cozi.",
+        set: |config, text| calls(text, &mut config.rates.cozi.minute),
+    },
+    Setting {
+        key: "limits.calls_per_day.google",
+        default: "50000",
+        example: "",
+        doc: "Calls a day (UTC) to one connected account. Above, it goes on the next day; a notice says so.",
+        set: |config, text| calls(text, &mut config.rates.google.day),
+    },
+    Setting {
+        key: "limits.calls_per_day.outlook",
+        default: "50000",
+        example: "",
+        doc: "The same for Outlook.",
+        set: |config, text| calls(text, &mut config.rates.outlook.day),
+    },
+    Setting {
+        key: "limits.calls_per_day.caldav",
+        default: "20000",
+        example: "",
+        doc: "The same for CalDAV, iCloud and feeds.",
+        set: |config, text| calls(text, &mut config.rates.caldav.day),
+    },
+    Setting {
+        key: "limits.calls_per_day.cozi",
+        default: "5000",
+        example: "",
+        doc: "The same for Cozi.",
+        set: |config, text| calls(text, &mut config.rates.cozi.day),
+    },
+    Setting {
+        key: "limits.manual_sync",
+        default: "",
+        example: "10",
+        doc: "How often in an hour one person may ask for a sync by hand; one that joins a running one is not counted.\n\
+              Default: 10 for people, no limit for programs with a token of the scope bridges. A number here holds for\n\
+              both.",
+        set: |config, text| {
+            let mut most = 0;
+            parsed(text, "a number", &mut most)?;
+            config.manual_sync = Some(most);
+            Ok(())
+        },
+    },
+];

@@ -1,0 +1,20 @@
+"""The page with the figures: one part is written by bench.py, one by bridge.py, and neither disturbs the other's."""
+import pathlib
+import re
+
+BEGIN, END = "<!-- bridges: begin -->", "<!-- bridges: end -->"
+SECTION = re.compile(f"\n*{BEGIN}.*?{END}\n*", re.S)
+
+
+def section(path):
+    """What bridge.py wrote on the page before, marks included; empty if nothing."""
+    path = pathlib.Path(path)
+    found = SECTION.search(path.read_text()) if path.exists() else None
+    return f"\n{found[0].strip()}\n" if found else ""
+
+
+def put_section(path, text):
+    """Puts the section in the place of the one before, or at the end."""
+    path = pathlib.Path(path)
+    page = SECTION.sub("\n", path.read_text()).rstrip() + "\n" if path.exists() else ""
+    path.write_text(f"{page}\n{BEGIN}\n{text.strip()}\n{END}\n")

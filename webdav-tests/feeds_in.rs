@@ -1,0 +1,1 @@
+//! ICS feeds that are read.

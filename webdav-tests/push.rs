@@ -1,0 +1,548 @@
+//! Notifications: whom a word is believed, and what it begins.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use kalends::auth::grant::Secret;
+use kalends::bridge::provider::RemoteId;
+use kalends::bridge::record::{Direction, Kind, Mapping, Policy};
+use kalends::bridge::{Answer, Outcome, Settings};
+use kalends::config::Config;
+use kalends::sim::google::Google;
+use kalends::sim::outlook::Outlook;
+use kalends::sim::{Act, Manners, Options, Running, Server, World};
+use kalends::store::Table;
+use serde_json::{Value, json};
+
+use crate::bridge::side::Side;
+use crate::dialogue::{Host as _, Request, send};
+use crate::oauth::peer::Peer;
+use crate::oauth::{House, follow, mapped_feed, objects};
+
+fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{what} did not happen");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+// S1-077, S3-078, E21, Bad input: a hook without the right secret is 404 or 403 and costs nothing
+#[test]
+fn words_of_strangers_are_not_believed() {
+    let peer = Peer::start();
+    let house = House::start(peer.config());
+    let google = |headers: &[(&str, &str)]| house.as_nobody("POST", "/hooks/google", headers, "").status;
+    assert_eq!(google(&[]), 404);
+    assert_eq!(google(&[("X-Goog-Channel-ID", "abc"), ("X-Goog-Resource-State", "exists")]), 404);
+    let odd = [("X-Goog-Channel-ID", "../x y"), ("X-Goog-Resource-State", "exists")];
+    assert_eq!(google(&odd), 404);
+    assert_eq!(house.as_nobody("GET", "/hooks/google", &[], "").status, 405);
+    let outlook = |body: &str| house.as_nobody("POST", "/hooks/outlook", &[], body).status;
+    assert_eq!(outlook("{}"), 400);
+    assert_eq!(outlook("<html>"), 400);
+    assert_eq!(outlook(&json!({"value": []}).to_string()), 404);
+    let item = json!({"subscriptionId": "7f105c7d", "clientState": "x", "changeType": "updated"});
+    assert_eq!(outlook(&json!({"value": [item]}).to_string()), 404);
+    assert_eq!(outlook(&"x".repeat(300 << 10)), 413);
+    assert_eq!(house.as_nobody("POST", "/hooks/sync/abcd", &[], "").status, 404);
+    assert_eq!(house.as_nobody("POST", "/hooks/elsewhere", &[], "").status, 404);
+    assert!(peer.far().log.is_empty());
+}
+
+// S1-022, microsoft-graph.md §6: answered within the handshake, as plain text that no browser takes for a page
+#[test]
+fn a_handshake_is_answered_with_its_token() {
+    let house = House::start(Vec::new());
+    let token = "Validation%3A+Testing+%3Cb%3Eclient%3C%2Fb%3E";
+    let path = format!("/hooks/outlook?validationToken={token}");
+    let answer = house.as_nobody("POST", &path, &[("Content-Type", "text/plain; charset=utf-8")], "");
+    assert_eq!(answer.status, 200);
+    assert!(answer.all("content-type")[0].starts_with("text/plain"), "{}", answer.show());
+    assert_eq!(answer.all("x-content-type-options"), ["nosniff"]);
+    assert_eq!(answer.body, b"Validation: Testing <b>client</b>");
+}
+
+fn signature(secret: &str, id: &str, at: u64, body: &str) -> String {
+    let key = STANDARD.decode(secret.strip_prefix("whsec_").unwrap()).unwrap();
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(&key).unwrap();
+    mac.update(format!("{id}.{at}.{body}").as_bytes());
+    format!("v1,{}", STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+// S0-027, S0-032, S3-038, E21
+#[test]
+fn a_signed_hook_starts_a_sync() {
+    let peer = Peer::start();
+    let mut config = peer.config();
+    config.extend(["[bridge]".into(), "allow_private = true".into()]);
+    let house = House::start(config);
+    let (_, mapping) = mapped_feed(&house, &peer, &["one"]);
+    let (_, asked) = house.api("POST", &format!("/mappings/{mapping}/sync"), None);
+    follow(&house, asked["run"].as_str().unwrap());
+    let path = format!("/hooks/sync/{mapping}");
+    assert_eq!(house.as_nobody("POST", &path, &[], "").status, 404, "it has no hook yet");
+    let (status, made) = house.api("POST", &format!("/mappings/{mapping}/hook"), None);
+    assert_eq!(status, 201, "{made}");
+    assert!(made["url"].as_str().unwrap().ends_with(&path), "{made}");
+    let secret = made["secret"].as_str().unwrap().to_owned();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let call = |secret: &str, at: u64, body: &str| {
+        let signed = signature(secret, "msg_1", at, "{}");
+        let at = at.to_string();
+        let headers = [
+            ("webhook-id", "msg_1"),
+            ("webhook-timestamp", at.as_str()),
+            ("webhook-signature", signed.as_str()),
+        ];
+        house.as_nobody("POST", &path, &headers, body).status
+    };
+    let looked = || peer.asked("/feed.ics").len();
+    let before = looked();
+    let other = format!("whsec_{}", STANDARD.encode([7u8; 32]));
+    assert_eq!(call(&other, now, "{}"), 403, "another secret");
+    assert_eq!(call(&secret, now, "{\"more\":1}"), 403, "another body");
+    assert_eq!(call(&secret, now - 3600, "{}"), 403, "an old one");
+    assert_eq!(house.as_nobody("POST", &path, &[("Authorization", "Bearer whsec_x")], "").status, 403);
+    assert_eq!(looked(), before, "what is not believed begins nothing");
+    assert_eq!(call(&secret, now, "{}"), 202);
+    eventually("a look at the far side", || looked() > before);
+    // Many words begin one pass and perhaps one more, not as many.
+    let before = looked();
+    let bearer = format!("Bearer {secret}");
+    for _ in 0..30 {
+        assert_eq!(house.as_nobody("POST", &path, &[("Authorization", &bearer)], "").status, 202);
+    }
+    eventually("another look", || looked() > before);
+    assert!(looked() - before < 10, "{} looks for 30 words", looked() - before);
+    // A new secret ends the old one; without a hook there is nothing.
+    assert_eq!(house.api("POST", &format!("/mappings/{mapping}/hook"), None).0, 201);
+    assert_eq!(call(&secret, now, "{}"), 403);
+    assert_eq!(house.api("DELETE", &format!("/mappings/{mapping}/hook"), None).0, 204);
+    assert_eq!(call(&secret, now, "{}"), 404);
+}
+
+/// Connects an account and maps anna's calendar to its main one. Returns connection and mapping.
+fn mapped_account(house: &House, peer: &Peer) -> (String, String) {
+    peer.far().now = jiff::Timestamp::now().as_second();
+    let id = house.connect(peer, "google");
+    let mapping = map(house, &id, "anna@far.example");
+    (id, mapping)
+}
+
+fn map(house: &House, connection: &str, remote: &str) -> String {
+    let (_, own) = house.api("GET", "/calendars", None);
+    let own = own["items"].as_array().unwrap().iter().find(|c| c["name"] == "calendar").unwrap().clone();
+    let wish = json!({"calendar": own["id"], "connection": connection, "remote_calendar": remote,
+        "direction": "pull"});
+    let (status, mapping) = house.api("POST", "/mappings", Some(wish));
+    assert_eq!(status, 201, "{mapping}");
+    mapping["id"].as_str().unwrap().to_owned()
+}
+
+const WATCH: &str = "/calendar/v3/calendars/anna@far.example/events/watch";
+const EVENTS: &str = "/calendar/v3/calendars/anna@far.example/events";
+
+fn looks(peer: &Peer) -> usize {
+    peer.asked(EVENTS).iter().filter(|asked| asked.method == "GET").count()
+}
+
+/// Waits until no pass begins by itself any more.
+fn calm(house: &House, mapping: &str) {
+    eventually("calm", || {
+        let (_, shown) = house.api("GET", &format!("/mappings/{mapping}"), None);
+        shown["status"] == "active" && shown["last_run"].is_string()
+    });
+}
+
+// S1-021 … S1-024, S3-014, S3-022, S3-047, S3-078 … S3-080
+#[test]
+fn a_channel_is_opened_believed_and_closed_with_its_account() {
+    let peer = Peer::start();
+    let mut house = House::start(peer.config());
+    let (id, mapping) = mapped_account(&house, &peer);
+    eventually("a channel", || !peer.asked(WATCH).is_empty());
+    let wish = peer.asked(WATCH)[0].json();
+    assert!(wish["address"].as_str().unwrap().ends_with("/hooks/google"), "{wish}");
+    let (channel, secret) =
+        (wish["id"].as_str().unwrap().to_owned(), wish["token"].as_str().unwrap().to_owned());
+    assert!(channel.len() <= 64 && (32..=256).contains(&secret.len()), "{wish}");
+    let tell = |house: &House, channel: &str, token: &str, resource: &str, state: &str| {
+        let headers = [
+            ("X-Goog-Channel-ID", channel),
+            ("X-Goog-Channel-Token", token),
+            ("X-Goog-Resource-ID", resource),
+            ("X-Goog-Resource-State", state),
+            ("X-Goog-Message-Number", "2"),
+        ];
+        house.as_nobody("POST", "/hooks/google", &headers, "").status
+    };
+    eventually("the channel's record", || tell(&house, &channel, &secret, "resource-2", "exists") == 403);
+    calm(&house, &mapping);
+    let before = looks(&peer);
+    assert_eq!(tell(&house, &channel, "guess", "resource-1", "exists"), 403);
+    assert_eq!(tell(&house, &channel, "", "resource-1", "exists"), 403);
+    assert_eq!(tell(&house, &channel, &secret, "", "exists"), 403);
+    assert_eq!(tell(&house, "unknown", &secret, "resource-1", "exists"), 404);
+    assert_eq!(tell(&house, &channel, &secret, "resource-1", "sync"), 202);
+    let item = json!({"subscriptionId": channel, "clientState": secret, "changeType": "updated"});
+    let other = house.as_nobody("POST", "/hooks/outlook", &[], &json!({"value": [item]}).to_string());
+    assert_eq!(other.status, 404, "one far side's channel is not another's");
+    assert_eq!(looks(&peer), before, "none of these begins anything");
+    assert_eq!(tell(&house, &channel, &secret, "resource-1", "exists"), 202);
+    eventually("a look", || looks(&peer) > before);
+    // The channel is believed after a restart, and not opened a second time.
+    house.served.restart().unwrap();
+    assert_eq!(tell(&house, &channel, &secret, "resource-1", "exists"), 202);
+    calm(&house, &mapping);
+    assert_eq!(peer.asked(WATCH).len(), 1);
+    assert_eq!(house.api("DELETE", &format!("/connections/{id}"), None).0, 204);
+    let stops = peer.asked("/calendar/v3/channels/stop");
+    assert_eq!(stops.len(), 1);
+    assert_eq!(stops[0].json(), json!({"id": channel, "resourceId": "resource-1"}));
+    assert_eq!(tell(&house, &channel, &secret, "resource-1", "exists"), 404);
+}
+
+// google.md §8: some calendars cannot be watched; they are polled
+#[test]
+fn a_calendar_that_cannot_be_watched_is_polled() {
+    let peer = Peer::start();
+    peer.far().unwatched = true;
+    let mut house = House::start(peer.config());
+    let (_, mapping) = mapped_account(&house, &peer);
+    eventually("the question", || !peer.asked(WATCH).is_empty());
+    calm(&house, &mapping);
+    let before = looks(&peer);
+    house.served.restart().unwrap();
+    let (_, asked) = house.api("POST", &format!("/mappings/{mapping}/sync"), None);
+    assert_eq!(follow(&house, asked["run"].as_str().unwrap())["status"], "success");
+    assert!(looks(&peer) > before);
+    assert_eq!(peer.asked(WATCH).len(), 1, "it is not asked again for days");
+}
+
+// S3-047: a server that Google cannot reach asks for no channel
+#[test]
+fn a_server_that_cannot_be_reached_asks_for_no_channel() {
+    let peer = Peer::start();
+    let mut config = peer.config();
+    config.extend(["[server]".into(), "base_url = \"https://kalends.lan\"".into()]);
+    let house = House::start(config);
+    peer.far().now = jiff::Timestamp::now().as_second();
+    let (status, made) = house.api("POST", "/connections/google", Some(json!({})));
+    assert_eq!(status, 201, "{made}");
+    let url = url::Url::parse(made["authorization_url"].as_str().unwrap()).unwrap();
+    let of = |name: &str| url.query_pairs().find(|(n, _)| n == name).unwrap().1.into_owned();
+    assert_eq!(of("redirect_uri"), "https://kalends.lan/oauth/google/callback");
+    peer.far().challenge = of("code_challenge");
+    let back = format!("/oauth/callback?state={}&code=good-code", of("state"));
+    assert_eq!(house.as_nobody("GET", &back, &[], "").status, 200);
+    let mapping = map(&house, made["id"].as_str().unwrap(), "anna@far.example");
+    calm(&house, &mapping);
+    assert!(peer.asked(WATCH).is_empty());
+    let plain = House::start(vec![
+        "[server]".into(),
+        "base_url = \"http://kalends.example.org\"".into(),
+        "[providers.google]".into(),
+        "client_id = \"cid\"".into(),
+    ]);
+    let (status, problem) = plain.api("POST", "/connections/google", Some(json!({})));
+    assert_eq!(status, 422, "{problem}");
+    assert!(problem["detail"].as_str().unwrap().contains("server.base_url"), "S3-049: {problem}");
+}
+
+fn sent_away(peer: &Peer, url: &url::Url) -> String {
+    let of = |name: &str| url.query_pairs().find(|(n, _)| n == name).unwrap().1.into_owned();
+    peer.far().challenge = of("code_challenge");
+    of("state")
+}
+
+fn answer(state: &str) -> Answer {
+    Answer { state: state.to_owned(), code: Some(Secret::new("good-code")), error: None, at: None }
+}
+
+async fn side(peer: &Peer) -> Side {
+    let mut config = Config::default();
+    config.read(&peer.config().join("\n")).unwrap();
+    let base_url = "http://127.0.0.1:8008".to_owned();
+    let settings = Settings { providers: config.providers, base_url, ..Settings::default() };
+    let side = Side::with(settings).await;
+    peer.far().now = side.house.clock.now().0 / 1000;
+    side
+}
+
+fn later(side: &Side, peer: &Peer, time: Duration) {
+    side.later(time);
+    peer.far().now = side.house.clock.now().0 / 1000;
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+// S3-044: fifteen minutes and no more; what nobody consented to is gone after a day
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_comes_too_late_changes_nothing() {
+    let peer = Peer::start();
+    let side = side(&peer).await;
+    let (made, url) = side.bridge.ask_consent("anna", Kind::Google, None).await.unwrap();
+    let state = sent_away(&peer, &url);
+    later(&side, &peer, Duration::from_secs(15 * 60));
+    let landing = side.bridge.consent_answered(answer(&state)).await.unwrap();
+    assert!(matches!(landing.outcome, Outcome::Unawaited), "{landing:?}");
+    side.bridge.tend_once().await.unwrap();
+    let (_, shown) = side.bridge.connection("anna", &made.id).await.unwrap();
+    assert!(shown.sentence.contains("not given in time"), "{shown:?}");
+    let consents = side.house.store.records(Table::Consent, "", None, 10).await.unwrap();
+    assert!(consents.is_empty());
+    // It can still be given anew.
+    let (_, _, url) = side.bridge.ask_consent_again("anna", &made.id, None).await.unwrap();
+    let state = sent_away(&peer, &url);
+    let landing = side.bridge.consent_answered(answer(&state)).await.unwrap();
+    assert!(matches!(landing.outcome, Outcome::Connected { .. }), "{landing:?}");
+    let (forgotten, _) = side.bridge.ask_consent("anna", Kind::Google, None).await.unwrap();
+    later(&side, &peer, 25 * HOUR);
+    side.bridge.tend_once().await.unwrap();
+    side.bridge.tend_once().await.unwrap();
+    assert!(side.bridge.connection("anna", &forgotten.id).await.is_err());
+    assert!(side.bridge.connection("anna", &made.id).await.is_ok());
+}
+
+// S3-081, S3-082: by the far side's own end; another one is open before the old one is closed
+#[tokio::test(flavor = "multi_thread")]
+async fn channels_are_renewed_before_they_end() {
+    let peer = Peer::start();
+    let side = side(&peer).await;
+    let (made, url) = side.bridge.ask_consent("anna", Kind::Google, None).await.unwrap();
+    let state = sent_away(&peer, &url);
+    side.bridge.consent_answered(answer(&state)).await.unwrap();
+    let remote = RemoteId("anna@far.example".into());
+    let mapping = side.map_to(&made.id, remote, Direction::Pull, Policy::External).await;
+    side.bridge.tend_once().await.unwrap();
+    assert_eq!(peer.asked(WATCH).len(), 1);
+    assert!(side.bridge.push_alive(&mapping));
+    later(&side, &peer, 5 * 24 * HOUR);
+    side.bridge.tend_once().await.unwrap();
+    assert_eq!(peer.asked(WATCH).len(), 1, "it lives for seven days");
+    later(&side, &peer, 24 * HOUR);
+    side.bridge.tend_once().await.unwrap();
+    let asked: Vec<String> = peer.far().log.iter().map(|asked| asked.path.clone()).collect();
+    let order: Vec<&str> =
+        asked.iter().map(String::as_str).filter(|p| *p == WATCH || p.ends_with("/stop")).collect();
+    assert_eq!(order, [WATCH, WATCH, "/calendar/v3/channels/stop"]);
+    let watches = peer.asked(WATCH);
+    assert_ne!(watches[0].json()["id"], watches[1].json()["id"]);
+    assert_ne!(watches[0].json()["token"], watches[1].json()["token"]);
+    // A restart knows of it; a mapping that rests has none.
+    let side = side.restart().await;
+    side.bridge.tend_once().await.unwrap();
+    assert_eq!(peer.asked(WATCH).len(), 2);
+    let rest = |mapping: &mut Mapping| {
+        mapping.enabled = false;
+        Ok(())
+    };
+    side.bridge.update_mapping("anna", &mapping, rest).await.unwrap();
+    side.bridge.tend_once().await.unwrap();
+    assert_eq!(peer.asked("/calendar/v3/channels/stop").len(), 2);
+    assert!(!side.bridge.push_alive(&mapping));
+}
+
+/// A simulator and a server that knows it.
+struct Simulated {
+    house: House,
+    far: Running,
+    provider: &'static str,
+    // Dropped last: the simulator's tasks are in it.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Simulated {
+    fn start(provider: &'static str) -> Simulated {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let world: Arc<dyn World> = match provider {
+            "google" => Arc::new(Google::new()),
+            _ => Arc::new(Outlook::new("anna@example.com")),
+        };
+        let far = runtime.block_on(Server::start(Options::default(), world)).unwrap();
+        let at = far.url().trim_end_matches('/').to_owned();
+        let urls = match provider {
+            "google" => [
+                format!("api_base = \"{at}/\""),
+                format!("auth_url = \"{at}/o/oauth2/v2/auth\""),
+                format!("token_url = \"{at}/token\""),
+                format!("revoke_url = \"{at}/revoke\""),
+            ]
+            .to_vec(),
+            _ => [
+                format!("api_base = \"{at}/v1.0\""),
+                format!("auth_url = \"{at}/common/oauth2/v2.0/authorize\""),
+                format!("token_url = \"{at}/common/oauth2/v2.0/token\""),
+            ]
+            .to_vec(),
+        };
+        let mut config = vec![
+            format!("[providers.{provider}]"),
+            "client_id = \"cid\"".into(),
+            "client_secret = \"client-geheim\"".into(),
+        ];
+        config.extend(urls);
+        Simulated { house: House::start(config), far, provider, _runtime: runtime }
+    }
+
+    /// Goes where the person is sent, consents there, and comes back.
+    fn consent(&self, made: &Value) {
+        let url = url::Url::parse(made["authorization_url"].as_str().unwrap()).unwrap();
+        let target = |url: &url::Url| format!("{}?{}", url.path(), url.query().unwrap());
+        let ask = Request { method: "GET".into(), target: target(&url), ..Request::default() };
+        let sent = send(self.far.address(), &ask).unwrap();
+        assert_eq!(sent.status, 302, "{}", sent.show());
+        let back = url::Url::parse(sent.all("location")[0]).unwrap();
+        let page = self.house.as_nobody("GET", &target(&back), &[], "");
+        assert_eq!(page.status, 200, "{}", page.show());
+    }
+
+    fn connect(&self) -> String {
+        let (status, made) =
+            self.house.api("POST", &format!("/connections/{}", self.provider), Some(json!({})));
+        assert_eq!(status, 201, "{made}");
+        self.consent(&made);
+        made["id"].as_str().unwrap().to_owned()
+    }
+
+    fn map(&self, connection: &str) -> (String, String) {
+        let (_, list) = self.house.api("GET", &format!("/connections/{connection}/calendars"), None);
+        let main = list["items"].as_array().unwrap().iter().find(|c| c["primary"] == true).unwrap().clone();
+        let remote = main["id"].as_str().unwrap().to_owned();
+        (map(&self.house, connection, &remote), remote)
+    }
+
+    fn channels(&self) -> usize {
+        let done = |entry: &kalends::sim::Entry| {
+            entry.method == "POST"
+                && (entry.path.ends_with("/watch") || entry.path.ends_with("/subscriptions"))
+        };
+        self.far.log().entries().iter().filter(|entry| done(entry)).count()
+    }
+
+    fn happens(&self, calendar: &str, title: &str) {
+        let day = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().tomorrow().unwrap();
+        let object = match self.provider {
+            "google" => json!({"summary": title, "start": {"dateTime": format!("{day}T09:00:00Z")},
+                "end": {"dateTime": format!("{day}T10:00:00Z")}}),
+            _ => {
+                json!({"subject": title, "start": {"dateTime": format!("{day}T09:00:00"), "timeZone": "UTC"},
+                "end": {"dateTime": format!("{day}T10:00:00"), "timeZone": "UTC"}})
+            }
+        };
+        self.far.act(&Act::CreateElsewhere { calendar: calendar.to_owned(), object }).unwrap();
+    }
+}
+
+// S1-003, S1-023, S1-046, S1-047, S2-083, S2-084, S3-048, S3-143
+#[test]
+fn a_change_on_a_far_side_is_told_and_carried_over() {
+    for provider in ["google", "outlook"] {
+        let all = Simulated::start(provider);
+        let id = all.connect();
+        assert_eq!(all.house.connection(&id)["account"], "anna@example.com", "{provider}");
+        let (mapping, remote) = all.map(&id);
+        eventually("a channel", || all.channels() > 0);
+        calm(&all.house, &mapping);
+        // Polling would take minutes; each of these is told.
+        for n in 1..=3 {
+            all.happens(&remote, &format!("Told {n}"));
+            eventually(&format!("{provider}: event {n}"), || objects(&all.house) == n);
+        }
+        // Notifications that come twice and out of order begin no more than is needed, and lose nothing.
+        let odd = Manners { dup: 0.7, reorder: 0.5, ..Manners::default() };
+        all.far.act(&Act::Webhook(odd)).unwrap();
+        for n in 4..=8 {
+            all.happens(&remote, &format!("Told {n}"));
+        }
+        all.far.scene().post.flush();
+        eventually(&format!("{provider}: all events"), || objects(&all.house) == 8);
+        // The consent is taken back over there: one click here, and the mapping goes on.
+        all.far.act(&Act::RevokeGrant).unwrap();
+        all.far.act(&Act::ExpireAccess).unwrap();
+        let (status, asked) = all.house.api("POST", &format!("/mappings/{mapping}/sync"), None);
+        assert_eq!(status, 202, "{asked}");
+        follow(&all.house, asked["run"].as_str().unwrap());
+        eventually(&format!("{provider}: the account says so"), || {
+            all.house.connection(&id)["status"] == "token_expired"
+        });
+        let (status, again) = all.house.api("POST", &format!("/connections/{id}/reconnect"), Some(json!({})));
+        assert_eq!(status, 200, "{again}");
+        all.consent(&again);
+        all.happens(&remote, "Told 9");
+        eventually(&format!("{provider}: the mapping goes on"), || objects(&all.house) == 9);
+        assert_eq!(all.house.connection(&id)["status"], "active", "{provider}");
+        assert_eq!(all.house.api("DELETE", &format!("/connections/{id}?events=remove"), None).0, 204);
+        assert_eq!(objects(&all.house), 0, "{provider}");
+    }
+}
+
+// microsoft-graph.md §6: a channel asks to be renewed, may have missed something, or is taken away
+#[test]
+fn what_a_channel_says_of_itself_is_heeded() {
+    let all = Simulated::start("outlook");
+    let id = all.connect();
+    let (mapping, remote) = all.map(&id);
+    eventually("a channel", || all.channels() == 1);
+    calm(&all.house, &mapping);
+    let says = |event: &str| {
+        let with = json!({ "event": event });
+        all.far.act(&Act::Own { name: "lifecycle".into(), with }).unwrap();
+    };
+    let asked = |method: &str, part: &str| {
+        let entries = all.far.log().entries();
+        entries.iter().filter(|entry| entry.method == method && entry.path.contains(part)).count()
+    };
+    says("reauthorizationRequired");
+    eventually("its renewal", || asked("PATCH", "/subscriptions/") == 1);
+    let before = asked("GET", "delta");
+    says("missed");
+    eventually("a look", || asked("GET", "delta") > before);
+    says("subscriptionRemoved");
+    eventually("another channel", || all.channels() == 2);
+    all.happens(&remote, "Told over the new one");
+    eventually("the event", || objects(&all.house) == 1);
+}
+
+// Some far sides open one channel for a calendar and no second one
+#[test]
+fn mappings_of_one_calendar_share_its_channel() {
+    let peer = Peer::start();
+    let house = House::start(peer.config());
+    let (id, first) = mapped_account(&house, &peer);
+    eventually("a channel", || !peer.asked(WATCH).is_empty());
+    let (status, other) = house.api("POST", "/calendars", Some(json!({"name": "second"})));
+    assert_eq!(status, 201, "{other}");
+    let wish = json!({"calendar": other["id"], "connection": id, "remote_calendar": "anna@far.example",
+        "direction": "pull"});
+    let (status, second) = house.api("POST", "/mappings", Some(wish));
+    assert_eq!(status, 201, "{second}");
+    for mapping in [first.as_str(), second["id"].as_str().unwrap()] {
+        calm(&house, mapping);
+    }
+    let tell = || {
+        let wish = peer.asked(WATCH).last().unwrap().json();
+        let headers = [
+            ("X-Goog-Channel-ID", wish["id"].as_str().unwrap()),
+            ("X-Goog-Channel-Token", wish["token"].as_str().unwrap()),
+            ("X-Goog-Resource-ID", "resource-1"),
+            ("X-Goog-Resource-State", "exists"),
+        ];
+        house.as_nobody("POST", "/hooks/google", &headers, "").status
+    };
+    let last_run =
+        |mapping: &str| house.api("GET", &format!("/mappings/{mapping}"), None).1["last_run"].clone();
+    let other = second["id"].as_str().unwrap();
+    let before = (last_run(&first), last_run(other));
+    eventually("both are looked at", || {
+        assert_eq!(tell(), 202);
+        last_run(&first) != before.0 && last_run(other) != before.1
+    });
+    // The order of their ids decides whose it is: at most one was closed for the other.
+    let (opened, closed) = (peer.asked(WATCH).len(), peer.asked("/calendar/v3/channels/stop").len());
+    assert_eq!(opened - closed, 1, "{opened} opened, {closed} closed");
+}
