@@ -7,6 +7,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
 
 use super::problem::Problem;
+use super::receipt::Slip;
 use crate::auth::Caller;
 use crate::calendar::{House, Session};
 use crate::http::{Reply, Request, reply_bytes};
@@ -26,8 +27,12 @@ pub(super) struct Call {
     ids: Vec<String>,
     query: Vec<(String, String)>,
     if_match: Option<String>,
+    asked: String,
     json: bool,
+    media: String,
     body: Bytes,
+    /// Where the answer is kept, if the caller may ask again.
+    pub(super) slip: Option<std::sync::Arc<Slip>>,
 }
 
 impl Call {
@@ -36,6 +41,7 @@ impl Call {
         caller: Caller,
         ids: Vec<String>,
     ) -> Result<Call, Problem> {
+        let asked = request.query.clone().unwrap_or_default();
         let query = url::form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes());
         let query = query.into_owned().collect();
         let if_match = request.header("if-match").map(str::to_owned);
@@ -44,12 +50,13 @@ impl Call {
             essence.eq_ignore_ascii_case("application/json")
                 || essence.to_ascii_lowercase().ends_with("+json")
         });
+        let media = essence.unwrap_or_default().to_ascii_lowercase();
         let body = if matches!(request.method, Method::GET | Method::HEAD) {
             Bytes::new()
         } else {
             request.bytes(LONGEST).await?
         };
-        Ok(Call { caller, ids, query, if_match, json, body })
+        Ok(Call { caller, ids, query, if_match, asked, json, media, body, slip: None })
     }
 
     /// Returns who is asking, by login name.
@@ -78,15 +85,27 @@ impl Call {
         self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 
+    /// Returns the body as it came, with its media type in lower case, without parameters.
+    pub(super) fn raw(&self) -> (&str, &Bytes) {
+        (&self.media, &self.body)
+    }
+
+    /// Returns all that makes this wish what it is.
+    pub(super) fn wish<'a>(&'a self, path: &'a str) -> [&'a [u8]; 4] {
+        [path.as_bytes(), self.asked.as_bytes(), self.media.as_bytes(), &self.body]
+    }
+
     /// Reads the body. An empty one is an empty object.
     pub(super) fn body<T: DeserializeOwned>(&self) -> Result<T, Problem> {
-        if self.body.is_empty() {
-            return serde_json::from_slice(b"{}").map_err(unread);
-        }
-        if !self.json {
+        if !self.body.is_empty() && !self.json {
             return Err(Problem::media_type());
         }
-        serde_json::from_slice(&self.body).map_err(unread)
+        let bytes: &[u8] = if self.body.is_empty() { b"{}" } else { &self.body };
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let read = serde_path_to_error::deserialize(&mut reader)
+            .map_err(|error| unread(&error.path().to_string(), error.inner()))?;
+        reader.end().map_err(|error| unread("", &error))?;
+        Ok(read)
     }
 
     /// RFC 9110 §13.1.1: a change is carried out only to what the caller has read.
@@ -142,20 +161,33 @@ impl Page {
     }
 }
 
+/// Returns the path of the member that a complaint of serde names in its first backticks.
+fn named(path: &str, text: &str) -> String {
+    let member = text.split('`').nth(1).filter(|_| !text.starts_with("unknown variant")).unwrap_or_default();
+    let last = path.rsplit('.').next().unwrap_or_default();
+    match (path, member) {
+        (path, "") => path.to_owned(),
+        ("", member) => member.to_owned(),
+        (path, member) if last == member => path.to_owned(),
+        (path, member) => format!("{path}.{member}"),
+    }
+}
+
 /// What serde says of a body, without what it held: a body may hold a password.
-fn unread(error: serde_json::Error) -> Problem {
+fn unread(path: &str, error: &serde_json::Error) -> Problem {
     use serde_json::error::Category;
+    let path = if path == "." { "" } else { path };
     match error.classify() {
         Category::Data => {
             let text = error.to_string();
             // `unknown field`, `missing field` and `unknown variant` name names only; the rest may quote values.
             let safe = ["unknown field", "missing field", "duplicate field", "unknown variant"];
             if safe.iter().any(|start| text.starts_with(start)) {
-                Problem::invalid("", format!("The body is not as it should be: {text}."))
+                Problem::invalid(&named(path, &text), format!("The body is not as it should be: {text}."))
             } else {
                 let (line, column) = (error.line(), error.column());
                 Problem::invalid(
-                    "",
+                    path,
                     format!("A value of another type is needed at line {line}, column {column}."),
                 )
             }

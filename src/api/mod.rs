@@ -10,9 +10,13 @@ mod hook;
 mod json;
 mod mappings;
 mod notices;
+mod openapi;
 mod problem;
+mod receipt;
+mod routes;
 mod runs;
 mod terms;
+mod told;
 mod trash;
 mod versions;
 mod why;
@@ -25,10 +29,16 @@ use http::{HeaderValue, Method, StatusCode, header};
 
 use self::json::Call;
 use self::problem::Problem;
+use self::receipt::{Found, Receipts};
+pub use self::openapi::text as openapi;
+pub use self::routes::ROUTES;
+use self::told::Told;
+use crate::auth::grant::Keyring;
 use crate::auth::{Caller, Denied, Scope, Via};
 use crate::bridge::Bridge;
 use crate::calendar::House;
 use crate::http::{Reply, Request, Site};
+use crate::store::Fault;
 
 /// Where the door is.
 pub const PREFIX: &str = "/api/v1";
@@ -39,10 +49,12 @@ type Answering<'a> = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send 
 pub struct Route {
     /// The method.
     pub method: Method,
-    /// The path below `PREFIX`; `{}` stands for one segment.
+    /// The path below `PREFIX`; a name in braces stands for one segment.
     pub path: &'static str,
     /// Any of these scopes suffices.
     pub scopes: &'static [Scope],
+    /// What the OpenAPI document says of it.
+    told: Told,
     answer: for<'a> fn(&'a Api, Call) -> Answering<'a>,
 }
 
@@ -52,83 +64,12 @@ impl std::fmt::Debug for Route {
     }
 }
 
-/// Looking at what bridges do.
-const LOOK: &[Scope] = &[Scope::Read, Scope::Bridges];
-/// Changing what bridges do.
-const BRIDGES: &[Scope] = &[Scope::Bridges];
-/// Changing calendars.
-const EVENTS: &[Scope] = &[Scope::Events];
-
-macro_rules! routes {
-    ($($method:ident $path:literal $scopes:ident $answer:path;)*) => {
-        /// Every route, in the order in which they are tried.
-        pub static ROUTES: &[Route] = &[
-            $(Route {
-                method: Method::$method,
-                path: $path,
-                scopes: $scopes,
-                answer: |api, call| Box::pin($answer(api, call)),
-            },)*
-        ];
-    };
-}
-
-routes! {
-    GET "/calendars" LOOK calendars::list;
-    POST "/calendars" EVENTS calendars::create;
-    GET "/calendars/{}" LOOK calendars::one;
-    PATCH "/calendars/{}" EVENTS calendars::change;
-    DELETE "/calendars/{}" EVENTS calendars::remove;
-    GET "/calendars/{}/events/{}/versions" LOOK versions::list;
-    GET "/calendars/{}/events/{}/versions/{}" LOOK versions::one;
-    POST "/calendars/{}/events/{}/versions/{}/restore" EVENTS versions::restore;
-    GET "/events/{}/why" LOOK why::why;
-    GET "/connections" LOOK connections::list;
-    POST "/connections" BRIDGES connections::create;
-    POST "/connections/caldav" BRIDGES connections::create_caldav;
-    POST "/connections/cozi" BRIDGES connections::create_cozi;
-    POST "/connections/google" BRIDGES connections::create_google;
-    POST "/connections/icloud" BRIDGES connections::create_icloud;
-    POST "/connections/ics" BRIDGES connections::create_ics;
-    POST "/connections/outlook" BRIDGES connections::create_outlook;
-    GET "/connections/{}" LOOK connections::one;
-    PATCH "/connections/{}" BRIDGES connections::change;
-    DELETE "/connections/{}" BRIDGES connections::remove;
-    GET "/connections/{}/calendars" LOOK connections::calendars;
-    POST "/connections/{}/reconnect" BRIDGES connections::reconnect;
-    POST "/connections/{}/sync" BRIDGES mappings::sync_connection;
-    GET "/mappings" LOOK mappings::list;
-    POST "/mappings" BRIDGES mappings::create;
-    POST "/mappings/preview" BRIDGES mappings::preview;
-    POST "/mappings/link" BRIDGES mappings::link;
-    GET "/mappings/{}" LOOK mappings::one;
-    PATCH "/mappings/{}" BRIDGES mappings::change;
-    DELETE "/mappings/{}" BRIDGES mappings::remove;
-    POST "/mappings/{}/hook" BRIDGES hook::open;
-    DELETE "/mappings/{}/hook" BRIDGES hook::close;
-    POST "/mappings/{}/sync" BRIDGES mappings::sync;
-    POST "/sync" BRIDGES mappings::sync_all;
-    GET "/runs" LOOK runs::list;
-    GET "/runs/{}" LOOK runs::one;
-    GET "/conflicts" LOOK conflicts::list;
-    GET "/conflicts/{}" LOOK conflicts::one;
-    GET "/conflicts.csv" LOOK conflicts::csv;
-    POST "/conflicts/{}/resolve" BRIDGES conflicts::resolve;
-    POST "/conflicts/{}/undo" BRIDGES conflicts::undo;
-    GET "/notifications" LOOK notices::list;
-    POST "/notifications/read-all" LOOK notices::read_all;
-    POST "/notifications/{}/read" LOOK notices::read;
-    GET "/trash" LOOK trash::list;
-    GET "/trash/{}" LOOK trash::one;
-    POST "/trash/{}/restore" EVENTS trash::restore;
-    DELETE "/trash/{}" EVENTS trash::remove;
-}
-
 /// The door.
 #[derive(Debug)]
 pub struct Api {
     house: Arc<House>,
     bridge: Arc<Bridge>,
+    receipts: Receipts,
     site: Site,
 }
 
@@ -137,8 +78,13 @@ impl Api {
     ///
     /// # Errors
     /// A sentence if the base URL is none.
-    pub fn new(house: Arc<House>, bridge: Arc<Bridge>, base_url: &str) -> Result<Api, String> {
-        Ok(Api { house, bridge, site: Site::new(base_url)? })
+    pub fn new(
+        house: Arc<House>,
+        bridge: Arc<Bridge>,
+        keyring: Arc<Keyring>,
+        base_url: &str,
+    ) -> Result<Api, String> {
+        Ok(Api { house, bridge, receipts: Receipts::new(keyring), site: Site::new(base_url)? })
     }
 
     /// Answers a request whose path begins with `PREFIX`, from whoever the guard recognised.
@@ -149,11 +95,23 @@ impl Api {
         }
     }
 
+    /// Forgets answers that no `Idempotency-Key` brings back any more. Returns how many.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forget_receipts(&self) -> Result<usize, Fault> {
+        self.receipts.forget(&self.house).await
+    }
+
     async fn answer(&self, request: Request, caller: Result<Caller, Denied>) -> Result<Reply, Problem> {
-        let caller = recognised(caller)?;
         let path = request.path.trim_start_matches('/');
         let path = format!("/{path}");
         let below = path.strip_prefix(PREFIX).unwrap_or_default().trim_end_matches('/');
+        // How to sign in is what it tells.
+        if below == "/openapi.json" && matches!(request.method, Method::GET | Method::HEAD) {
+            return Ok(json::reply(StatusCode::OK, &openapi::DOCUMENT));
+        }
+        let caller = recognised(caller)?;
         let matching: Vec<(&Route, Vec<String>)> =
             ROUTES.iter().filter_map(|route| Some((route, captures(route.path, below)?))).collect();
         // A path that is spelled out goes before one with a name in it.
@@ -173,8 +131,27 @@ impl Api {
             let names: Vec<&str> = route.scopes.iter().map(|scope| scope.as_str()).collect();
             return Err(Problem::scope(&names.join("` or `")));
         }
+        let chosen = request.header("idempotency-key").filter(|_| route.method == Method::POST);
+        let chosen = chosen.map(str::to_owned);
         let call = Call::read(request, caller, ids.clone()).await?;
-        (route.answer)(self, call).await
+        match chosen {
+            Some(chosen) => self.once(route, below, call, &chosen).await,
+            None => (route.answer)(self, call).await,
+        }
+    }
+
+    /// Carries a wish out once, however often it is sent.
+    async fn once(&self, route: &Route, path: &str, mut call: Call, chosen: &str) -> Result<Reply, Problem> {
+        let token = call.caller.token.clone().unwrap_or_default();
+        let key = Receipts::key(call.owner(), &token, chosen)?;
+        let _turn = self.receipts.turn(&key).await;
+        let slip = match self.receipts.find(&self.house, key, &call.wish(path)).await? {
+            Found::Again(reply) => return Ok(reply),
+            Found::Nothing(slip) => Arc::new(slip),
+        };
+        call.slip = Some(Arc::clone(&slip));
+        let reply = (route.answer)(self, call).await?;
+        self.receipts.keep(&self.house, &slip, reply).await
     }
 }
 
@@ -200,7 +177,7 @@ fn captures(route: &str, path: &str) -> Option<Vec<String>> {
     loop {
         match (of_route.next(), of_path.next()) {
             (None, None) => return Some(captured),
-            (Some("{}"), Some(segment)) if !segment.is_empty() => {
+            (Some(name), Some(segment)) if name.starts_with('{') && !segment.is_empty() => {
                 captured.push(percent_encoding::percent_decode_str(segment).decode_utf8().ok()?.into_owned());
             }
             (Some(wanted), Some(segment)) if wanted == segment => {}

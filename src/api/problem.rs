@@ -91,6 +91,19 @@ impl Problem {
         self.more.get("field").and_then(Value::as_str)
     }
 
+    /// An `Idempotency-Key` that stood for something else.
+    pub(super) fn key_reused() -> Problem {
+        let detail = "This Idempotency-Key was sent with another request within the last 24 hours.";
+        let mut problem = Problem::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "idempotency-key-reused",
+            "The key stands for something else",
+            detail,
+        );
+        problem.more.insert("field".into(), json!("Idempotency-Key"));
+        problem
+    }
+
     /// RFC 9110 §13.1.1.
     pub(super) fn stale() -> Problem {
         let detail = "It was changed since you read it; read it again.";

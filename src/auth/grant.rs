@@ -21,6 +21,8 @@ use crate::store::{Commit, CommitError, Expect, Key, Op, Origin, Store, Table, T
 
 /// The first byte of a sealed record.
 const FORMAT: u8 = 1;
+/// The tables whose records are sealed.
+const SEALED: [Table; 2] = [Table::Secret, Table::Receipt];
 const ID: usize = 8;
 const NONCE: usize = 24;
 
@@ -210,13 +212,15 @@ impl Keyring {
             }
         }
         let mut count = 0;
-        let mut after: Option<String> = None;
-        loop {
-            let page = store.records(Table::Secret, "", after.as_deref(), 256).await?;
-            let Some((last, _)) = page.last() else { break };
-            after = Some(last.path.clone());
-            for (key, _) in page {
-                count += usize::from(self.reseal(store, &key, at).await?);
+        for table in SEALED {
+            let mut after: Option<String> = None;
+            loop {
+                let page = store.records(table, "", after.as_deref(), 256).await?;
+                let Some((last, _)) = page.last() else { break };
+                after = Some(last.path.clone());
+                for (key, _) in page {
+                    count += usize::from(self.reseal(store, &key, at).await?);
+                }
             }
         }
         let mut keys = self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -46,6 +46,8 @@ pub struct Caller {
     pub principal: Arc<Principal>,
     /// How it was proven.
     pub via: Via,
+    /// The id of the token, if it was one.
+    pub token: Option<Arc<str>>,
 }
 
 /// What a caller proved themselves with.
@@ -159,7 +161,7 @@ impl Guard {
         let principal = self.house.principal(&name).await.map_err(Denied::Fault)?;
         let device = token::is_app_password(&self.house, &name, &password).await.map_err(Denied::Fault)?;
         if let (Some(principal), true) = (&principal, device) {
-            let caller = Caller { principal: Arc::clone(principal), via: Via::AppPassword };
+            let caller = Caller { principal: Arc::clone(principal), via: Via::AppPassword, token: None };
             self.verified.remember(digest, caller.clone(), epoch);
             return Ok(caller);
         }
@@ -179,7 +181,7 @@ impl Guard {
         drop(permit);
         match (right, principal) {
             (Ok(true), Some(principal)) => {
-                let caller = Caller { principal, via: Via::Password };
+                let caller = Caller { principal, via: Via::Password, token: None };
                 self.verified.remember(digest, caller.clone(), epoch);
                 Ok(caller)
             }
@@ -197,7 +199,7 @@ impl Guard {
         let Some(principal) = self.house.principal(&token.user).await.map_err(Denied::Fault)? else {
             return Err(self.wrong(&token.user, address, "wrong-token").await);
         };
-        let caller = Caller { principal, via: Via::Token(token.scopes) };
+        let caller = Caller { principal, via: Via::Token(token.scopes), token: Some(token.id.into()) };
         // Two epochs matter here, the token's and its owner's; an entry carries one. The owner's is the one that
         // changes by itself, and every change to a token bumps its owner's as well.
         if self.verified.epoch(token::EVERY_TOKEN) == epoch {

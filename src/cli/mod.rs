@@ -69,6 +69,8 @@ enum Command {
     RotateKey(check::RotateKey),
     /// Print the DNS records that let clients find the server by a mail address
     Dns(check::Dns),
+    /// Print the OpenAPI document of the JSON API
+    Openapi,
     /// Play a calendar provider, for developers
     Simulate(simulate::Simulate),
 }
@@ -106,6 +108,10 @@ fn run(arguments: Arguments) -> Result<(), String> {
             Command::Check(check) => check.run(&config).await,
             Command::RotateKey(command) => command.run(&config).await,
             Command::Dns(dns) => dns.run(&config),
+            Command::Openapi => {
+                println!("{}", crate::api::openapi());
+                Ok(())
+            }
             Command::Simulate(simulate) => simulate.run().await,
         }
     })

@@ -150,7 +150,7 @@ impl Server {
         let dav = dav::Options { base_url: base.clone(), decoy: config.decoy };
         let state = Arc::new(State {
             dav: Dav::new(Arc::clone(&house), dav)?,
-            api: Api::new(Arc::clone(&house), Arc::clone(&bridge), &base)?,
+            api: Api::new(Arc::clone(&house), Arc::clone(&bridge), Arc::clone(&keys), &base)?,
             hooks: Hooks::new(Arc::clone(&bridge)),
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
@@ -161,7 +161,7 @@ impl Server {
         });
         let stop = CancellationToken::new();
         let followers = TaskTracker::new();
-        tasks::start(&followers, &guard, &bridge, config.keep_changes, config.keep_versions, &stop);
+        tasks::start(&followers, &guard, &bridge, &state, config.keep_changes, config.keep_versions, &stop);
         let socket = config.store.join(admin::SOCKET);
         let office = Arc::new(Office::serving(Arc::clone(&guard), keys));
         match admin::listen(&socket) {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::State;
 use crate::auth::Guard;
 use crate::bridge::{Bridge, Wakeful};
 use crate::calendar::House;
@@ -16,6 +17,8 @@ use crate::store::Timestamp;
 
 /// How often old log rows are dropped.
 const TRIM: Duration = Duration::from_secs(24 * 3600);
+/// How often answers are forgotten that nobody can ask for again.
+const HOUR: Duration = Duration::from_secs(3600);
 /// After the start, not to slow the first requests.
 const SETTLE: Duration = Duration::from_secs(10 * 60);
 
@@ -24,6 +27,7 @@ pub(super) fn start(
     tasks: &TaskTracker,
     guard: &Arc<Guard>,
     bridge: &Arc<Bridge>,
+    state: &Arc<State>,
     keep_changes: Duration,
     keep_versions: Duration,
     stop: &CancellationToken,
@@ -32,6 +36,7 @@ pub(super) fn start(
     tasks.spawn(until(stop.clone(), Arc::clone(guard).follow(house.store.watch())));
     tasks.spawn(until(stop.clone(), Arc::clone(bridge).tend()));
     tasks.spawn(until(stop.clone(), forget_notices(Arc::clone(bridge))));
+    tasks.spawn(until(stop.clone(), forget_receipts(Arc::clone(state))));
     let bridge = Arc::clone(bridge);
     let store = Arc::clone(&house.store);
     let stopped = stop.clone();
@@ -62,6 +67,17 @@ async fn trim(house: Arc<House>, keep: Duration) {
             Err(fault) => tracing::warn!("old rows of the change logs could not be dropped: {fault}"),
         }
         tokio::time::sleep(TRIM).await;
+    }
+}
+
+/// Forgets answers that no `Idempotency-Key` brings back any more, once an hour.
+async fn forget_receipts(state: Arc<State>) {
+    tokio::time::sleep(SETTLE).await;
+    loop {
+        if let Err(fault) = state.api.forget_receipts().await {
+            tracing::warn!("old answers could not be forgotten: {fault}");
+        }
+        tokio::time::sleep(HOUR).await;
     }
 }
 

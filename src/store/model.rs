@@ -323,11 +323,13 @@ pub enum Table {
     Channel = 17,
     /// How many calls were made to a far side: `CONNECTION/DAY`.
     Budget = 18,
+    /// Answers that are given again, sealed: `USER/DIGEST OF TOKEN AND KEY`.
+    Receipt = 19,
 }
 
 impl Table {
     /// Every table, in the order of its number.
-    pub const ALL: [Table; 18] = [
+    pub const ALL: [Table; 19] = [
         Table::System,
         Table::Principal,
         Table::AppPassword,
@@ -346,6 +348,7 @@ impl Table {
         Table::Consent,
         Table::Channel,
         Table::Budget,
+        Table::Receipt,
     ];
 }
 

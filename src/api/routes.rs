@@ -1,0 +1,141 @@
+//! Every route of the door: its shape, what a caller needs, who answers, and what is told of it.
+//!
+//! Owns: the table; the OpenAPI document and the guard read it. Does not own: the answers.
+
+use http::Method;
+
+use super::told::Content::{Empty, Json, List, Text};
+use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
+use super::{Route, calendars, conflicts, connections, hook, mappings, notices, runs, trash, versions, why};
+use crate::auth::Scope;
+
+/// Looking at what is there.
+const LOOK: &[Scope] = &[Scope::Read, Scope::Bridges];
+/// Changing what bridges do.
+const BRIDGES: &[Scope] = &[Scope::Bridges];
+/// Changing calendars.
+const EVENTS: &[Scope] = &[Scope::Events];
+
+/// The media type of calendar objects (RFC 5545 §8.1).
+const CALENDAR: &str = "text/calendar";
+
+const MAPPING: Parameter = Parameter::new("mapping", Kind::Text, "Only those of this mapping.");
+const CONFLICT_STATUS: Parameter = Parameter::new(
+    "status",
+    Kind::Word(&["pending", "resolved_local", "resolved_external", "merged", "ignored"]),
+    "Only those that stand so.",
+);
+
+macro_rules! routes {
+    ($($method:ident $path:literal $scopes:ident $answer:path => $told:expr;)*) => {
+        /// Every route, in the order in which they are tried.
+        pub static ROUTES: &[Route] = &[
+            $(Route {
+                method: Method::$method,
+                path: $path,
+                scopes: $scopes,
+                told: $told,
+                answer: |api, call| Box::pin($answer(api, call)),
+            },)*
+        ];
+    };
+}
+
+routes! {
+    GET "/calendars" LOOK calendars::list =>
+        Told::list("Calendars", "Lists the calendars that the caller may see.").query(&[LIMIT, CURSOR, Parameter::new("hidden", Kind::Flag, "Those in the middle of a link too.")]).gives(&[(200, List("Calendar"))]);
+    POST "/calendars" EVENTS calendars::create =>
+        Told::new("Calendars", "Makes a calendar.").takes(&[Json("NewCalendar")]).gives(&[(201, Json("Calendar"))]);
+    GET "/calendars/{calendar}" LOOK calendars::one =>
+        Told::new("Calendars", "Reads a calendar.").gives(&[(200, Json("Calendar"))]);
+    PATCH "/calendars/{calendar}" EVENTS calendars::change =>
+        Told::new("Calendars", "Changes a calendar's properties.").takes(&[Json("CalendarChange")]).gives(&[(200, Json("Calendar"))]).conditional();
+    DELETE "/calendars/{calendar}" EVENTS calendars::remove =>
+        Told::new("Calendars", "Moves a calendar to the trash.").gives(&[(204, Empty)]).refuses(&[423]).conditional();
+    GET "/calendars/{calendar}/events/{uid}/versions" LOOK versions::list =>
+        Told::list("Versions", "Lists what an event was before.").gives(&[(200, List("Version"))]);
+    GET "/calendars/{calendar}/events/{uid}/versions/{version}" LOOK versions::one =>
+        Told::new("Versions", "Reads a former version, as it was.").gives(&[(200, Text(CALENDAR))]);
+    POST "/calendars/{calendar}/events/{uid}/versions/{version}/restore" EVENTS versions::restore =>
+        Told::new("Versions", "Brings a former version back.").gives(&[(200, Json("Restored"))]).refuses(&[423]);
+    GET "/events/{uid}/why" LOOK why::why =>
+        Told::new("Events", "Tells an event's story: where it came from, where it went, what refused it.").gives(&[(200, Json("Story"))]);
+    GET "/connections" LOOK connections::list =>
+        Told::list("Connections", "Lists the connected accounts.").gives(&[(200, List("Connection"))]);
+    POST "/connections" BRIDGES connections::create =>
+        Told::new("Connections", "Connects an account of the named provider.").needs(&[Json("NewConnection")]).gives(&[(201, Json("Connection"))]);
+    POST "/connections/caldav" BRIDGES connections::create_caldav =>
+        Told::new("Connections", "Connects an account of a CalDAV server; it is signed in to at once.").needs(&[Json("NewCaldav")]).gives(&[(201, Json("Connection"))]);
+    POST "/connections/cozi" BRIDGES connections::create_cozi =>
+        Told::new("Connections", "Connects a Cozi account; it is signed in to at once.").needs(&[Json("NewCozi")]).gives(&[(201, Json("Connection"))]);
+    POST "/connections/google" BRIDGES connections::create_google =>
+        Told::new("Connections", "Begins a consent at Google; a person opens the `authorization_url`.").takes(&[Json("NewConsent")]).gives(&[(201, Json("Connection"))]);
+    POST "/connections/icloud" BRIDGES connections::create_icloud =>
+        Told::new("Connections", "Connects an iCloud account with an app-specific password.").needs(&[Json("NewIcloud")]).gives(&[(201, Json("Connection"))]);
+    POST "/connections/ics" BRIDGES connections::create_ics =>
+        Told::new("Connections", "Connects an ICS feed; it is fetched at once.").needs(&[Json("NewFeedIn")]).gives(&[(201, Json("Connection"))]);
+    POST "/connections/outlook" BRIDGES connections::create_outlook =>
+        Told::new("Connections", "Begins a consent at Microsoft; a person opens the `authorization_url`.").takes(&[Json("NewConsent")]).gives(&[(201, Json("Connection"))]);
+    GET "/connections/{connection}" LOOK connections::one =>
+        Told::new("Connections", "Reads a connected account.").gives(&[(200, Json("Connection"))]);
+    PATCH "/connections/{connection}" BRIDGES connections::change =>
+        Told::new("Connections", "Names the account anew.").takes(&[Json("ConnectionChange")]).gives(&[(200, Json("Connection"))]).conditional();
+    DELETE "/connections/{connection}" BRIDGES connections::remove =>
+        Told::new("Connections", "Disconnects an account: gives its consent back and removes its secrets.").query(&[Parameter::new("events", Kind::Word(&["keep", "remove"]), "What becomes of the events that came from it.")]).gives(&[(204, Empty)]).conditional();
+    GET "/connections/{connection}/calendars" LOOK connections::calendars =>
+        Told::list("Connections", "Lists the calendars of the account.").gives(&[(200, List("RemoteCalendar"))]).refuses(&[409]);
+    POST "/connections/{connection}/reconnect" BRIDGES connections::reconnect =>
+        Told::new("Connections", "Takes credentials anew, or begins the consent anew. What is mapped stays.").takes(&[Json("Reconnect")]).gives(&[(200, Json("Connection"))]);
+    POST "/connections/{connection}/sync" BRIDGES mappings::sync_connection =>
+        Told::new("Mappings", "Has all mappings of an account looked at now.").takes(&[Json("Nothing")]).gives(&[(202, Json("Runs"))]);
+    GET "/mappings" LOOK mappings::list =>
+        Told::list("Mappings", "Lists the mappings.").gives(&[(200, List("Mapping"))]);
+    POST "/mappings" BRIDGES mappings::create =>
+        Told::new("Mappings", "Maps a calendar here to one of an account.").needs(&[Json("NewMapping")]).gives(&[(201, Json("Mapping"))]).refuses(&[404]);
+    POST "/mappings/preview" BRIDGES mappings::preview =>
+        Told::new("Mappings", "Tells what a mapping would do, and does nothing.").needs(&[Json("NewMapping")]).gives(&[(200, Json("Preview"))]).refuses(&[404]);
+    POST "/mappings/link" BRIDGES mappings::link =>
+        Told::new("Mappings", "Links two calendars of accounts with each other.").needs(&[Json("NewLink")]).gives(&[(201, Json("Link"))]).refuses(&[404]);
+    GET "/mappings/{mapping}" LOOK mappings::one =>
+        Told::new("Mappings", "Reads a mapping.").gives(&[(200, Json("Mapping"))]);
+    PATCH "/mappings/{mapping}" BRIDGES mappings::change =>
+        Told::new("Mappings", "Changes a mapping's settings.").takes(&[Json("MappingChange")]).gives(&[(200, Json("Mapping"))]).refuses(&[409]).conditional();
+    DELETE "/mappings/{mapping}" BRIDGES mappings::remove =>
+        Told::new("Mappings", "Ends a mapping. The events stay on both sides.").gives(&[(204, Empty)]).conditional();
+    POST "/mappings/{mapping}/hook" BRIDGES hook::open =>
+        Told::new("Mappings", "Opens an address with which any program may have the mapping looked at.").takes(&[Json("Nothing")]).gives(&[(201, Json("Hook"))]);
+    DELETE "/mappings/{mapping}/hook" BRIDGES hook::close =>
+        Told::new("Mappings", "Closes that address.").gives(&[(204, Empty)]);
+    POST "/mappings/{mapping}/sync" BRIDGES mappings::sync =>
+        Told::new("Mappings", "Has a mapping looked at now; joins a run that goes on.").takes(&[Json("SyncWish")]).gives(&[(202, Json("RunBegun"))]);
+    POST "/sync" BRIDGES mappings::sync_all =>
+        Told::new("Mappings", "Has all mappings looked at now.").query(&[Parameter::new("provider", Kind::Word(&["google", "outlook", "icloud", "caldav", "cozi", "ics"]), "Only those with accounts of this kind.")]).takes(&[Json("Nothing")]).gives(&[(202, Json("Runs"))]);
+    GET "/runs" LOOK runs::list =>
+        Told::list("Runs", "Lists what runs did, the newest first.").query(&[LIMIT, CURSOR, MAPPING]).gives(&[(200, List("Run"))]);
+    GET "/runs/{run}" LOOK runs::one =>
+        Told::new("Runs", "Reads a run, also while it goes on.").gives(&[(200, Json("Run"))]);
+    GET "/conflicts" LOOK conflicts::list =>
+        Told::list("Conflicts", "Lists the conflicts, the newest first.").query(&[LIMIT, CURSOR, MAPPING, CONFLICT_STATUS]).gives(&[(200, List("Conflict"))]);
+    GET "/conflicts/{conflict}" LOOK conflicts::one =>
+        Told::new("Conflicts", "Reads a conflict with the base and both versions.").gives(&[(200, Json("Conflict"))]);
+    GET "/conflicts.csv" LOOK conflicts::csv =>
+        Told::new("Conflicts", "Reads the conflicts as a table.").query(&[MAPPING, CONFLICT_STATUS]).gives(&[(200, Text("text/csv"))]);
+    POST "/conflicts/{conflict}/resolve" BRIDGES conflicts::resolve =>
+        Told::new("Conflicts", "Decides a conflict.").needs(&[Json("Decision")]).gives(&[(200, Json("Conflict"))]);
+    POST "/conflicts/{conflict}/undo" BRIDGES conflicts::undo =>
+        Told::new("Conflicts", "Brings back the version that lost.").takes(&[Json("Nothing")]).gives(&[(200, Json("Conflict"))]);
+    GET "/notifications" LOOK notices::list =>
+        Told::list("Notifications", "Lists what people are told, the newest first.").query(&[LIMIT, CURSOR, Parameter::new("unread", Kind::Flag, "Only those that were not read, or only those that were."), Parameter::new("kind", Kind::Text, "Only those of this kind.")]).gives(&[(200, List("Notification"))]);
+    POST "/notifications/read-all" LOOK notices::read_all =>
+        Told::new("Notifications", "Marks all as read.").gives(&[(200, Json("ReadCount"))]);
+    POST "/notifications/{notification}/read" LOOK notices::read =>
+        Told::new("Notifications", "Marks one as read.").gives(&[(200, Json("Notification"))]);
+    GET "/trash" LOOK trash::list =>
+        Told::list("Trash", "Lists what was deleted, the newest first.").query(&[LIMIT, CURSOR, Parameter::new("calendar", Kind::Text, "Only what was deleted from this calendar.")]).gives(&[(200, List("Trashed"))]);
+    GET "/trash/{item}" LOOK trash::one =>
+        Told::new("Trash", "Reads something deleted; an event with its text.").gives(&[(200, Json("Trashed"))]);
+    POST "/trash/{item}/restore" EVENTS trash::restore =>
+        Told::new("Trash", "Brings something deleted back.").takes(&[Json("RestoreWish")]).gives(&[(200, Json("Back"))]).refuses(&[423]);
+    DELETE "/trash/{item}" EVENTS trash::remove =>
+        Told::new("Trash", "Forgets something deleted for good.").gives(&[(204, Empty)]);
+}
