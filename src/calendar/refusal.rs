@@ -106,7 +106,11 @@ impl From<CommitError> for Error {
         match error {
             CommitError::Fault(fault) => fault.into(),
             CommitError::Rejected(rejected) => Error::Refused(match rejected {
-                Rejected::Etag(_) | Rejected::Present | Rejected::Rev(_) | Rejected::Record(_) => {
+                Rejected::Etag(_)
+                | Rejected::Present
+                | Rejected::Rev(_)
+                | Rejected::Record(_)
+                | Rejected::Busy(_) => {
                     Refusal::Stale
                 }
                 Rejected::Missing | Rejected::CollectionChanged => Refusal::Stale,

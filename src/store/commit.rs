@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::Fault;
 use super::model::{Collection, CollectionId, Etag, Index, Key, Name, Origin, Rev, Timestamp};
 
-/// A condition, checked in the same transaction as the write. Each is a point read.
+/// A condition, checked in the same transaction as the write. Each but `Quiet` is a point read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Expect {
     /// The object exists and has this tag (If-Match).
@@ -20,6 +20,9 @@ pub enum Expect {
     UidFree(CollectionId, String, Name),
     /// Nothing happened in the collection since.
     Rev(CollectionId, Rev),
+    /// Nothing that may take place within `from..to` (seconds since 1970) was written in the collection since. Removals
+    /// do not count: they make nobody busy. Cost grows with what was written since, not with the collection.
+    Quiet(CollectionId, Rev, i64, i64),
     /// The collection is still there.
     Collection(CollectionId),
     /// The collection's record is still exactly this one (its log may have grown).
@@ -135,6 +138,8 @@ pub enum Rejected {
     UidTaken(Name),
     /// Something happened in the collection.
     Rev(Rev),
+    /// This object was written since and may take place then.
+    Busy(Name),
     /// The collection is gone.
     NoCollection,
     /// The collection's record has changed.

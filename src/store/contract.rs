@@ -206,6 +206,7 @@ async fn every_condition_is_checked_within_the_commit(store: &dyn Store) {
         (Expect::Record(record.clone(), None), Rejected::Record(record.clone())),
         (Expect::Record(record.clone(), Some(Bytes::from("s"))), Rejected::Record(record.clone())),
         (Expect::Below(id, 1), Rejected::Full),
+        (Expect::Quiet(id, Rev(0), 0, 100), Rejected::Busy(name("a.ics"))),
     ];
     let before = store.head(id).await.unwrap();
     for (expect, why) in fails {
@@ -232,9 +233,67 @@ async fn every_condition_is_checked_within_the_commit(store: &dyn Store) {
         Expect::Record(record.clone(), Some(Bytes::from("r"))),
         Expect::Record(Key::new(Table::Token, "none"), None),
         Expect::Below(id, 2),
+        Expect::Quiet(id, Rev(1), 0, 100),
     ];
     let all = holds.into_iter().fold(commit(), Commit::expect);
     assert_eq!(ok(store, all).await.revs, vec![], "conditions alone change nothing");
+    sound(store).await;
+}
+
+async fn a_quiet_range_is_one_in_which_nothing_was_written_since(store: &dyn Store) {
+    let id = calendar(store).await;
+    ok(store, commit().op(put(id, "old.ics", "one", event("old", 100, Some(200))))).await;
+    ok(store, commit().op(put(id, "new.ics", "two", event("new", 300, Some(400))))).await;
+    ok(store, commit().op(put(id, "series.ics", "three", event("series", 1000, None)))).await;
+    ok(store, commit().op(put(id, "gone.ics", "four", event("gone", 600, Some(700))))).await;
+    ok(store, commit().op(Op::Delete { collection: id, name: name("gone.ics") })).await;
+    ok(store, commit().op(Op::Touch { collection: id, name: Some(name("old.ics")) })).await;
+    let busy = |text: &str| Some(Rejected::Busy(name(text)));
+    let rows = [
+        // (since, from, to, what stands in the way)
+        (0, 150, 160, busy("old.ics")),
+        (1, 150, 160, None),
+        (1, 200, 300, None),
+        (1, 200, 301, busy("new.ics")),
+        (1, 399, 500, busy("new.ics")),
+        (1, 400, 500, None),
+        (2, 350, 360, None),
+        (2, 900, 2000, busy("series.ics")),
+        (2, 5000, 6000, busy("series.ics")),
+        // What was removed since makes nobody busy.
+        (3, 600, 700, None),
+        (6, 0, i64::MAX, None),
+        (99, 0, i64::MAX, None),
+    ];
+    for (since, from, to, expected) in rows {
+        let write = commit().expect(Expect::Quiet(id, Rev(since), from, to));
+        let found = match store.commit(write).await {
+            Ok(_) => None,
+            Err(CommitError::Rejected(why)) => Some(why),
+            Err(CommitError::Fault(fault)) => panic!("{fault}"),
+        };
+        assert_eq!(found, expected, "since {since}: {from}..{to}");
+    }
+    let gone = commit().expect(Expect::Quiet(CollectionId(999), Rev(0), 0, 1));
+    assert_eq!(rejected(store, gone).await, Rejected::NoCollection);
+    sound(store).await;
+}
+
+async fn of_rivals_for_a_range_exactly_one_wins(store: &dyn Store) {
+    let id = calendar(store).await;
+    for round in 0..20_i64 {
+        let since = store.head(id).await.unwrap().rev;
+        let (from, to) = (round * 100, round * 100 + 100);
+        let rivals = (0..16).map(|rival| {
+            let uid = format!("{round}-{rival}");
+            let write = commit()
+                .expect(Expect::Quiet(id, since, from, to))
+                .op(put(id, &format!("{uid}.ics"), &uid, event(&uid, from + rival, Some(to - rival))));
+            store.commit(write)
+        });
+        let won = futures_util::future::join_all(rivals).await.iter().filter(|done| done.is_ok()).count();
+        assert_eq!(won, 1, "round {round}");
+    }
     sound(store).await;
 }
 
@@ -1055,6 +1114,8 @@ contract!(sled => crate::store::Sled::temporary().unwrap();
     replacing_keeps_the_day_of_creation
     a_deleted_object_leaves_nothing_but_its_row
     every_condition_is_checked_within_the_commit
+    a_quiet_range_is_one_in_which_nothing_was_written_since
+    of_rivals_for_a_range_exactly_one_wins
     the_first_condition_that_fails_is_reported
     a_step_that_cannot_be_done_undoes_those_before
     many_steps_are_one_commit
@@ -1084,6 +1145,8 @@ contract!(memory => crate::store::memory::Memory::new();
     replacing_keeps_the_day_of_creation
     a_deleted_object_leaves_nothing_but_its_row
     every_condition_is_checked_within_the_commit
+    a_quiet_range_is_one_in_which_nothing_was_written_since
+    of_rivals_for_a_range_exactly_one_wins
     the_first_condition_that_fails_is_reported
     a_step_that_cannot_be_done_undoes_those_before
     many_steps_are_one_commit

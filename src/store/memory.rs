@@ -115,6 +115,16 @@ impl State {
                 let now = self.head(*id).rev;
                 if now == *rev { Ok(()) } else { rejected(Rejected::Rev(now)) }
             }
+            Expect::Quiet(id, since, from, to) => {
+                self.open(*id)?;
+                let mine = self.objects.iter().filter(|((at, _), _)| at == id).map(|(_, object)| &object.meta);
+                let written = mine.filter(|meta| meta.rev > *since);
+                let mut busy = written.filter(|m| touches(m.index.span, Some(*from), Some(*to)));
+                match busy.next() {
+                    Some(meta) => rejected(Rejected::Busy(meta.name.clone())),
+                    None => Ok(()),
+                }
+            }
             Expect::Collection(id) => self.open(*id),
             Expect::CollectionIs(expected) => match self.collections.get(&expected.id) {
                 None => rejected(Rejected::NoCollection),

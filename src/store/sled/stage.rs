@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::ControlFlow;
 
 use bytes::Bytes;
 
@@ -160,6 +161,10 @@ fn check(rows: &impl Rows, expect: &Expect) -> Result<(), CommitError> {
             let now = read::head(rows, *id)?.head.rev;
             (now != *rev).then_some(Rejected::Rev(now))
         }
+        Expect::Quiet(id, since, from, to) => {
+            live(*id)?;
+            written_since(rows, *id, *since, (*from, *to))?.map(Rejected::Busy)
+        }
         Expect::Collection(id) => {
             live(*id)?;
             None
@@ -181,6 +186,31 @@ fn check(rows: &impl Rows, expect: &Expect) -> Result<(), CommitError> {
         Some(rejected) => Err(CommitError::Rejected(rejected)),
         None => Ok(()),
     }
+}
+
+/// Returns an object that was written after that position and may take place within the range.
+fn written_since(
+    rows: &impl Rows,
+    id: CollectionId,
+    since: Rev,
+    (from, to): (i64, i64),
+) -> Result<Option<Name>, Fault> {
+    let head = read::head(rows, id)?.head.rev;
+    if head <= since {
+        return Ok(None);
+    }
+    let mut found = None;
+    read::log(rows, id, since, head, &mut |_, row| {
+        let Some(name) = row.name.filter(|_| row.what == What::Put) else { return Ok(ControlFlow::Continue(())) };
+        // An older row of an object that is gone again, or was written again, says nothing.
+        let Some(meta) = read::meta(rows, id, name.as_str())? else { return Ok(ControlFlow::Continue(())) };
+        if time::touches(meta.index.span, Some(from), Some(to)) {
+            found = Some(name);
+            return Ok(ControlFlow::Break(()));
+        }
+        Ok(ControlFlow::Continue(()))
+    })?;
+    Ok(found)
 }
 
 struct Stage<'s, 'a> {
