@@ -325,11 +325,21 @@ pub enum Table {
     Budget = 18,
     /// Answers that are given again, sealed: `USER/DIGEST OF TOKEN AND KEY`.
     Receipt = 19,
+    /// Bookings and holds: `OWNER/ID`.
+    Booking = 20,
+    /// How an owner may be booked: by login name.
+    BookingRules = 21,
+    /// Published feeds: by the digest of their secret.
+    Feed = 22,
+    /// Subscriptions of programs to what happens: `OWNER/ID`.
+    Webhook = 23,
+    /// What is or was delivered to them: `OWNER/SUBSCRIPTION/NUMBER`.
+    Delivery = 24,
 }
 
 impl Table {
     /// Every table, in the order of its number.
-    pub const ALL: [Table; 19] = [
+    pub const ALL: [Table; 24] = [
         Table::System,
         Table::Principal,
         Table::AppPassword,
@@ -349,6 +359,11 @@ impl Table {
         Table::Channel,
         Table::Budget,
         Table::Receipt,
+        Table::Booking,
+        Table::BookingRules,
+        Table::Feed,
+        Table::Webhook,
+        Table::Delivery,
     ];
 }
 
