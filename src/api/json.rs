@@ -31,6 +31,8 @@ pub(super) struct Call {
     json: bool,
     media: String,
     body: Bytes,
+    /// Where a stream that broke off goes on.
+    pub(super) last_event: Option<String>,
     /// Where the answer is kept, if the caller may ask again.
     pub(super) slip: Option<std::sync::Arc<Slip>>,
 }
@@ -41,6 +43,7 @@ impl Call {
         caller: Caller,
         ids: Vec<String>,
     ) -> Result<Call, Problem> {
+        let last_event = request.header("last-event-id").map(str::to_owned);
         let asked = request.query.clone().unwrap_or_default();
         let query = url::form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes());
         let query = query.into_owned().collect();
@@ -56,7 +59,7 @@ impl Call {
         } else {
             request.bytes(LONGEST).await?
         };
-        Ok(Call { caller, ids, query, if_match, asked, json, media, body, slip: None })
+        Ok(Call { caller, ids, query, if_match, asked, json, media, body, last_event, slip: None })
     }
 
     /// Returns who is asking, by login name.
@@ -115,14 +118,19 @@ impl Call {
         if holds { Ok(()) } else { Err(Problem::stale()) }
     }
 
-    /// Returns how many items are wanted and after which.
-    pub(super) fn page(&self) -> Result<Page, Problem> {
-        let limit = match self.parameter("limit") {
+    /// Returns how many items are wanted.
+    pub(super) fn limit(&self) -> Result<usize, Problem> {
+        match self.parameter("limit") {
             Some(text) => text.parse::<usize>().ok().filter(|n| (1..=MOST).contains(n)).ok_or_else(|| {
                 Problem::invalid("limit", format!("The limit is a number from 1 to {MOST}."))
-            })?,
-            None => PAGE,
-        };
+            }),
+            None => Ok(PAGE),
+        }
+    }
+
+    /// Returns how many items are wanted and after which.
+    pub(super) fn page(&self) -> Result<Page, Problem> {
+        let limit = self.limit()?;
         let after = match self.parameter("cursor") {
             Some(text) => Some(
                 text.parse::<usize>()

@@ -4,6 +4,7 @@
 //! Does not own: signing in (`auth`), what the bridge and the calendars do. Never imports another door.
 
 mod calendars;
+mod changes;
 mod conflicts;
 mod connections;
 mod hook;
@@ -26,6 +27,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode, header};
+use tokio_util::sync::CancellationToken;
 
 use self::json::Call;
 use self::problem::Problem;
@@ -70,6 +72,9 @@ pub struct Api {
     house: Arc<House>,
     bridge: Arc<Bridge>,
     receipts: Receipts,
+    streams: changes::Streams,
+    /// The server stops: whoever waits is answered now.
+    closing: CancellationToken,
     site: Site,
 }
 
@@ -83,8 +88,10 @@ impl Api {
         bridge: Arc<Bridge>,
         keyring: Arc<Keyring>,
         base_url: &str,
+        closing: CancellationToken,
     ) -> Result<Api, String> {
-        Ok(Api { house, bridge, receipts: Receipts::new(keyring), site: Site::new(base_url)? })
+        let (receipts, streams) = (Receipts::new(keyring), changes::Streams::default());
+        Ok(Api { house, bridge, receipts, streams, closing, site: Site::new(base_url)? })
     }
 
     /// Answers a request whose path begins with `PREFIX`, from whoever the guard recognised.

@@ -104,6 +104,14 @@ impl Problem {
         problem
     }
 
+    /// The server stops while somebody waits for an answer.
+    pub(super) fn closing() -> Problem {
+        let detail = "The server is stopping; ask again in a moment.";
+        let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server stops", detail);
+        problem.headers.push((header::RETRY_AFTER, "5".to_owned()));
+        problem
+    }
+
     /// RFC 9110 §13.1.1.
     pub(super) fn stale() -> Problem {
         let detail = "It was changed since you read it; read it again.";
@@ -114,14 +122,19 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, kind, "It cannot be done as things are", detail)
     }
 
-    /// Writes the answer.
-    pub(super) fn reply(self) -> Reply {
-        let mut document = self.more;
+    /// Returns what is wrong as a document.
+    pub(super) fn document(&self) -> Value {
+        let mut document = self.more.clone();
         document.insert("type".into(), json!(format!("{TYPES}{}", self.kind)));
         document.insert("title".into(), json!(self.title));
         document.insert("status".into(), json!(self.status.as_u16()));
         document.insert("detail".into(), json!(self.detail));
-        let bytes = Value::Object(document).to_string();
+        Value::Object(document)
+    }
+
+    /// Writes the answer.
+    pub(super) fn reply(self) -> Reply {
+        let bytes = self.document().to_string();
         let mut reply = reply_bytes(self.status, "application/problem+json", bytes);
         for (name, value) in self.headers {
             if let Ok(value) = HeaderValue::from_str(&value) {

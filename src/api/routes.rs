@@ -6,7 +6,7 @@ use http::Method;
 
 use super::told::Content::{Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
-use super::{Route, calendars, conflicts, connections, hook, mappings, notices, runs, trash, versions, why};
+use super::{Route, calendars, changes, conflicts, connections, hook, mappings, notices, runs, trash, versions, why};
 use crate::auth::Scope;
 
 /// Looking at what is there.
@@ -19,6 +19,13 @@ const EVENTS: &[Scope] = &[Scope::Events];
 /// The media type of calendar objects (RFC 5545 §8.1).
 const CALENDAR: &str = "text/calendar";
 
+const ONLY_CALENDAR: Parameter =
+    Parameter::new("calendar", Kind::Text, "Only this calendar; else all that are the caller's.");
+const SINCE: Parameter = Parameter::new(
+    "since",
+    Kind::Text,
+    "The `next_cursor` of the answer before, or a calendar's `sync_token`; without it, from the beginning.",
+);
 const MAPPING: Parameter = Parameter::new("mapping", Kind::Text, "Only those of this mapping.");
 const CONFLICT_STATUS: Parameter = Parameter::new(
     "status",
@@ -52,6 +59,10 @@ routes! {
         Told::new("Calendars", "Changes a calendar's properties.").takes(&[Json("CalendarChange")]).gives(&[(200, Json("Calendar"))]).conditional();
     DELETE "/calendars/{calendar}" EVENTS calendars::remove =>
         Told::new("Calendars", "Moves a calendar to the trash.").gives(&[(204, Empty)]).refuses(&[423]).conditional();
+    GET "/changes" LOOK changes::list =>
+        Told::new("Changes", "Lists what was written after a position; waits for it, if asked to.").query(&[LIMIT, ONLY_CALENDAR, SINCE, Parameter::new("wait", Kind::Number(0, changes::LONGEST), "How many seconds to wait for a change if there is none.")]).gives(&[(200, Json("Changes"))]).refuses(&[410]);
+    GET "/changes/stream" LOOK changes::stream =>
+        Told::new("Changes", "Tells of changes as they happen, as server-sent events; `Last-Event-ID` goes on where a stream ended.").query(&[ONLY_CALENDAR, SINCE]).gives(&[(200, Text("text/event-stream"))]).refuses(&[410]);
     GET "/calendars/{calendar}/events/{uid}/versions" LOOK versions::list =>
         Told::list("Versions", "Lists what an event was before.").gives(&[(200, List("Version"))]);
     GET "/calendars/{calendar}/events/{uid}/versions/{version}" LOOK versions::one =>

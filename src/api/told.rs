@@ -4,7 +4,7 @@
 
 /// One operation: its words, what it takes, what it answers when all is well and which refusals are its own.
 #[derive(Debug, Clone, Copy)]
-pub struct Told {
+pub(super) struct Told {
     /// The group of the document.
     pub(super) tag: &'static str,
     /// One line.
@@ -25,7 +25,7 @@ pub struct Told {
 
 /// What a body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Content {
+pub(super) enum Content {
     /// Nothing.
     Empty,
     /// JSON of that schema.
@@ -38,7 +38,7 @@ pub enum Content {
 
 /// A parameter of the query.
 #[derive(Debug, Clone, Copy)]
-pub struct Parameter {
+pub(super) struct Parameter {
     /// Its name.
     pub(super) name: &'static str,
     /// What it does.
@@ -51,7 +51,7 @@ pub struct Parameter {
 
 /// The values of a parameter.
 #[derive(Debug, Clone, Copy)]
-pub enum Kind {
+pub(super) enum Kind {
     /// Any text.
     Text,
     /// `true` or `false`.

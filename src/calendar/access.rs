@@ -10,7 +10,7 @@ use bytes::Bytes;
 use super::hidden::is_hidden;
 use super::properties::{decode_properties, object_properties_key};
 use super::{Error, House, Refusal, Session};
-use crate::store::{Changes, Collection, CollectionId, Head, Kind, Meta, Name, Object, Properties, Rev};
+use crate::store::{Changes, Collection, CollectionId, Head, Kind, Meta, Name, Object, Properties, Rev, Timestamp};
 
 /// A collection that the session's principal may read.
 #[derive(Debug, Clone)]
@@ -166,6 +166,31 @@ impl Readable {
     /// `TokenExpired` if it cannot be continued from `since`; when the store fails.
     pub async fn changes(&self, since: Rev, limit: usize) -> Result<Changes, Error> {
         Ok(self.house.store.changes(self.id(), since, limit).await?)
+    }
+
+    /// Tells whether the log can be continued from this position: it is one of this log's history, and nothing after it
+    /// was forgotten (RFC 6578 §3.2).
+    ///
+    /// A store that was set back to a backup counts on from there, and soon has a number again that a client knows from
+    /// before: then another change, of another time, stands under it. Where that row is gone, nobody can tell, and
+    /// the position is believed.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn continues_from(&self, rev: Rev, at: Timestamp) -> Result<bool, Error> {
+        let head = self.head().await?;
+        if rev > head.rev || rev < head.horizon {
+            return Ok(false);
+        }
+        if rev == head.rev {
+            return Ok(at == head.at);
+        }
+        let before = Rev(rev.0.saturating_sub(1));
+        if rev == Rev(0) || before < head.horizon {
+            return Ok(true);
+        }
+        let page = self.changes(before, 1).await?;
+        Ok(page.items.first().is_none_or(|row| row.rev != rev || row.at == at))
     }
 
     /// Reads the child collections, without hidden ones.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::access::Writable;
+use super::access::{Readable, Writable};
 use super::hidden::is_hidden;
 use super::properties::object_properties_key;
 use super::put::{ATTEMPTS, Put, When};
@@ -163,6 +163,34 @@ impl Session {
         };
         let trashed = Trashed::new(at.collection(), now, &self.origin, what, Some(meta.rev));
         Ok(Some(record(&at.collection().owner, &trashed)?))
+    }
+
+    /// Returns the UID that a deleted object had, as long as it lies in the trash. The trash is in the order of time: what
+    /// was deleted at the same moment is all that is looked at.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn uid_of_deleted(
+        &self,
+        from: &Readable,
+        name: &Name,
+        at: Timestamp,
+    ) -> Result<Option<String>, Error> {
+        let moment = id(at, from.id(), None);
+        let path = format!("{}{moment}-", prefix(&from.collection().owner));
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.house.store.records(Table::Trash, &path, after.as_deref(), 256).await?;
+            let Some((last, _)) = page.last() else { return Ok(None) };
+            after = Some(last.path.clone());
+            for (key, record) in &page {
+                if let Discarded::Object { name: deleted, uid, .. } = decode(key, record)?.what
+                    && deleted == *name
+                {
+                    return Ok(Some(uid));
+                }
+            }
+        }
     }
 
     /// Adds to a commit that a collection goes: a calendar to the trash, a folder of files for good.

@@ -148,9 +148,10 @@ impl Server {
         let keys = Arc::new(keys(&config)?);
         let bridge = bridge(&config, &house, &keys, &base).await?;
         let dav = dav::Options { base_url: base.clone(), decoy: config.decoy };
+        let stop = CancellationToken::new();
         let state = Arc::new(State {
             dav: Dav::new(Arc::clone(&house), dav)?,
-            api: Api::new(Arc::clone(&house), Arc::clone(&bridge), Arc::clone(&keys), &base)?,
+            api: Api::new(Arc::clone(&house), Arc::clone(&bridge), Arc::clone(&keys), &base, stop.clone())?,
             hooks: Hooks::new(Arc::clone(&bridge)),
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
@@ -159,7 +160,6 @@ impl Server {
             configured: config.base_url.is_some(),
             trusted: config.trusted_proxies,
         });
-        let stop = CancellationToken::new();
         let followers = TaskTracker::new();
         tasks::start(&followers, &guard, &bridge, &state, config.keep_changes, config.keep_versions, &stop);
         let socket = config.store.join(admin::SOCKET);

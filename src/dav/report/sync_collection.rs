@@ -12,7 +12,7 @@ use crate::calendar::{Found, Readable, Refusal, is_hidden};
 use crate::dav::{Denied, Kinds, Multistatus, Node, Protocol, Resource, Scope};
 use crate::http::{Depth, Position, Reply, encode, read_sync_token, sync_token};
 use crate::ical::zone::Zone;
-use crate::store::{Head, Kind, Name as Member, Rev, Timestamp};
+use crate::store::{Kind, Name as Member, Rev, Timestamp};
 use crate::xml::{Element, Name, dav};
 
 /// How many rows of a log, or members, are read at once.
@@ -89,31 +89,12 @@ impl Sync {
     /// Reads the token. RFC 6578 §3.2: one that cannot be continued from is refused, never answered in full.
     async fn position(&self) -> Result<Option<Position>, Denied> {
         let Some(text) = &self.report.since else { return Ok(None) };
-        let head = self.collection.head().await?;
         match read_sync_token(text, self.collection.collection()) {
-            Some(position)
-                if position.rev <= head.rev
-                    && position.rev >= head.horizon
-                    && self.of_this_history(position, head).await? =>
-            {
+            Some(position) if self.collection.continues_from(position.rev, position.at).await? => {
                 Ok(Some(position))
             }
             _ => Err(Refusal::TokenExpired.into()),
         }
-    }
-
-    /// A store that was set back to a backup counts on from there, and soon has a number again that a client knows from
-    /// before: then another change stands under it. Where that row is gone, nobody can tell, and the token is believed.
-    async fn of_this_history(&self, position: Position, head: Head) -> Result<bool, Denied> {
-        if position.rev == head.rev {
-            return Ok(position.at == head.at);
-        }
-        let before = Rev(position.rev.0.saturating_sub(1));
-        if position.rev == Rev(0) || before < head.horizon {
-            return Ok(true);
-        }
-        let page = self.collection.changes(before, 1).await?;
-        Ok(page.items.first().is_none_or(|row| row.rev != position.rev || row.at == position.at))
     }
 
     async fn answer(self, mut out: Multistatus, since: Option<Position>) -> Result<Multistatus, Denied> {
