@@ -8,8 +8,10 @@
     clippy::print_stdout
 )]
 
+mod app;
 mod bridge;
 mod bridge_api;
+mod changes;
 mod cli;
 mod cli_server;
 mod cozi;

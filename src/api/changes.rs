@@ -234,8 +234,11 @@ impl Listening {
         match after(&self.wanted, &mut self.from, PAGE).await {
             Ok(found) => {
                 self.more = found.more;
-                self.waiting =
-                    found.items.into_iter().map(|(item, id)| format!("id: {id}\nevent: change\ndata: {item}\n\n")).collect();
+                self.waiting = found
+                    .items
+                    .into_iter()
+                    .map(|(item, id)| format!("id: {id}\nevent: change\ndata: {item}\n\n"))
+                    .collect();
                 self.waiting.reverse();
                 Ok(())
             }
@@ -307,7 +310,8 @@ async fn cursor(wanted: &Wanted, from: &Positions) -> Result<String, Problem> {
 /// Writes a cursor.
 fn spelled<'a>(calendars: impl Iterator<Item = &'a Collection>, from: &Positions) -> String {
     let beginning = Position { rev: Rev(0), at: Timestamp(0) };
-    let tokens = calendars.map(|calendar| sync_token(calendar, *from.get(&calendar.id).unwrap_or(&beginning)));
+    let tokens =
+        calendars.map(|calendar| sync_token(calendar, *from.get(&calendar.id).unwrap_or(&beginning)));
     tokens.collect::<Vec<_>>().join(",")
 }
 

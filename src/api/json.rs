@@ -121,9 +121,11 @@ impl Call {
     /// Returns how many items are wanted.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
         match self.parameter("limit") {
-            Some(text) => text.parse::<usize>().ok().filter(|n| (1..=MOST).contains(n)).ok_or_else(|| {
-                Problem::invalid("limit", format!("The limit is a number from 1 to {MOST}."))
-            }),
+            Some(text) => {
+                text.parse::<usize>().ok().filter(|n| (1..=MOST).contains(n)).ok_or_else(|| {
+                    Problem::invalid("limit", format!("The limit is a number from 1 to {MOST}."))
+                })
+            }
             None => Ok(PAGE),
         }
     }

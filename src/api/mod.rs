@@ -30,9 +30,9 @@ use http::{HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use self::json::Call;
+pub use self::openapi::text as openapi;
 use self::problem::Problem;
 use self::receipt::{Found, Receipts};
-pub use self::openapi::text as openapi;
 pub use self::routes::ROUTES;
 use self::told::Told;
 use crate::auth::grant::Keyring;
@@ -138,8 +138,9 @@ impl Api {
             let names: Vec<&str> = route.scopes.iter().map(|scope| scope.as_str()).collect();
             return Err(Problem::scope(&names.join("` or `")));
         }
-        let chosen = request.header("idempotency-key").filter(|_| route.method == Method::POST);
-        let chosen = chosen.map(str::to_owned);
+        // One that cannot be read is refused like an empty one: to ignore it would be to do a thing twice.
+        let chosen = request.headers.get("idempotency-key").filter(|_| route.method == Method::POST);
+        let chosen = chosen.map(|value| value.to_str().unwrap_or_default().to_owned());
         let call = Call::read(request, caller, ids.clone()).await?;
         match chosen {
             Some(chosen) => self.once(route, below, call, &chosen).await,

@@ -180,7 +180,8 @@ fn responses(route: &Route) -> Value {
     let told = &route.told;
     let mut all: Map<String, Value> = Map::new();
     for (status, content) in told.gives {
-        let entry = all.entry(status.to_string()).or_insert_with(|| json!({ "description": meaning(*status) }));
+        let entry =
+            all.entry(status.to_string()).or_insert_with(|| json!({ "description": meaning(*status) }));
         let told = contents(std::iter::once(content));
         if let (Some(entry), Value::Object(more)) = (entry.as_object_mut(), told)
             && !more.is_empty()

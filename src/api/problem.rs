@@ -107,7 +107,8 @@ impl Problem {
     /// The server stops while somebody waits for an answer.
     pub(super) fn closing() -> Problem {
         let detail = "The server is stopping; ask again in a moment.";
-        let mut problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server stops", detail);
+        let mut problem =
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "The server stops", detail);
         problem.headers.push((header::RETRY_AFTER, "5".to_owned()));
         problem
     }

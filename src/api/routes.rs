@@ -6,7 +6,9 @@ use http::Method;
 
 use super::told::Content::{Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
-use super::{Route, calendars, changes, conflicts, connections, hook, mappings, notices, runs, trash, versions, why};
+use super::{
+    Route, calendars, changes, conflicts, connections, hook, mappings, notices, runs, trash, versions, why,
+};
 use crate::auth::Scope;
 
 /// Looking at what is there.

@@ -80,8 +80,11 @@ impl Parameter {
 }
 
 /// How many items a page has.
-pub(super) const LIMIT: Parameter =
-    Parameter::new("limit", Kind::Number(1, 500), "How many items a page has at most; 100 if nothing is said.");
+pub(super) const LIMIT: Parameter = Parameter::new(
+    "limit",
+    Kind::Number(1, 500),
+    "How many items a page has at most; 100 if nothing is said.",
+);
 /// Where a page begins.
 pub(super) const CURSOR: Parameter =
     Parameter::new("cursor", Kind::Text, "The `next_cursor` of the page before.");

@@ -10,7 +10,9 @@ use bytes::Bytes;
 use super::hidden::is_hidden;
 use super::properties::{decode_properties, object_properties_key};
 use super::{Error, House, Refusal, Session};
-use crate::store::{Changes, Collection, CollectionId, Head, Kind, Meta, Name, Object, Properties, Rev, Timestamp};
+use crate::store::{
+    Changes, Collection, CollectionId, Head, Kind, Meta, Name, Object, Properties, Rev, Timestamp,
+};
 
 /// A collection that the session's principal may read.
 #[derive(Debug, Clone)]

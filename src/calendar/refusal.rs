@@ -110,9 +110,7 @@ impl From<CommitError> for Error {
                 | Rejected::Present
                 | Rejected::Rev(_)
                 | Rejected::Record(_)
-                | Rejected::Busy(_) => {
-                    Refusal::Stale
-                }
+                | Rejected::Busy(_) => Refusal::Stale,
                 Rejected::Missing | Rejected::CollectionChanged => Refusal::Stale,
                 Rejected::UidTaken(name) => Refusal::UidTaken(name),
                 Rejected::NoCollection => Refusal::NoParent,

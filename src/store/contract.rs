@@ -286,9 +286,12 @@ async fn of_rivals_for_a_range_exactly_one_wins(store: &dyn Store) {
         let (from, to) = (round * 100, round * 100 + 100);
         let rivals = (0..16).map(|rival| {
             let uid = format!("{round}-{rival}");
-            let write = commit()
-                .expect(Expect::Quiet(id, since, from, to))
-                .op(put(id, &format!("{uid}.ics"), &uid, event(&uid, from + rival, Some(to - rival))));
+            let write = commit().expect(Expect::Quiet(id, since, from, to)).op(put(
+                id,
+                &format!("{uid}.ics"),
+                &uid,
+                event(&uid, from + rival, Some(to - rival)),
+            ));
             store.commit(write)
         });
         let won = futures_util::future::join_all(rivals).await.iter().filter(|done| done.is_ok()).count();

@@ -117,7 +117,8 @@ impl State {
             }
             Expect::Quiet(id, since, from, to) => {
                 self.open(*id)?;
-                let mine = self.objects.iter().filter(|((at, _), _)| at == id).map(|(_, object)| &object.meta);
+                let mine =
+                    self.objects.iter().filter(|((at, _), _)| at == id).map(|(_, object)| &object.meta);
                 let written = mine.filter(|meta| meta.rev > *since);
                 let mut busy = written.filter(|m| touches(m.index.span, Some(*from), Some(*to)));
                 match busy.next() {

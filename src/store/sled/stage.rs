@@ -201,7 +201,9 @@ fn written_since(
     }
     let mut found = None;
     read::log(rows, id, since, head, &mut |_, row| {
-        let Some(name) = row.name.filter(|_| row.what == What::Put) else { return Ok(ControlFlow::Continue(())) };
+        let Some(name) = row.name.filter(|_| row.what == What::Put) else {
+            return Ok(ControlFlow::Continue(()));
+        };
         // An older row of an object that is gone again, or was written again, says nothing.
         let Some(meta) = read::meta(rows, id, name.as_str())? else { return Ok(ControlFlow::Continue(())) };
         if time::touches(meta.index.span, Some(from), Some(to)) {
