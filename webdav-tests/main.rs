@@ -8,6 +8,7 @@
     clippy::print_stdout
 )]
 
+mod api_events;
 mod app;
 mod bridge;
 mod bridge_api;

@@ -27,6 +27,7 @@ pub(super) struct Call {
     ids: Vec<String>,
     query: Vec<(String, String)>,
     if_match: Option<String>,
+    accept: String,
     asked: String,
     json: bool,
     media: String,
@@ -44,6 +45,7 @@ impl Call {
         ids: Vec<String>,
     ) -> Result<Call, Problem> {
         let last_event = request.header("last-event-id").map(str::to_owned);
+        let accept = request.header("accept").unwrap_or_default().to_ascii_lowercase();
         let asked = request.query.clone().unwrap_or_default();
         let query = url::form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes());
         let query = query.into_owned().collect();
@@ -59,7 +61,7 @@ impl Call {
         } else {
             request.bytes(LONGEST).await?
         };
-        Ok(Call { caller, ids, query, if_match, asked, json, media, body, last_event, slip: None })
+        Ok(Call { caller, ids, query, if_match, accept, asked, json, media, body, last_event, slip: None })
     }
 
     /// Returns who is asking, by login name.
@@ -109,6 +111,20 @@ impl Call {
             .map_err(|error| unread(&error.path().to_string(), error.inner()))?;
         reader.end().map_err(|error| unread("", &error))?;
         Ok(read)
+    }
+
+    /// Tells whether the caller said what they had read.
+    pub(super) fn is_conditional(&self) -> bool {
+        self.if_match.is_some()
+    }
+
+    /// Tells whether an event is wanted as iCalendar text.
+    pub(super) fn prefers_calendar(&self) -> bool {
+        let place = |media: &str| self.accept.find(media);
+        match (place("text/calendar"), place("application/json")) {
+            (Some(text), Some(json)) => text < json,
+            (text, _) => text.is_some(),
+        }
     }
 
     /// RFC 9110 §13.1.1: a change is carried out only to what the caller has read.

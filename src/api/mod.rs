@@ -7,6 +7,7 @@ mod calendars;
 mod changes;
 mod conflicts;
 mod connections;
+mod events;
 mod hook;
 mod json;
 mod mappings;

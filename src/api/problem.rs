@@ -86,6 +86,15 @@ impl Problem {
         problem
     }
 
+    /// Says of a member that it lies within another one.
+    #[must_use]
+    pub(super) fn below(mut self, path: &str) -> Problem {
+        let field = self.more.get("field").and_then(Value::as_str);
+        let field = field.map_or_else(|| path.to_owned(), |field| format!("{path}.{field}"));
+        self.more.insert("field".into(), json!(field));
+        self
+    }
+
     #[cfg(test)]
     pub(super) fn field(&self) -> Option<&str> {
         self.more.get("field").and_then(Value::as_str)

@@ -4,10 +4,11 @@
 
 use http::Method;
 
-use super::told::Content::{Empty, Json, List, Text};
+use super::told::Content::{self, Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
 use super::{
-    Route, calendars, changes, conflicts, connections, hook, mappings, notices, runs, trash, versions, why,
+    Route, calendars, changes, conflicts, connections, events, hook, mappings, notices, runs, trash,
+    versions, why,
 };
 use crate::auth::Scope;
 
@@ -28,6 +29,9 @@ const SINCE: Parameter = Parameter::new(
     Kind::Text,
     "The `next_cursor` of the answer before, or a calendar's `sync_token`; without it, from the beginning.",
 );
+/// An event comes as JSON or as iCalendar text.
+const EVENT: &[Content] = &[Json("EventChange"), Text(CALENDAR)];
+
 const MAPPING: Parameter = Parameter::new("mapping", Kind::Text, "Only those of this mapping.");
 const CONFLICT_STATUS: Parameter = Parameter::new(
     "status",
@@ -65,6 +69,18 @@ routes! {
         Told::new("Changes", "Lists what was written after a position; waits for it, if asked to.").query(&[LIMIT, ONLY_CALENDAR, SINCE, Parameter::new("wait", Kind::Number(0, changes::LONGEST), "How many seconds to wait for a change if there is none.")]).gives(&[(200, Json("Changes"))]).refuses(&[410]);
     GET "/changes/stream" LOOK changes::stream =>
         Told::new("Changes", "Tells of changes as they happen, as server-sent events; `Last-Event-ID` goes on where a stream ended.").query(&[ONLY_CALENDAR, SINCE]).gives(&[(200, Text("text/event-stream"))]).refuses(&[410]);
+    GET "/calendars/{calendar}/events" LOOK events::list =>
+        Told::new("Events", "Lists events, each once, or with `expand` each instance within a time.").query(&[LIMIT, CURSOR, Parameter::new("from", Kind::Moment, "Only those that take place after this."), Parameter::new("to", Kind::Moment, "Only those that take place before this."), Parameter::new("expand", Kind::Flag, "Every instance of a series by itself.")]).gives(&[(200, List("Event"))]);
+    POST "/calendars/{calendar}/events" EVENTS events::create =>
+        Told::new("Events", "Makes an event.").needs(EVENT).gives(&[(201, Json("Event"))]).refuses(&[423]);
+    GET "/calendars/{calendar}/events/{uid}" LOOK events::one =>
+        Told::new("Events", "Reads an event, as JSON or as the text that is stored.").gives(&[(200, Json("Event")), (200, Text(CALENDAR))]).refuses(&[409]);
+    PUT "/calendars/{calendar}/events/{uid}" EVENTS events::replace =>
+        Told::new("Events", "Replaces an event, or makes it under this UID.").needs(EVENT).gives(&[(200, Json("Event")), (201, Json("Event"))]).refuses(&[409, 423]).conditional();
+    PATCH "/calendars/{calendar}/events/{uid}" EVENTS events::patch =>
+        Told::new("Events", "Changes what is named of an event, and nothing else.").needs(&[Json("EventChange")]).gives(&[(200, Json("Event"))]).refuses(&[409, 423]).conditional();
+    DELETE "/calendars/{calendar}/events/{uid}" EVENTS events::remove =>
+        Told::new("Events", "Moves an event to the trash.").gives(&[(204, Empty)]).refuses(&[423]).conditional();
     GET "/calendars/{calendar}/events/{uid}/versions" LOOK versions::list =>
         Told::list("Versions", "Lists what an event was before.").gives(&[(200, List("Version"))]);
     GET "/calendars/{calendar}/events/{uid}/versions/{version}" LOOK versions::one =>

@@ -34,7 +34,18 @@ impl Members {
         }
     }
 
-    fn named(&self, name: &str) -> String {
+    /// Returns those of a member at that path.
+    pub(super) fn at(path: &str, left: Map<String, Value>) -> Members {
+        Members { path: path.to_owned(), left }
+    }
+
+    /// Takes away what may be there and says nothing.
+    pub(super) fn leave(&mut self, names: &[&str]) {
+        self.left.retain(|name, _| !names.contains(&name.as_str()));
+    }
+
+    /// Returns the whole path of a member.
+    pub(super) fn named(&self, name: &str) -> String {
         if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
     }
 
@@ -67,12 +78,12 @@ impl Members {
         }
     }
 
-    /// Takes a text for which null stands for the server's own value.
-    fn text(&mut self, name: &str) -> Result<Option<Option<String>>, Problem> {
+    /// Takes a member for which null says something else than its absence.
+    pub(super) fn said<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<Option<T>>, Problem> {
         match self.left.remove(name) {
             None => Ok(None),
             Some(Value::Null) => Ok(Some(None)),
-            Some(value) => self.read(name, value).map(|text| Some(Some(text))),
+            Some(value) => self.read(name, value).map(|value| Some(Some(value))),
         }
     }
 
@@ -154,7 +165,7 @@ impl Terms {
             on_remote_delete: body.take("on_remote_delete")?,
             on_local_delete: body.take("on_local_delete")?,
             enabled: body.take("enabled")?,
-            poll_seconds: match body.text("poll_interval")? {
+            poll_seconds: match body.said::<String>("poll_interval")? {
                 Some(Some(text)) => Some(Some(seconds(&text)?)),
                 other => other.map(|_| None),
             },
@@ -210,7 +221,7 @@ fn seconds(text: &str) -> Result<u64, Problem> {
 }
 
 fn reach(body: &mut Members, name: &str) -> Result<Option<Option<Reach>>, Problem> {
-    let Some(told) = body.text(name)? else { return Ok(None) };
+    let Some(told) = body.said::<String>(name)? else { return Ok(None) };
     let Some(text) = told else { return Ok(Some(None)) };
     if text.eq_ignore_ascii_case("all") {
         return Ok(Some(Some(Reach::All)));

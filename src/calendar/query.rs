@@ -117,9 +117,27 @@ impl Readable {
     /// # Errors
     /// When the store fails.
     pub async fn query(&self, filter: Arc<CompFilter>, floating: Zone, text: Text) -> Result<Query, Error> {
+        self.query_after(filter, floating, text, None).await
+    }
+
+    /// Begins to look for those whose names come after that one.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn query_after(
+        &self,
+        filter: Arc<CompFilter>,
+        floating: Zone,
+        text: Text,
+        after: Option<Name>,
+    ) -> Result<Query, Error> {
         let source = match filter.index_hint().range {
-            Some(range) => Source::Candidates(self.in_range(range).await?.into_iter()),
-            None => Source::All(None),
+            Some(range) => {
+                let mut candidates = self.in_range(range).await?;
+                candidates.retain(|meta| after.as_ref().is_none_or(|after| meta.name > *after));
+                Source::Candidates(candidates.into_iter())
+            }
+            None => Source::All(after),
         };
         Ok(Query { at: self.clone(), filter, floating, text, source })
     }
