@@ -46,6 +46,8 @@ pub struct Config {
     pub trusted_proxies: Vec<Network>,
     /// `server.connections`.
     pub connections: usize,
+    /// `feeds.*`.
+    pub feeds: Feeds,
     /// `compat.gnome`: whether `OPTIONS /remote.php/dav` is answered.
     pub decoy: bool,
     /// `store.url`: the directory of the sled store.
@@ -90,6 +92,21 @@ pub struct Config {
     pub log_level: String,
 }
 
+/// How published feeds are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Feeds {
+    /// `feeds.refresh_interval`.
+    pub refresh: Duration,
+    /// `feeds.alarms`.
+    pub alarms: bool,
+}
+
+impl Default for Feeds {
+    fn default() -> Feeds {
+        Feeds { refresh: Duration::from_secs(15 * 60), alarms: true }
+    }
+}
+
 impl Default for Config {
     fn default() -> Config {
         Config {
@@ -97,6 +114,7 @@ impl Default for Config {
             base_url: None,
             trusted_proxies: Vec::new(),
             connections: 4096,
+            feeds: Feeds::default(),
             decoy: true,
             store: PathBuf::from("./kalends-data"),
             limits: Limits::default(),
@@ -255,6 +273,23 @@ pub const SETTINGS: &[Setting] = &[
             config.keep_runs = duration(text)?;
             Ok(())
         },
+    },
+    Setting {
+        key: "feeds.refresh_interval",
+        default: "\"15 min\"",
+        example: "",
+        doc: "How often subscribers of published feeds are asked to look (REFRESH-INTERVAL, X-PUBLISHED-TTL).",
+        set: |config, text| {
+            config.feeds.refresh = duration(text)?;
+            Ok(())
+        },
+    },
+    Setting {
+        key: "feeds.alarms",
+        default: "true",
+        example: "",
+        doc: "Whether a published feed shows reminders, where it does not say otherwise itself.",
+        set: |config, text| parsed(text, "true or false", &mut config.feeds.alarms),
     },
     Setting {
         key: "compat.gnome",

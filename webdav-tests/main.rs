@@ -21,6 +21,7 @@ mod dialogues;
 mod door;
 mod durability;
 mod feeds_in;
+mod feeds_out;
 mod google;
 #[allow(dead_code, reason = "tests take what they need")]
 mod host;

@@ -6,6 +6,7 @@
 //! A cursor is the sync-tokens of the calendars that it speaks of, joined with commas: each is a position of one log.
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Instant;
+use tokio::time::Sleep;
 
 use super::calendars::find;
 use super::json::{Call, reply, time};
@@ -85,21 +86,23 @@ pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
             Problem::invalid("wait", format!("It is a number of seconds, {LONGEST} at most."))
         })?,
     };
-    let until = Instant::now() + Duration::from_secs(wait);
+    let patience = tokio::time::sleep(Duration::from_secs(wait));
+    tokio::pin!(patience);
+    let mut over = wait == 0;
     let wanted = Wanted::of(api, &call).await?;
     // First the ear, then the look: what is written in between is heard.
     let mut ear = api.house.store.watch();
     let mut from = positions(&wanted, call.parameter("since")).await?;
     loop {
         let found = after(&wanted, &mut from, limit).await?;
-        if !found.items.is_empty() || Instant::now() >= until {
+        if !found.items.is_empty() || over {
             let items: Vec<Value> = found.items.into_iter().map(|(item, _)| item).collect();
             let document = json!({ "items": items, "next_cursor": found.cursor, "more": found.more });
             return Ok(reply(StatusCode::OK, &document));
         }
         tokio::select! {
             () = api.closing.cancelled() => return Err(Problem::closing()),
-            () = tokio::time::sleep_until(until) => {}
+            () = &mut patience => over = true,
             () = heard(&mut ear, &wanted) => {}
         }
     }
@@ -123,7 +126,8 @@ pub(super) async fn stream(api: &Api, call: Call) -> Result<Reply, Problem> {
         from,
         ear,
         waiting: Vec::new(),
-        ends: Instant::now() + LASTS,
+        ends: Box::pin(tokio::time::sleep(LASTS)),
+        last: false,
         closing: api.closing.clone(),
         begun: false,
         more: true,
@@ -185,7 +189,9 @@ struct Listening {
     ear: Receiver<Arc<Notice>>,
     /// What was read and not sent yet, the last first.
     waiting: Vec<String>,
-    ends: Instant,
+    ends: Pin<Box<Sleep>>,
+    /// The last word was said.
+    last: bool,
     closing: tokio_util::sync::CancellationToken,
     begun: bool,
     more: bool,
@@ -195,6 +201,9 @@ struct Listening {
 impl Listening {
     /// Returns what is to be sent next; nothing: it is over.
     async fn next(&mut self) -> Option<String> {
+        if self.last {
+            return None;
+        }
         if !self.begun {
             self.begun = true;
             // How soon to come back; and a first byte, so that proxies let the answer begin.
@@ -210,11 +219,10 @@ impl Listening {
                     Err(why) => return Some(why),
                 }
             }
-            let pulse = Instant::now() + PULSE;
             tokio::select! {
                 () = self.closing.cancelled() => return None,
-                () = tokio::time::sleep_until(self.ends) => return None,
-                () = tokio::time::sleep_until(pulse) => return Some(": nothing new\n\n".to_owned()),
+                () = &mut self.ends => return None,
+                () = tokio::time::sleep(PULSE) => return Some(": nothing new\n\n".to_owned()),
                 heard = self.ear.recv() => match heard {
                     // Who may listen may have changed: whoever still may comes back.
                     Ok(notice) if notice.keys.iter().any(|key| matches!(key.table, Table::Token | Table::Principal)) => {
@@ -244,7 +252,7 @@ impl Listening {
             }
             Err(problem) => {
                 self.more = false;
-                self.ends = Instant::now();
+                self.last = true;
                 Err(format!("event: problem\ndata: {}\n\n", problem.document()))
             }
         }

@@ -8,6 +8,7 @@ mod changes;
 mod conflicts;
 mod connections;
 mod events;
+mod feeds;
 mod hook;
 mod json;
 mod mappings;
@@ -40,6 +41,7 @@ use crate::auth::grant::Keyring;
 use crate::auth::{Caller, Denied, Scope, Via};
 use crate::bridge::Bridge;
 use crate::calendar::House;
+use crate::feed::Links;
 use crate::http::{Reply, Request, Site};
 use crate::store::Fault;
 
@@ -72,6 +74,10 @@ impl std::fmt::Debug for Route {
 pub struct Api {
     house: Arc<House>,
     bridge: Arc<Bridge>,
+    /// Published links.
+    feeds: Arc<Links>,
+    /// Whether new ones show reminders.
+    feed_alarms: bool,
     receipts: Receipts,
     streams: changes::Streams,
     /// The server stops: whoever waits is answered now.
@@ -79,20 +85,32 @@ pub struct Api {
     site: Site,
 }
 
+/// What the door stands before.
+#[derive(Debug)]
+pub struct Parts {
+    /// The rules.
+    pub house: Arc<House>,
+    /// The bridge.
+    pub bridge: Arc<Bridge>,
+    /// What seals answers that are kept.
+    pub keyring: Arc<Keyring>,
+    /// Published links.
+    pub feeds: Arc<Links>,
+    /// Whether new links show reminders (`feeds.alarms`).
+    pub feed_alarms: bool,
+    /// The server stops.
+    pub closing: CancellationToken,
+}
+
 impl Api {
     /// Returns the door of this house.
     ///
     /// # Errors
     /// A sentence if the base URL is none.
-    pub fn new(
-        house: Arc<House>,
-        bridge: Arc<Bridge>,
-        keyring: Arc<Keyring>,
-        base_url: &str,
-        closing: CancellationToken,
-    ) -> Result<Api, String> {
+    pub fn new(parts: Parts, base_url: &str) -> Result<Api, String> {
+        let Parts { house, bridge, keyring, feeds, feed_alarms, closing } = parts;
         let (receipts, streams) = (Receipts::new(keyring), changes::Streams::default());
-        Ok(Api { house, bridge, receipts, streams, closing, site: Site::new(base_url)? })
+        Ok(Api { house, bridge, feeds, feed_alarms, receipts, streams, closing, site: Site::new(base_url)? })
     }
 
     /// Answers a request whose path begins with `PREFIX`, from whoever the guard recognised.

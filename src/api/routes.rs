@@ -7,7 +7,7 @@ use http::Method;
 use super::told::Content::{self, Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
 use super::{
-    Route, calendars, changes, conflicts, connections, events, hook, mappings, notices, runs, trash,
+    Route, calendars, changes, conflicts, connections, events, feeds, hook, mappings, notices, runs, trash,
     versions, why,
 };
 use crate::auth::Scope;
@@ -117,6 +117,18 @@ routes! {
         Told::new("Connections", "Takes credentials anew, or begins the consent anew. What is mapped stays.").takes(&[Json("Reconnect")]).gives(&[(200, Json("Connection"))]);
     POST "/connections/{connection}/sync" BRIDGES mappings::sync_connection =>
         Told::new("Mappings", "Has all mappings of an account looked at now.").takes(&[Json("Nothing")]).gives(&[(202, Json("Runs"))]);
+    GET "/feeds" LOOK feeds::list =>
+        Told::list("Feeds", "Lists the published links.").gives(&[(200, List("Feed"))]);
+    POST "/feeds" EVENTS feeds::create =>
+        Told::new("Feeds", "Publishes calendars under a secret or chosen address.").needs(&[Json("NewFeed")]).gives(&[(201, Json("Feed"))]);
+    GET "/feeds/{feed}" LOOK feeds::one =>
+        Told::new("Feeds", "Reads a published link.").gives(&[(200, Json("Feed"))]);
+    PATCH "/feeds/{feed}" EVENTS feeds::change =>
+        Told::new("Feeds", "Changes what a link shows; its address stays.").takes(&[Json("FeedChange")]).gives(&[(200, Json("Feed"))]).conditional();
+    POST "/feeds/{feed}/rotate" EVENTS feeds::rotate =>
+        Told::new("Feeds", "Gives a link another address; the old one shows nothing any more.").takes(&[Json("FeedRotation")]).gives(&[(200, Json("Feed"))]).refuses(&[412]);
+    DELETE "/feeds/{feed}" EVENTS feeds::remove =>
+        Told::new("Feeds", "Ends a link.").gives(&[(204, Empty)]).conditional();
     GET "/mappings" LOOK mappings::list =>
         Told::list("Mappings", "Lists the mappings.").gives(&[(200, List("Mapping"))]);
     POST "/mappings" BRIDGES mappings::create =>

@@ -79,6 +79,7 @@ pub use outlook::Outlook;
 pub use overlap::Detect;
 pub use preview::{Preview, Similar};
 pub use run::MassDelete;
+pub use shape::projected;
 pub use sites::{CoziState, Providers};
 pub use ties::Asker;
 pub use why::{Standing, Story, Way, Writing};

@@ -49,6 +49,11 @@ const CALENDAR: [&str; 3] = ["VERSION", "PRODID", "CALSCALE"];
 /// What stands for every title in `busy`.
 const BUSY: &str = "SUMMARY:Busy";
 
+/// Returns the part of a text that a preset lets through, for whoever else shows events to others.
+pub fn projected(fields: Fields, ical: &Ical) -> Bytes {
+    project(fields, ical)
+}
+
 /// Returns the part of the text that the preset lets through.
 pub(super) fn project(fields: Fields, ical: &Ical) -> Bytes {
     let Some(calendar) = ical.calendar() else { return ical.bytes().clone() };

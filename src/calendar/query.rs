@@ -175,7 +175,11 @@ impl Readable {
         Ok(merge(all))
     }
 
-    async fn in_range(&self, range: TimeRange) -> Result<Vec<Meta>, Error> {
+    /// Reads all members that may take place within the range, by name, without bytes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn in_range(&self, range: TimeRange) -> Result<Vec<Meta>, Error> {
         Ok(self.house().store.in_range(self.id(), Some(range.start), Some(range.end)).await?)
     }
 

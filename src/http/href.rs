@@ -247,6 +247,11 @@ impl Site {
         out
     }
 
+    /// Returns the address of something of ours by its path, which begins with a slash.
+    pub fn absolute(&self, path: &str) -> String {
+        format!("{}{}{path}", self.origin, self.prefix)
+    }
+
     /// Returns the path before `/dav/`.
     pub fn prefix(&self) -> &str {
         &self.prefix

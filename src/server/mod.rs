@@ -30,13 +30,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use self::admin::Office;
-use crate::api::Api;
+use crate::api::{self, Api};
 use crate::auth::grant::{Keyring, Secret};
 use crate::auth::{Guard, Scope, Scopes};
 use crate::bridge::{Bridge, MassDelete, Settings};
 use crate::calendar::{Clock, House, NewPrincipal};
 use crate::config::Config;
 use crate::dav::{self, Dav};
+use crate::feed::{Feeds, Links};
 use crate::hooks::Hooks;
 use crate::http::Reply;
 use crate::http::fetch::{Fetch, Network, Timeouts};
@@ -72,6 +73,7 @@ struct State {
     guard: Arc<Guard>,
     dav: Dav,
     api: Api,
+    feeds: Feeds,
     hooks: Hooks,
     /// The path that a proxy puts in front of ours; empty or like `/calendars`.
     prefix: String,
@@ -149,9 +151,19 @@ impl Server {
         let bridge = bridge(&config, &house, &keys, &base).await?;
         let dav = dav::Options { base_url: base.clone(), decoy: config.decoy };
         let stop = CancellationToken::new();
+        let links = Arc::new(Links::new(Arc::clone(&house), Arc::clone(&keys)));
+        let parts = api::Parts {
+            house: Arc::clone(&house),
+            bridge: Arc::clone(&bridge),
+            keyring: Arc::clone(&keys),
+            feeds: Arc::clone(&links),
+            feed_alarms: config.feeds.alarms,
+            closing: stop.clone(),
+        };
         let state = Arc::new(State {
             dav: Dav::new(Arc::clone(&house), dav)?,
-            api: Api::new(Arc::clone(&house), Arc::clone(&bridge), Arc::clone(&keys), &base, stop.clone())?,
+            api: Api::new(parts, &base)?,
+            feeds: Feeds::new(Arc::clone(&house), Arc::clone(&links), &base, config.feeds.refresh.as_secs())?,
             hooks: Hooks::new(Arc::clone(&bridge)),
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),

@@ -63,6 +63,7 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
             let caller = state.guard.authenticate(&request.headers, request.peer).await;
             state.api.serve(request, caller).await
         }
+        "feeds" | "freebusy" => state.feeds.serve(request).await,
         "oauth" | "hooks" => state.hooks.serve(request).await,
         "health" => text(StatusCode::OK, "alive\n"),
         "ready" => ready(state).await,
