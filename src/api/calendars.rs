@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::json::{Call, present, reply};
 use super::problem::Problem;
 use super::{Api, done, located};
+use crate::calendar::booking::{is_exclusive, is_holds, set_exclusive};
 use crate::calendar::{NewCollection, Refusal, Session, Shown, When, Writable, is_hidden};
 use crate::http::{Href, Reply, sync_token};
 use crate::store::{Collection, CollectionId, Etag, Kind, Name, Properties};
@@ -30,6 +31,7 @@ struct Change {
     display_name: Option<Option<String>>,
     #[serde(default, deserialize_with = "present")]
     color: Option<Option<String>>,
+    exclusive: Option<bool>,
 }
 
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
@@ -44,7 +46,7 @@ pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     };
     let children = if hidden { home.all_children().await? } else { home.children().await? };
     for child in children {
-        if child.collection().kind == Kind::Calendar {
+        if child.collection().kind == Kind::Calendar && !is_holds(child.collection()) {
             items.push(shown(api, &session, child.collection()).await?);
         }
     }
@@ -99,6 +101,9 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
             if let Some(color) = &change.color {
                 Shown::Color.set(&mut collection.properties, color.as_deref());
             }
+            if let Some(exclusive) = change.exclusive {
+                set_exclusive(&mut collection.properties, exclusive);
+            }
             Ok(())
         })
         .await?;
@@ -121,7 +126,8 @@ pub(super) async fn find(session: &Session, id: &str) -> Result<Writable, Proble
         Refusal::Missing => missing(),
         other => other.into(),
     })?;
-    if at.collection().kind == Kind::Calendar { Ok(at) } else { Err(missing()) }
+    let shown = at.collection().kind == Kind::Calendar && !is_holds(at.collection());
+    if shown { Ok(at) } else { Err(missing()) }
 }
 
 async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Result<Value, Problem> {
@@ -152,6 +158,7 @@ async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Re
         "owner": collection.owner,
         "sync_token": sync_token(collection, head.into()),
         "hidden": is_hidden(collection),
+        "exclusive": is_exclusive(collection),
         "writable": session.privileges(collection).contains(&"write"),
     }))
 }

@@ -3,15 +3,20 @@
 //! Owns: the route list, reading and writing JSON, what each route needs of a caller.
 //! Does not own: signing in (`auth`), what the bridge and the calendars do. Never imports another door.
 
+mod availability;
+mod booking_settings;
+mod bookings;
 mod calendars;
 mod changes;
 mod conflicts;
 mod connections;
 mod events;
 mod feeds;
+mod freshness;
 mod hook;
 mod json;
 mod mappings;
+mod moments;
 mod notices;
 mod openapi;
 mod problem;

@@ -132,6 +132,25 @@ impl Problem {
         Problem::new(StatusCode::CONFLICT, kind, "It cannot be done as things are", detail)
     }
 
+    /// What is in the way of a booking, and why for whoever looks after the calendar.
+    pub(super) fn slot_taken(blocking: Value, because: String) -> Problem {
+        let mut problem = Problem::new(
+            StatusCode::CONFLICT,
+            "slot-taken",
+            "The time is taken",
+            "This time is no longer free; please choose another one.",
+        );
+        problem.more.insert("blocking".into(), blocking);
+        problem.more.insert("because".into(), json!(because));
+        problem
+    }
+
+    /// Far sides could not be asked in time, and nothing is booked without.
+    pub(super) fn unheard() -> Problem {
+        let detail = "The calendars could not be checked just now; please try again in a moment.";
+        Problem::conflict("sources-stale", detail)
+    }
+
     /// Returns what is wrong as a document.
     pub(super) fn document(&self) -> Value {
         let mut document = self.more.clone();
@@ -279,6 +298,14 @@ impl From<Refusal> for Problem {
             }
             Refusal::Bad(why) => Problem::malformed(why),
             Refusal::TooMany(limit) => invalid(format!("The answer would hold more than {limit} entries.")),
+            Refusal::SlotTaken(blocking) | Refusal::Overlap(blocking) => {
+                super::bookings::slot_taken(&blocking, false)
+            }
+            Refusal::NotBookable(why) => Problem::conflict("not-bookable", why),
+            Refusal::WrongState(status) => {
+                let detail = format!("The booking is {}; that cannot be changed so.", status.as_str());
+                Problem::conflict("wrong-state", detail)
+            }
         }
     }
 }

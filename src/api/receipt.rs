@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt as _;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::problem::Problem;
@@ -82,6 +83,16 @@ pub(super) struct Answer {
 }
 
 impl Answer {
+    /// Returns the answer that a document will be, before there is one.
+    pub(super) fn document(status: StatusCode, document: &Value, location: Option<String>) -> Answer {
+        let mut headers = vec![(header::CONTENT_TYPE.as_str().to_owned(), "application/json".to_owned())];
+        headers.extend(location.map(|location| (header::LOCATION.as_str().to_owned(), location)));
+        if let Some(tag) = document.get("etag").and_then(Value::as_str) {
+            headers.push((header::ETAG.as_str().to_owned(), format!("\"{tag}\"")));
+        }
+        Answer { status, headers, body: document.to_string().into() }
+    }
+
     /// Takes an answer apart. Answers of this door are whole in memory.
     pub(super) async fn of(reply: Reply) -> Result<Answer, Problem> {
         let (head, body) = reply.into_parts();

@@ -7,8 +7,8 @@ use http::Method;
 use super::told::Content::{self, Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
 use super::{
-    Route, calendars, changes, conflicts, connections, events, feeds, hook, mappings, notices, runs, trash,
-    versions, why,
+    Route, availability, booking_settings, bookings, calendars, changes, conflicts, connections, events, feeds,
+    hook, mappings, notices, runs, trash, versions, why,
 };
 use crate::auth::Scope;
 
@@ -16,6 +16,10 @@ use crate::auth::Scope;
 const LOOK: &[Scope] = &[Scope::Read, Scope::Bridges];
 /// Changing what bridges do.
 const BRIDGES: &[Scope] = &[Scope::Bridges];
+/// Looking at what is booked or free.
+const SEE: &[Scope] = &[Scope::Read, Scope::Bookings];
+/// Booking.
+const BOOKINGS: &[Scope] = &[Scope::Bookings];
 /// Changing calendars.
 const EVENTS: &[Scope] = &[Scope::Events];
 
@@ -39,6 +43,43 @@ const CONFLICT_STATUS: Parameter = Parameter::new(
     "Only those that stand so.",
 );
 
+const USER: Parameter = Parameter::new(
+    "user",
+    Kind::Text,
+    "Whose; nothing: the caller's. Others than oneself need the scope `admin`.",
+);
+const FROM: Parameter = Parameter::new("from", Kind::Moment, "From when on.");
+const TO: Parameter = Parameter::new("to", Kind::Moment, "Until when; 366 days later at most.");
+const TIME_ZONE: Parameter =
+    Parameter::new("time_zone", Kind::Text, "The zone that times are told in; nothing: the owner's.");
+const AVAILABILITY: &[Parameter] = &[
+    USER,
+    FROM.needed(),
+    TO.needed(),
+    Parameter::new("duration", Kind::Duration, "How long it is to be.").needed(),
+    Parameter::new("buffer_before", Kind::Duration, "What has to be free before it; nothing: as set."),
+    Parameter::new("buffer_after", Kind::Duration, "What has to be free after it; nothing: as set."),
+    Parameter::new("step", Kind::Duration, "From one start to the next; nothing: as set."),
+    TIME_ZONE,
+    Parameter::new("max_age", Kind::Duration, "Has far sides asked that were not heard of for so long."),
+    Parameter::new("explain", Kind::Flag, "Tells why the other times are not offered."),
+];
+const BOOKING_STATUS: Parameter = Parameter::new(
+    "status",
+    Kind::Word(&["held", "pending", "confirmed", "cancelled", "rejected", "no_show", "expired"]),
+    "Only those that stand so.",
+);
+const BOOKED: &[Parameter] = &[
+    LIMIT,
+    CURSOR,
+    USER,
+    Parameter::new("reference", Kind::Text, "Only those that the caller gave this reference."),
+    BOOKING_STATUS,
+    Parameter::new("calendar", Kind::Text, "Only those in this calendar."),
+    Parameter::new("from", Kind::Moment, "Only those that end after this moment."),
+    Parameter::new("to", Kind::Moment, "Only those that begin before this moment."),
+];
+
 macro_rules! routes {
     ($($method:ident $path:literal $scopes:ident $answer:path => $told:expr;)*) => {
         /// Every route, in the order in which they are tried.
@@ -55,6 +96,26 @@ macro_rules! routes {
 }
 
 routes! {
+    GET "/availability" SEE availability::availability =>
+        Told::new("Bookings", "Tells when somebody could be booked.").query(AVAILABILITY).gives(&[(200, Json("Availability"))]).refuses(&[404]);
+    GET "/freebusy" SEE availability::free_busy =>
+        Told::new("Bookings", "Tells when somebody is busy.").query(&[USER, FROM.needed(), TO.needed(), TIME_ZONE]).gives(&[(200, Json("FreeBusy"))]).refuses(&[404]);
+    GET "/bookings" SEE bookings::list =>
+        Told::list("Bookings", "Lists the bookings, the newest first.").query(BOOKED).gives(&[(200, List("Booking"))]).refuses(&[404]);
+    POST "/bookings" BOOKINGS bookings::create =>
+        Told::new("Bookings", "Books a time, or holds it for a while; of rivals for one time exactly one gets it.").query(&[USER]).needs(&[Json("NewBooking")]).gives(&[(201, Json("Booking"))]).refuses(&[404]);
+    GET "/bookings/{booking}" SEE bookings::one =>
+        Told::new("Bookings", "Reads a booking.").query(&[USER]).gives(&[(200, Json("Booking"))]);
+    PATCH "/bookings/{booking}" BOOKINGS bookings::change =>
+        Told::new("Bookings", "Moves a booking, changes what is said of it, or ends it.").query(&[USER]).takes(&[Json("BookingChange")]).gives(&[(200, Json("Booking"))]).refuses(&[409]).conditional();
+    DELETE "/bookings/{booking}" BOOKINGS bookings::remove =>
+        Told::new("Bookings", "Cancels a booking.").query(&[USER]).gives(&[(204, Empty)]).refuses(&[409]).conditional();
+    POST "/bookings/{booking}/confirm" BOOKINGS bookings::confirm =>
+        Told::new("Bookings", "Makes a booking of what is held, or confirms what awaits it.").query(&[USER]).takes(&[Json("Confirmation")]).gives(&[(200, Json("Booking"))]).conditional();
+    GET "/booking-settings" SEE booking_settings::one =>
+        Told::new("Bookings", "Reads how somebody may be booked.").query(&[USER]).gives(&[(200, Json("BookingSettings"))]).refuses(&[404]);
+    PATCH "/booking-settings" BOOKINGS booking_settings::change =>
+        Told::new("Bookings", "Changes how somebody may be booked.").query(&[USER]).takes(&[Json("BookingSettingsChange")]).gives(&[(200, Json("BookingSettings"))]).refuses(&[404]).conditional();
     GET "/calendars" LOOK calendars::list =>
         Told::list("Calendars", "Lists the calendars that the caller may see.").query(&[LIMIT, CURSOR, Parameter::new("hidden", Kind::Flag, "Those in the middle of a link too.")]).gives(&[(200, List("Calendar"))]);
     POST "/calendars" EVENTS calendars::create =>

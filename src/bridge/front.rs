@@ -28,6 +28,7 @@ use super::ties::Ties;
 use super::work::Job;
 use crate::auth::grant::{Keyring, SealError};
 use crate::calendar::House;
+use crate::calendar::booking::is_holds;
 use crate::http::fetch::Fetch;
 use crate::store::{
     Collection, CollectionId, Commit, CommitError, Expect, Fault, Key, Kind as CollectionKind, Op, Origin,
@@ -374,7 +375,7 @@ impl Bridge {
         let found = self.house.store.collection(id).await?;
         found
             .filter(|c| c.owner == owner && c.kind == CollectionKind::Calendar)
-            .filter(|c| c.parent != CollectionId::TRASH)
+            .filter(|c| c.parent != CollectionId::TRASH && !is_holds(c))
             .ok_or_else(|| BridgeError::Invalid("calendar", "There is no such calendar.".into()))
     }
 

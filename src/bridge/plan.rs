@@ -17,7 +17,7 @@ const TOLERANCE: i64 = 5;
 
 /// Marks an object of ours as a booking; while it is not cancelled, nothing from outside removes or moves it (S1-038).
 /// It never leaves and never comes from outside.
-pub const BOOKING: &str = "X-KALENDS-BOOKING";
+pub use crate::calendar::booking::BOOKING;
 
 /// One side's object.
 #[derive(Debug, Clone, Copy)]

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use super::access::Writable;
 use super::put::{ATTEMPTS, When};
-use super::{Error, Refusal, Session};
+use super::{Error, Refusal, Session, booking};
 use crate::store::{
     Collection, CollectionId, Commit, CommitError, Expect, Kind, Name, Op, Properties, Rejected,
 };
 
 /// Names in a calendar home that other resources have (interfaces: special collections).
-const RESERVED: [&str; 3] = ["inbox", "outbox", "notifications"];
+const RESERVED: [&str; 4] = ["inbox", "outbox", "notifications", booking::HOLDS];
 
 /// A collection that is to be made.
 #[derive(Debug, Clone)]

@@ -18,12 +18,18 @@ use crate::store::{
 /// The namespace of properties that only the server sets.
 const NAMESPACE: &str = "urn:kalends:server";
 /// The mark.
-const HIDDEN: &str = "hidden";
+pub(super) const HIDDEN: &str = "hidden";
 /// What a hidden calendar holds.
 const COMPONENTS: [&str; 2] = ["VEVENT", "VTODO"];
 
-fn mark() -> PropertyName {
-    PropertyName { ns: NAMESPACE.to_owned(), local: HIDDEN.to_owned() }
+/// Returns the name of a property that only the server sets.
+pub(super) fn server(local: &str) -> PropertyName {
+    PropertyName { ns: NAMESPACE.to_owned(), local: local.to_owned() }
+}
+
+/// Returns a mark as it is kept: a property without content.
+pub(super) fn marked(local: &str) -> (PropertyName, String) {
+    (server(local), format!("<{local} xmlns=\"{NAMESPACE}\"/>"))
 }
 
 /// Tells whether a property of this namespace is the server's alone.
@@ -33,7 +39,7 @@ pub fn is_of_server(namespace: &str) -> bool {
 
 /// Tells whether the collection is hidden.
 pub fn is_hidden(collection: &Collection) -> bool {
-    collection.properties.0.contains_key(&mark())
+    collection.properties.0.contains_key(&server(HIDDEN))
 }
 
 impl Session {
@@ -45,7 +51,8 @@ impl Session {
         let random = getrandom::u64().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
         let name = Name::new(format!("link-{random:016x}")).ok_or(Refusal::Missing)?;
         let mut properties = Properties::default();
-        properties.0.insert(mark(), format!("<{HIDDEN} xmlns=\"{NAMESPACE}\"/>"));
+        let (mark, text) = marked(HIDDEN);
+        properties.0.insert(mark, text);
         let components = COMPONENTS.iter().map(|&c| c.to_owned()).collect();
         let new = NewCollection { name, kind: Kind::Calendar, components, properties };
         self.create_collection(home, new, &When::always()).await

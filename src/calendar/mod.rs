@@ -1,10 +1,12 @@
 //! The rules: what may happen to a calendar. Speaks `Refusal`, never HTTP.
 //!
 //! Owns: who may see and change what (`access`), how collections come and go (`collection`), the one way an object
-//! enters or leaves (`put`), moving and copying (`transfer`), what was deleted (`trash`), accounts (`principal`).
+//! enters or leaves (`put`), moving and copying (`transfer`), what was deleted (`trash`), accounts (`principal`), bookings
+//! (`booking`).
 //! Does not own: how anything is stored (`store`) or asked for (`dav`, `api`).
 
 mod access;
+pub mod booking;
 mod collection;
 mod hidden;
 mod principal;
@@ -78,12 +80,14 @@ pub struct House {
     /// What is too much.
     pub limits: Limits,
     understood: query::Understood,
+    bookings: booking::Desk,
 }
 
 impl House {
     /// Returns a house over this store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: Limits) -> Arc<House> {
-        Arc::new(House { store, clock, limits, understood: query::Understood::new() })
+        let (understood, bookings) = (query::Understood::new(), booking::Desk::new());
+        Arc::new(House { store, clock, limits, understood, bookings })
     }
 
     /// Returns a session of this principal. Whoever calls has proven who is asking.

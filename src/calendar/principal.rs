@@ -187,7 +187,7 @@ impl House {
         Err(Refusal::Stale.into())
     }
 
-    /// Removes an account with its collections, trash, notices, app passwords and whatever `extra` removes in the same
+    /// Removes an account with its collections, trash, notices, bookings, app passwords and whatever `extra` removes in the same
     /// commit.
     ///
     /// # Errors
@@ -198,14 +198,15 @@ impl House {
         self.empty_trash(name).await?;
         let mut commit = Commit::new(Origin::System, self.clock.now())
             .expect(Expect::Record(key(name), Some(before)))
-            .op(Op::DeleteRecord(key(name)));
+            .op(Op::DeleteRecord(key(name)))
+            .op(Op::DeleteRecord(Key::new(Table::BookingRules, name)));
         for parent in [CollectionId::HOMES, CollectionId::FILES] {
             if let Some(root) = self.store.child(parent, name).await? {
                 commit = commit.op(Op::DeleteCollection(root.id));
             }
         }
         let prefix = format!("{name}/");
-        for table in [Table::AppPassword, Table::Notice] {
+        for table in [Table::AppPassword, Table::Notice, Table::Booking, Table::BookingRules] {
             let mut after: Option<String> = None;
             loop {
                 let page = self.store.records(table, &prefix, after.as_deref(), 256).await?;

@@ -115,6 +115,7 @@ impl Session {
             put.when.look(before.as_ref())?;
             same_uid(before.as_ref(), &accepted.index)?;
             let mut commit = self.commit_on(at, put.name, before.as_ref(), &put.when);
+            commit.expects.extend(self.room_for(at, &[put.name], &put.bytes).await?);
             if before.as_ref().is_some_and(|before| before.etag != etag) {
                 commit.ops.extend(keep);
             }
@@ -143,6 +144,8 @@ impl Session {
                         rev: done.rev(at.id()).unwrap_or_default(),
                     });
                 }
+                // Somebody's first hold: a calendar has no other children.
+                Err(CommitError::Rejected(Rejected::ChildExists)) => {}
                 Err(error) => self.again(error)?,
             }
         }
@@ -263,6 +266,8 @@ impl Session {
     pub(super) fn again(&self, error: CommitError) -> Result<(), Error> {
         match error {
             CommitError::Rejected(Rejected::Etag(_) | Rejected::Present | Rejected::Missing) => Ok(()),
+            // What an exclusive calendar was judged by has changed.
+            CommitError::Rejected(Rejected::Busy(_)) => Ok(()),
             CommitError::Rejected(Rejected::Full) => {
                 Err(Refusal::CollectionFull(self.house.limits.objects).into())
             }

@@ -300,7 +300,7 @@ impl Query {
 }
 
 /// Lets others have the thread now and then.
-async fn give_way(turn: usize) {
+pub(super) async fn give_way(turn: usize) {
     if turn % TURN == TURN - 1 {
         tokio::task::yield_now().await;
     }

@@ -2,6 +2,7 @@
 //!
 //! Owns: the reasons. Does not own: status codes and XML (`dav/precondition`) or problem documents (`api/problem`).
 
+use super::booking::{Blocking, Status};
 use crate::ical;
 use crate::store::{ChangesError, CommitError, Fault, Name, Rejected};
 
@@ -60,6 +61,14 @@ pub enum Refusal {
     Bad(String),
     /// The answer would be longer than is served (`number-of-matches-within-limits`).
     TooMany(u64),
+    /// The time is taken.
+    SlotTaken(Box<Blocking>),
+    /// The owner's rules do not allow a booking then; why, for whoever would like to book.
+    NotBookable(&'static str),
+    /// A booking that stands so cannot become that.
+    WrongState(Status),
+    /// The calendar is exclusive, and something else takes place there then.
+    Overlap(Box<Blocking>),
 }
 
 /// A refusal or a failure; `?` carries both.

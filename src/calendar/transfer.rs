@@ -89,6 +89,9 @@ impl Session {
             }
             self.fits(to, &object, target.as_ref()).await?;
             let mut commit = self.commit_on(from, name, Some(&object.meta), when);
+            let moves = source == Source::Goes && from.id() == to.id();
+            let own = if moves { vec![new_name, name] } else { vec![new_name] };
+            commit.expects.extend(self.room_for(to, &own, &object.bytes).await?);
             commit = pin(commit, to, new_name, target.as_ref());
             if target.is_some() {
                 let over = to.object(new_name.as_str()).await?;

@@ -575,7 +575,7 @@ fn numbered(name: &Name, attempt: usize) -> Result<Name, Refusal> {
 }
 
 /// Returns the title of the first component that has one.
-fn title(text: Bytes) -> Option<String> {
+pub(super) fn title(text: Bytes) -> Option<String> {
     let ical = Ical::parse(text).ok()?;
     let components = ical.calendar()?.components();
     let mut titles = components.filter_map(|component| component.property("SUMMARY")).map(|p| p.text());

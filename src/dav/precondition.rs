@@ -294,6 +294,33 @@ fn explain_refusal(refusal: &Refusal, path: &str) -> Explained {
             let sentence = format!("The answer would have more than {limit} entries; narrow the request.");
             e(507, Bare(dav("number-of-matches-within-limits")), sentence)
         }
+        // No RFC has a name for it; RFC 4918 §16 lets a server have one of its own.
+        Refusal::Overlap(blocking) | Refusal::SlotTaken(blocking) => {
+            let (start, end) = (moment(blocking.start), moment(blocking.end));
+            let sentence = format!(
+                "This calendar takes one event at a time, and something else takes place there from {start} to {end}."
+            );
+            e(403, Bare(Name::new(SERVER, "no-overlap")), sentence)
+        }
+        Refusal::NotBookable(why) => e(403, Bare(Name::new(SERVER, "bookable")), *why),
+        Refusal::WrongState(status) => {
+            let sentence = format!("The booking is {}; that cannot be changed so.", status.as_str());
+            e(409, Bare(Name::new(SERVER, "booking-state")), sentence)
+        }
+    }
+}
+
+/// The namespace of conditions that are ours.
+const SERVER: &str = "urn:kalends:server";
+
+/// Returns an instant as people read it.
+fn moment(instant: i64) -> String {
+    let text = crate::ical::busy::utc_text(instant);
+    match (text.get(..4), text.get(4..6), text.get(6..8), text.get(9..11), text.get(11..13)) {
+        (Some(year), Some(month), Some(day), Some(hour), Some(minute)) => {
+            format!("{year}-{month}-{day} {hour}:{minute} UTC")
+        }
+        _ => text,
     }
 }
 

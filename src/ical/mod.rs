@@ -2,6 +2,7 @@
 //!
 //! Raw bytes are the truth: what was stored is what is served, parsing yields spans into it, an edit splices lines.
 
+pub mod availability;
 pub mod busy;
 pub mod check;
 pub mod expand;

@@ -37,6 +37,7 @@ pub(super) fn start(
     tasks.spawn(until(stop.clone(), Arc::clone(bridge).tend()));
     tasks.spawn(until(stop.clone(), forget_notices(Arc::clone(bridge))));
     tasks.spawn(until(stop.clone(), forget_receipts(Arc::clone(state))));
+    tasks.spawn(until(stop.clone(), expire_holds(Arc::clone(house))));
     let bridge = Arc::clone(bridge);
     let store = Arc::clone(&house.store);
     let stopped = stop.clone();
@@ -78,6 +79,31 @@ async fn forget_receipts(state: Arc<State>) {
             tracing::warn!("old answers could not be forgotten: {fault}");
         }
         tokio::time::sleep(HOUR).await;
+    }
+}
+
+/// Clears holds away as they end; they count for nothing from that moment on, cleared away or not.
+async fn expire_holds(house: Arc<House>) {
+    let told = |error| tracing::warn!("holds that ended could not be cleared away: {error:?}");
+    if let Err(error) = house.recall_holds().await {
+        told(error);
+    }
+    loop {
+        let next = house.expire_holds().await.unwrap_or_else(|error| {
+            told(error);
+            None
+        });
+        let wait = match next {
+            Some(next) => {
+                let left = next.0.saturating_sub(house.clock.now().0).max(0);
+                Duration::from_millis(u64::try_from(left).unwrap_or(0).saturating_add(1)).min(TRIM)
+            }
+            None => TRIM,
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = house.hold_noted() => {}
+        }
     }
 }
 

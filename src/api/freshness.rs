@@ -1,0 +1,86 @@
+//! How much can be relied on: when the far sides of somebody's calendars were last heard of, and asking them now.
+//!
+//! Owns: which mappings a person's time depends on, the live check with its limit. Does not own: passes (`bridge`), what a
+//! booking does when nobody answered (`bookings`).
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::Api;
+use super::json::time_or_null;
+use super::problem::Problem;
+use crate::bridge::record::Direction;
+use crate::store::{CollectionId, Timestamp};
+
+/// A mapping that brings events in.
+#[derive(Debug)]
+pub(super) struct Source {
+    mapping: String,
+    last_good: Option<Timestamp>,
+    enabled: bool,
+}
+
+impl Source {
+    fn is_older(&self, than: Timestamp) -> bool {
+        self.enabled && self.last_good.is_none_or(|at| at < than)
+    }
+}
+
+/// Returns the mappings that bring events into these calendars.
+pub(super) async fn sources(
+    api: &Api,
+    owner: &str,
+    calendars: &[CollectionId],
+) -> Result<Vec<Source>, Problem> {
+    let all = api.bridge.mappings(owner).await?;
+    let ours = all.into_iter().filter(|(mapping, _)| {
+        mapping.direction != Direction::Push && calendars.contains(&mapping.collection)
+    });
+    Ok(ours
+        .map(|(mapping, state)| Source {
+            mapping: mapping.id,
+            last_good: state.last_good,
+            enabled: mapping.enabled,
+        })
+        .collect())
+}
+
+/// Has every source looked at that was not heard of for `max_age` seconds, and waits for it, `limit` at most. True: all of
+/// them are young enough now. A mapping that somebody switched off is not waited for.
+pub(super) async fn refresh(
+    api: &Api,
+    owner: &str,
+    calendars: &[CollectionId],
+    max_age: i64,
+    limit: Duration,
+) -> Result<bool, Problem> {
+    let begun = api.house.clock.now();
+    let oldest = Timestamp(begun.0.saturating_sub(max_age.saturating_mul(1000)));
+    let old: Vec<Source> =
+        sources(api, owner, calendars).await?.into_iter().filter(|s| s.is_older(oldest)).collect();
+    if old.is_empty() {
+        return Ok(true);
+    }
+    let asked = join_all(old.iter().map(|source| async {
+        // One that waits or cannot be reached is not young enough; that is all there is to know of it.
+        if api.bridge.sync(owner, &source.mapping, false).await.is_ok() {
+            api.bridge.settled(&source.mapping).await;
+        }
+    }));
+    let _ = tokio::time::timeout(limit, asked).await;
+    Ok(!sources(api, owner, calendars).await?.iter().any(|source| source.is_older(oldest)))
+}
+
+/// Writes how the sources are.
+pub(super) fn shown(api: &Api, sources: &[Source]) -> Vec<Value> {
+    let one = |source: &Source| {
+        json!({
+            "mapping": source.mapping,
+            "last_synced_at": time_or_null(source.last_good),
+            "push_alive": source.enabled && api.bridge.push_alive(&source.mapping),
+        })
+    };
+    sources.iter().map(one).collect()
+}
