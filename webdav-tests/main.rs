@@ -10,6 +10,7 @@
 
 mod api_events;
 mod app;
+mod bookings;
 mod bridge;
 mod bridge_api;
 mod changes;
