@@ -1,5 +1,6 @@
 //! `/availability` and `/freebusy`: when somebody could be booked, and when they are busy.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use crate::http::Reply;
 use crate::ical::busy::BusyType;
 use crate::ical::series::TimeRange;
 use crate::ical::zone::Zone;
-use crate::store::Origin;
+use crate::store::{CollectionId, Name, Origin};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -65,9 +66,10 @@ pub(super) async fn availability(api: &Api, call: Call) -> Result<Reply, Problem
     });
     if explain {
         let sees = sees_events(&call);
+        let mut titles = Titles::new();
         let mut refused = Vec::with_capacity(offered.refused.len());
         for one in &offered.refused {
-            refused.push(explained(&basis, one, &zone, sees).await?);
+            refused.push(explained(&basis, one, &zone, sees, &mut titles).await?);
         }
         if let Some(members) = document.as_object_mut() {
             members.insert("refused".into(), json!(refused));
@@ -146,8 +148,17 @@ fn range(call: &Call, zone: Option<&Zone>) -> Result<(i64, i64), Problem> {
     Ok((from, to))
 }
 
+/// What events are called that were asked for already.
+type Titles = HashMap<(CollectionId, Name), Option<String>>;
+
 /// Says why a time is not offered, in words for whoever looks after the calendar.
-async fn explained(basis: &Basis, refused: &Refused, zone: &Zone, sees: bool) -> Result<Value, Problem> {
+async fn explained(
+    basis: &Basis,
+    refused: &Refused,
+    zone: &Zone,
+    sees: bool,
+    titles: &mut Titles,
+) -> Result<Value, Problem> {
     let mut document = json!({
         "start": shown(refused.start, zone),
         "end": shown(refused.end, zone),
@@ -158,16 +169,18 @@ async fn explained(basis: &Basis, refused: &Refused, zone: &Zone, sees: bool) ->
         Why::Hours => ("hours", "It is outside of the hours in which this can be booked.".to_owned()),
         Why::Rule(rule) => (name(*rule), rule.sentence().to_owned()),
         Why::Taken(item, clash) => {
-            let blocking = basis.blocking(item, *clash).await?;
-            let title = blocking.title.as_deref().filter(|_| sees);
+            let (calendar, key) = (item.calendar(), (item.at, item.name.clone()));
+            if sees && !titles.contains_key(&key) {
+                titles.insert(key.clone(), basis.title(item).await?);
+            }
+            let title = titles.get(&key).and_then(Option::as_deref);
             if let Some(members) = document.as_object_mut() {
-                members.insert("calendar".into(), json!(blocking.calendar.0.to_string()));
+                members.insert("calendar".into(), json!(calendar.0.to_string()));
                 members.insert("title".into(), json!(title));
             }
-            let (start, end) = (text(blocking.start, zone), text(blocking.end, zone));
-            let because =
-                taken(&blocking.what, title, basis.calendar_name(blocking.calendar), (&start, &end), *clash);
-            let rule = match (clash, &blocking.what) {
+            let (start, end) = (text(item.start, zone), text(item.end, zone));
+            let because = taken(&item.what, title, basis.calendar_name(calendar), (&start, &end), *clash);
+            let rule = match (clash, &item.what) {
                 (Clash::Buffer, _) => "buffer",
                 (Clash::Overlap, What::Hold(_)) => "hold",
                 (Clash::Overlap, What::Booking) => "booking",

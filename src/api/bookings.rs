@@ -22,6 +22,7 @@ use crate::calendar::booking::{
 };
 use crate::calendar::{Error, Refusal, Session, Writable};
 use crate::http::Reply;
+use crate::ical::recur::Rule;
 use crate::ical::zone::{Zone, by_tzid};
 use crate::store::{CollectionId, Etag, Expect, Fault, Op};
 
@@ -48,6 +49,7 @@ struct New {
     customer: Option<Customer>,
     location: Option<String>,
     notes: Option<String>,
+    recurrence: Option<String>,
     buffer_before: Option<String>,
     buffer_after: Option<String>,
     hold_for: Option<String>,
@@ -61,6 +63,7 @@ struct New {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Change {
+    calendar: Option<String>,
     start: Option<String>,
     end: Option<String>,
     duration: Option<String>,
@@ -145,7 +148,10 @@ pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
 pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
     let body: Change = call.body()?;
     let session = of(api, &call).await?;
-    let change = wished(&body)?;
+    let mut change = wished(&body)?;
+    if let Some(id) = &body.calendar {
+        change.calendar = Some(written_to(&session, id).await?);
+    }
     let seat = body.session.as_deref().map(digest);
     let check = |booked: &Booked| allowed(&call, booked, seat.as_deref());
     let booked = session.change_booking(call.id(), &change, &check).await;
@@ -206,12 +212,33 @@ async fn place(api: &Api, call: &Call, id: Option<&str>) -> Result<(Session, Opt
         }
         _ => own,
     };
-    let at = calendars::find(&session, id).await.map_err(|_| unknown())?;
+    let at = written_to(&session, id).await?;
+    Ok((session, Some(at)))
+}
+
+/// Returns a calendar that bookings can be in.
+async fn written_to(session: &Session, id: &str) -> Result<Writable, Problem> {
+    let unknown = |_| Problem::invalid("calendar", "There is no such calendar.");
+    let at = calendars::find(session, id).await.map_err(unknown)?;
     let takes = &at.collection().components;
     if !takes.is_empty() && !takes.iter().any(|component| component == "VEVENT") {
         return Err(Problem::invalid("calendar", "The calendar holds no events."));
     }
-    Ok((session, Some(at)))
+    Ok(at)
+}
+
+/// Reads the rule of a series: it has to end, after 100 times at most.
+fn recurrence(text: Option<&str>) -> Result<Option<String>, Problem> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let bad = |why: String| Problem::invalid("recurrence", why);
+    let rule = text.strip_prefix("RRULE:").unwrap_or(text);
+    let plain = rule.bytes().all(|b| b.is_ascii_graphic());
+    let read = Rule::parse(rule).ok().filter(|_| plain);
+    let read = read.ok_or_else(|| bad(format!("`{text}` is no rule like FREQ=WEEKLY;COUNT=4.")))?;
+    if read.until.is_none() && !read.count.is_some_and(|count| count <= 100) {
+        return Err(bad("It has to say when it ends: COUNT, 100 at most, or UNTIL.".to_owned()));
+    }
+    Ok(Some(rule.to_owned()))
 }
 
 fn wish(body: &New, calendar: Option<Writable>, hold: i64) -> Result<NewBooking, Problem> {
@@ -257,6 +284,7 @@ fn wish(body: &New, calendar: Option<Writable>, hold: i64) -> Result<NewBooking,
         customer,
         location: said(&body.location),
         notes: said(&body.notes),
+        recurrence: recurrence(body.recurrence.as_deref())?,
         before: buffer("buffer_before", body.buffer_before.as_deref())?,
         after: buffer("buffer_after", body.buffer_after.as_deref())?,
         hold: given.or(held.then_some(hold)),
@@ -306,6 +334,7 @@ fn wished(body: &Change) -> Result<BookingChange, Problem> {
         customer: body.customer.clone(),
         location: body.location.as_ref().map(said),
         notes: body.notes.as_ref().map(said),
+        calendar: None,
         before: buffer("buffer_before", body.buffer_before.as_deref())?,
         after: buffer("buffer_after", body.buffer_after.as_deref())?,
         reference: body.reference.as_ref().map(said),
@@ -313,7 +342,9 @@ fn wished(body: &Change) -> Result<BookingChange, Problem> {
         status,
         heed: body.outside_rules.map(|outside| if outside { Heed::Conflicts } else { Heed::All }),
     };
-    if status.is_some() && (change.moves() || change.says() || change.hold.is_some()) {
+    if status.is_some()
+        && (change.moves() || change.says() || change.hold.is_some() || body.calendar.is_some())
+    {
         return Err(Problem::invalid("status", "End a booking or change it, not both at a time."));
     }
     Ok(change)
@@ -416,6 +447,7 @@ fn document(booked: &Booked) -> Value {
         },
         "location": booking.location,
         "notes": booking.notes,
+        "recurrence": booking.recurrence,
         "buffer_before": written(booking.before),
         "buffer_after": written(booking.after),
         "reference": booking.reference,

@@ -55,6 +55,8 @@ pub struct NewBooking {
     pub before: Option<i64>,
     /// What it wants free after it; nothing: as set.
     pub after: Option<i64>,
+    /// The rule of a series.
+    pub recurrence: Option<String>,
     /// It is held only, for so many seconds.
     pub hold: Option<i64>,
     /// It waits for a confirmation, whatever is set.
@@ -144,8 +146,10 @@ impl Session {
         loop {
             let basis = self.basis(new.calendar.as_ref()).await?;
             let booking = self.draft(&basis, new, &id)?;
-            let wish = basis.wish(new.end - new.start, Some(booking.before), Some(booking.after));
-            let range = basis.judge(&wish, new.start, None, new.heed).await?;
+            let text = event::text(&booking, &basis.settled.rules, self.host());
+            let times = event::instances(&text, &basis.zone)?;
+            let buffers = (booking.before, booking.after);
+            let ranges = basis.judge_all(&times, buffers, None, new.heed).await?;
             let at = match (&basis.holds, &basis.write, booking.status) {
                 (Some(holds), _, Status::Held) => self.writable(Arc::clone(holds.at.collection()))?,
                 (_, Some(write), _) => write.clone(),
@@ -153,12 +157,9 @@ impl Session {
             };
             let name = booking.name()?;
             let commit = Commit::new(self.origin.clone(), basis.now)
-                .expect(Expect::Collection(at.id()))
-                .expect(Expect::Absent(at.id(), name.clone()))
-                .expect(Expect::Below(at.id(), self.house.limits.objects))
                 .expect(Expect::Record(booking_key(&booking.owner, &id), None));
-            let mut commit = basis.hold(commit, range);
-            let text = event::text(&booking, &basis.settled.rules, self.host());
+            let commit = self.fresh(commit, &at, &name);
+            let mut commit = basis.hold(commit, &ranges);
             let tag = Etag::of(&text);
             commit = self.placed(commit, &at, name, text)?;
             commit = shown_buffers(commit, &at, &booking)?;
@@ -198,28 +199,27 @@ impl Session {
             let Some(event) = event else { return Err(Refusal::WrongState(before.status).into()) };
             let mut booking = Booking { status: next, updated: basis.now, ..before.clone() };
             booking.expires = None;
-            let wish = basis.wish(booking.end - booking.start, Some(booking.before), Some(booking.after));
-            let own = Some((event.at.id(), &event.name));
-            let range = basis.judge(&wish, booking.start, own, Heed::Conflicts).await?;
-            let mut commit = basis.hold(self.begin(&loaded, basis.now), range);
-            let text = if is_holds(event.at.collection()) {
-                let (held, name) = (event.at.id(), event.name.clone());
-                commit = commit
-                    .expect(Expect::Collection(into.id()))
-                    .expect(Expect::Absent(into.id(), name.clone()))
-                    .expect(Expect::Below(into.id(), self.house.limits.objects))
-                    .op(Op::Delete { collection: held, name: name.clone() });
-                let text = event::text(&booking, rules, self.host());
-                commit = self.placed(commit, &into, name, text.clone())?;
+            if before.status == Status::Held {
+                booking.calendar = into.id();
+            }
+            let held = is_holds(event.at.collection());
+            let text = match held {
+                true => event::text(&booking, rules, self.host()),
+                false => event::edited(event.object.bytes.clone(), &booking, rules, event::Anew::default())?,
+            };
+            let times = event::instances(&text, &basis.zone)?;
+            let (buffers, own) = ((booking.before, booking.after), Some((event.at.id(), &event.name)));
+            let ranges = basis.judge_all(&times, buffers, own, Heed::Conflicts).await?;
+            let mut commit = basis.hold(self.begin(&loaded, basis.now), &ranges);
+            if held {
+                commit = commit.op(Op::Delete { collection: event.at.id(), name: event.name.clone() });
+                commit = self.fresh(commit, &into, &event.name);
+                commit = self.placed(commit, &into, event.name.clone(), text.clone())?;
                 commit = shown_buffers(commit, &into, &booking)?;
-                text
             } else {
-                let anew = event::Anew::default();
-                let text = event::edited(event.object.bytes.clone(), &booking, rules, anew)?;
                 commit.ops.extend(self.version(event, basis.now));
                 commit = self.placed(commit, &event.at, event.name.clone(), text.clone())?;
-                text
-            };
+            }
             commit = remembered(commit, &booking)?;
             let booked = booked(booking, Some(&Etag::of(&text)))?;
             commit = kept(commit, keep, &booked)?;
@@ -261,6 +261,7 @@ impl Session {
             customer: new.customer.clone(),
             location: new.location.clone(),
             notes: new.notes.clone(),
+            recurrence: new.recurrence.clone(),
             before: new.before.unwrap_or(rules.buffer_before),
             after: new.after.unwrap_or(rules.buffer_after),
             reference: new.reference.clone(),
@@ -292,6 +293,14 @@ impl Session {
         commit
     }
 
+    /// Adds that there is room for a new event, and nothing of its name.
+    pub(super) fn fresh(&self, commit: Commit, at: &Writable, name: &Name) -> Commit {
+        commit
+            .expect(Expect::Collection(at.id()))
+            .expect(Expect::Absent(at.id(), name.clone()))
+            .expect(Expect::Below(at.id(), self.house.limits.objects))
+    }
+
     /// Adds that an event is stored.
     pub(super) fn placed(
         &self,
@@ -320,7 +329,7 @@ impl Session {
 
     pub(super) fn note_end(&self, booking: &Booking) {
         if let Some(ends) = booking.expires.filter(|_| booking.status == Status::Held) {
-            self.house.bookings.ends.note(ends, &booking.owner);
+            self.house.bookings.ends.note(ends, &booking.owner, &booking.id);
         }
     }
 }
@@ -358,9 +367,11 @@ pub(super) fn shown_buffers(mut commit: Commit, at: &Writable, booking: &Booking
     if !booking.buffer_events || is_holds(at.collection()) {
         return Ok(commit);
     }
-    let open = matches!(booking.status, Status::Pending | Status::Confirmed | Status::NoShow);
+    if !matches!(booking.status, Status::Pending | Status::Confirmed | Status::NoShow) {
+        return Ok(hidden_buffers(commit, at, booking)?);
+    }
     for (name, text) in booking.buffer_names()?.into_iter().zip(event::buffers(booking)) {
-        commit = match text.filter(|_| open) {
+        commit = match text {
             Some(bytes) => {
                 let content_type = "text/calendar; charset=utf-8; component=vevent".to_owned();
                 let index = index_of(bytes.clone())?;
@@ -368,6 +379,16 @@ pub(super) fn shown_buffers(mut commit: Commit, at: &Writable, booking: &Booking
             }
             None => commit.op(Op::Delete { collection: at.id(), name }),
         };
+    }
+    Ok(commit)
+}
+
+/// Adds that the events which show the buffers go.
+pub(super) fn hidden_buffers(mut commit: Commit, at: &Writable, booking: &Booking) -> Result<Commit, Fault> {
+    if booking.buffer_events {
+        for name in booking.buffer_names()? {
+            commit = commit.op(Op::Delete { collection: at.id(), name });
+        }
     }
     Ok(commit)
 }

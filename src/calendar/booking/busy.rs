@@ -70,6 +70,14 @@ pub struct Item {
 }
 
 impl Item {
+    /// Returns the calendar that it is in, or is held for.
+    pub fn calendar(&self) -> CollectionId {
+        match self.what {
+            What::Hold(of) => of,
+            What::Event | What::Booking | What::Buffer => self.at,
+        }
+    }
+
     /// Returns it as the arithmetic sees it.
     pub(super) fn taken(&self) -> Taken {
         let (before, after) = self.buffers;

@@ -3,13 +3,14 @@
 
 use bytes::Bytes;
 
-use super::book::{Check, Keep, Patience, booked, kept, remembered, shown_buffers, widened};
+use super::book::{Check, Keep, Patience, booked, hidden_buffers, kept, remembered, shown_buffers, widened};
 use super::event::{self, Anew};
 use super::ground::Heed;
 use super::holds::{self, is_holds};
 use super::record::{Booking, Customer, Status, reference_key};
 use super::rules::OnCancel;
 use super::view::{Booked, Event};
+use crate::calendar::access::Writable;
 use crate::calendar::put::touch_home;
 use crate::calendar::versions::{self, Ended};
 use crate::calendar::{Error, Refusal, Session};
@@ -34,6 +35,8 @@ pub struct BookingChange {
     pub location: Option<Option<String>>,
     /// What else was said.
     pub notes: Option<Option<String>>,
+    /// The calendar that its event moves to.
+    pub calendar: Option<Writable>,
     /// What it wants free before it.
     pub before: Option<i64>,
     /// What it wants free after it.
@@ -135,30 +138,50 @@ impl Session {
             }
             let moved = (after.start, after.end) != (before.start, before.end);
             let mut commit = self.begin(&loaded, now);
-            // An extended hold has to be free still: it may have ended just now (B-01).
-            if change.moves() || held {
-                let into = if held { self.target(before).await? } else { event.at.clone() };
-                let basis = self.basis(Some(&into)).await?;
-                let wish = basis.wish(after.end - after.start, Some(after.before), Some(after.after));
-                let heed = if moved { after.heed() } else { Heed::Conflicts };
-                let own = Some((event.at.id(), &event.name));
-                let range = basis.judge(&wish, after.start, own, heed).await?;
-                commit = widened(basis.hold(commit, range), &basis, &after);
-            }
+            let target = match &change.calendar {
+                Some(at) => at.clone(),
+                None if held => self.target(before).await?,
+                None => event.at.clone(),
+            };
+            after.calendar = target.id();
+            let leaves = !held && target.id() != event.at.id();
             let settled = self.house.booking_rules(&after.owner).await?;
             let text = if held {
                 event::text(&after, &settled.rules, self.host())
             } else {
-                if moved {
+                if moved || leaves {
                     after.sequence =
                         event::sequence(&event.object.bytes).max(after.sequence).saturating_add(1);
                 }
                 let anew = Anew { times: change.moves() || change.time_zone.is_some(), words: change.says() };
                 event::edited(event.object.bytes.clone(), &after, &settled.rules, anew)?
             };
-            commit.ops.extend(self.version(event, now));
-            commit = self.placed(commit, &event.at, event.name.clone(), text.clone())?;
-            commit = shown_buffers(commit, &event.at, &after)?;
+            // An extended hold has to be free still: it may have ended just now (B-01).
+            if change.moves() || held || leaves {
+                let basis = self.basis(Some(&target)).await?;
+                let heed = if moved { after.heed() } else { Heed::Conflicts };
+                let times = event::instances(&text, &basis.zone)?;
+                let (buffers, own) = ((after.before, after.after), Some((event.at.id(), &event.name)));
+                let ranges = basis.judge_all(&times, buffers, own, heed).await?;
+                commit = widened(basis.hold(commit, &ranges), &basis, &after);
+            }
+            let place = if held { &event.at } else { &target };
+            if leaves {
+                commit.ops.extend(versions::keep(
+                    event.at.id(),
+                    &event.object,
+                    &self.origin,
+                    now,
+                    Ended::Deleted,
+                ));
+                commit = commit.op(Op::Delete { collection: event.at.id(), name: event.name.clone() });
+                commit = hidden_buffers(commit, &event.at, &after)?;
+                commit = self.fresh(touch_home(commit, &event.at), place, &event.name);
+            } else {
+                commit.ops.extend(self.version(event, now));
+            }
+            commit = self.placed(commit, place, event.name.clone(), text.clone())?;
+            commit = shown_buffers(commit, place, &after)?;
             commit = remembered(commit, &after)?;
             commit = referred(commit, before, &after);
             let booked = booked(after, Some(&Etag::of(&text)))?;

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use super::busy::{AFTER, BEFORE, BOOKING, BUFFER_OF, EXPIRES, FOR};
 use super::record::{Booking, Status};
 use super::{holds, rules::Rules};
+use crate::calendar::{Error, Refusal};
+use crate::ical::series::{Series, TimeRange};
 use crate::ical::value::{Civil, escape};
 use crate::ical::zone::{Zone, by_tzid, vtimezone};
 use crate::ical::{Component, Edit, Ical, fold, quote_parameter};
@@ -15,6 +17,8 @@ use crate::store::{Fault, Timestamp};
 
 /// Two years around an event: what its VTIMEZONE has to be right for.
 const AROUND: i64 = 366 * 86_400;
+/// How often a series takes place at most.
+const INSTANCES: usize = 100;
 
 /// Whose calendar it is.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +51,7 @@ pub(super) fn text(booking: &Booking, rules: &Rules, host: Host<'_>) -> Bytes {
     out.add(&format!("SEQUENCE:{}", booking.sequence));
     let [start, end] = times(booking);
     out.all([start.as_str(), end.as_str()]);
+    out.all(booking.recurrence.as_ref().map(|rule| format!("RRULE:{rule}")).as_deref());
     out.add(&summary(booking, rules));
     out.all(location(booking).as_deref());
     out.all(description(booking, rules).as_deref());
@@ -70,10 +75,10 @@ pub(super) fn text(booking: &Booking, rules: &Rules, host: Host<'_>) -> Bytes {
     out.0.into()
 }
 
-/// Returns the texts of the events that show the buffers, before and after.
+/// Returns the texts of the events that show the buffers, before and after; of a series none are shown.
 pub(super) fn buffers(booking: &Booking) -> [Option<Bytes>; 2] {
     let one = |end: &str, from: i64, to: i64| {
-        (from < to).then(|| {
+        (from < to && booking.recurrence.is_none()).then(|| {
             let shown = Booking { start: from, end: to, ..booking.clone() };
             let mut out = Lines(String::with_capacity(512));
             begin(&mut out, &shown);
@@ -262,6 +267,16 @@ pub(super) fn edited(text: Bytes, booking: &Booking, rules: &Rules, anew: Anew) 
     Ok(edit.finish())
 }
 
+/// Returns when the text takes place.
+pub(super) fn instances(text: &Bytes, floating: &Zone) -> Result<Vec<(i64, i64)>, Error> {
+    let ical = Ical::parse(text.clone())?;
+    let found = Series::of(&ical).instances(TimeRange::ALL, floating, INSTANCES);
+    if !found.complete {
+        return Err(Refusal::NotBookable("A series is booked for 100 times at most.").into());
+    }
+    Ok(found.list.iter().map(|instance| (instance.start, instance.end)).collect())
+}
+
 /// Returns the SEQUENCE that the text has; a client may have counted on.
 pub(super) fn sequence(text: &Bytes) -> u32 {
     let Ok(ical) = Ical::parse(text.clone()) else { return 0 };
@@ -286,7 +301,6 @@ mod tests {
     use super::super::record::Customer;
     use super::*;
     use crate::ical::check::calendar_object;
-    use crate::ical::series::{Series, TimeRange};
     use crate::store::CollectionId;
 
     fn booking() -> Booking {
@@ -307,6 +321,7 @@ mod tests {
             },
             location: Some("Room 1, left".into()),
             notes: Some("{email} as said".into()),
+            recurrence: None,
             before: 600,
             after: 0,
             reference: None,

@@ -211,10 +211,12 @@ impl Basis {
     }
 
     /// Adds to a commit that nothing of what was judged has changed.
-    pub(super) fn hold(&self, mut commit: Commit, range: TimeRange) -> Commit {
+    pub(super) fn hold(&self, mut commit: Commit, ranges: &[TimeRange]) -> Commit {
         let owner = &self.home.collection().owner;
         for source in self.sources.iter().chain(&self.holds) {
-            commit = commit.expect(Expect::Quiet(source.at.id(), source.rev, range.start, range.end));
+            for range in ranges {
+                commit = commit.expect(Expect::Quiet(source.at.id(), source.rev, range.start, range.end));
+            }
         }
         if self.holds.is_none()
             && let Some(name) = Name::new(holds::NAME)
@@ -381,6 +383,8 @@ pub enum Why {
 
 /// Slots of one answer.
 const MOST: usize = 20_000;
+/// Times of one answer that are told not to be free.
+const TOLD: usize = 2_000;
 
 impl Session {
     /// Returns when something of a length could be booked.
@@ -418,13 +422,15 @@ impl Basis {
         let step = asked.step.unwrap_or(self.settled.rules.step).max(60);
         let ground = Ground { wish, step, windows: &windows, taken: &taken, bans: &bans };
         let free = ground.free(range, MOST + 1);
-        let more = free.len() > MOST;
+        let mut more = free.len() > MOST;
         let slots = free.into_iter().take(MOST).map(|start| (start, start + asked.duration)).collect();
         let mut refused = Vec::new();
         if asked.explain {
             let closed = self.closed(range).into_iter();
             refused.extend(closed.map(|(start, end)| Refused { start, end, why: Why::Hours }));
-            for (start, reason) in ground.refused(range, MOST) {
+            let told = ground.refused(range, TOLD + 1);
+            more |= told.len() > TOLD;
+            for (start, reason) in told.into_iter().take(TOLD) {
                 let why = match reason {
                     Reason::Rule(rule) => Why::Rule(rule),
                     Reason::Taken(at, clash) => match shown.get(at) {
@@ -439,8 +445,24 @@ impl Basis {
         Ok(Offered { slots, refused, more })
     }
 
+    /// Judges all times of an event as `judge` does one. Returns the ranges that were looked at.
+    pub(super) async fn judge_all(
+        &self,
+        times: &[(i64, i64)],
+        (before, after): (i64, i64),
+        except: Option<(CollectionId, &Name)>,
+        rules: Heed,
+    ) -> Result<Vec<TimeRange>, Error> {
+        let mut ranges = Vec::with_capacity(times.len());
+        for (start, end) in times.iter().filter(|(start, end)| start < end) {
+            let wish = self.wish(end - start, Some(before), Some(after));
+            ranges.push(self.judge(&wish, *start, except, rules).await?);
+        }
+        Ok(ranges)
+    }
+
     /// Judges one time: refuses it with what is in its way. `except` is what the asker has there already.
-    pub(super) async fn judge(
+    async fn judge(
         &self,
         wish: &Wish,
         start: i64,
@@ -515,12 +537,14 @@ impl Basis {
     /// # Errors
     /// When the store fails.
     pub async fn blocking(&self, item: &Item, clash: Clash) -> Result<Blocking, Error> {
-        let calendar = match item.what {
-            What::Hold(of) => of,
-            _ => item.at,
-        };
-        let (start, end, what) = (item.start, item.end, item.what.clone());
-        Ok(Blocking { start, end, calendar, title: self.title(item).await?, what, clash })
+        Ok(Blocking {
+            start: item.start,
+            end: item.end,
+            calendar: item.calendar(),
+            title: self.title(item).await?,
+            what: item.what.clone(),
+            clash,
+        })
     }
 
     /// Reads what an item is called; a hold has no title.

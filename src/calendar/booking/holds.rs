@@ -11,7 +11,8 @@ use crate::calendar::hidden::{HIDDEN, marked, server};
 use crate::calendar::{Error, House, Refusal, Session};
 use crate::ical::value::Civil;
 use crate::store::{
-    Collection, Commit, CommitError, Expect, Fault, Kind, Name, Op, Origin, Properties, Rejected, Timestamp,
+    Collection, CollectionId, Commit, CommitError, Expect, Fault, Kind, Name, Op, Origin, Properties,
+    Rejected, Timestamp,
 };
 
 /// Its name in the home; no client can make one of this name.
@@ -26,24 +27,27 @@ pub fn is_holds(collection: &Collection) -> bool {
     collection.properties.0.contains_key(&server(HOLDS))
 }
 
+/// When a hold ends, whose it is and which.
+type End = (i64, String, String);
+
 /// When holds end, the next first.
 #[derive(Default)]
 pub(super) struct Ends {
-    owners: std::sync::Mutex<BTreeSet<(i64, String)>>,
+    all: std::sync::Mutex<BTreeSet<End>>,
     sooner: tokio::sync::Notify,
 }
 
 impl Ends {
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<(i64, String)>> {
-        self.owners.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeSet<End>> {
+        self.all.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Notes that a hold of this owner ends then.
-    pub(super) fn note(&self, at: Timestamp, owner: &str) {
-        let mut owners = self.lock();
-        let sooner = owners.first().is_none_or(|(first, _)| *first > at.0);
-        owners.insert((at.0, owner.to_owned()));
-        drop(owners);
+    /// Notes that a hold ends then.
+    pub(super) fn note(&self, at: Timestamp, owner: &str, id: &str) {
+        let mut all = self.lock();
+        let sooner = all.first().is_none_or(|(first, ..)| *first > at.0);
+        all.insert((at.0, owner.to_owned(), id.to_owned()));
+        drop(all);
         if sooner {
             self.sooner.notify_one();
         }
@@ -96,15 +100,15 @@ impl House {
     /// When the store fails.
     pub async fn expire_holds(self: &Arc<Self>) -> Result<Option<Timestamp>, Error> {
         let now = self.clock.now();
-        let due: BTreeSet<String> = {
+        let due = {
             let mut ends = self.bookings.ends.lock();
-            let later = ends.split_off(&(now.0.saturating_add(1), String::new()));
-            std::mem::replace(&mut *ends, later).into_iter().map(|(_, owner)| owner).collect()
+            let later = ends.split_off(&(now.0.saturating_add(1), String::new(), String::new()));
+            std::mem::replace(&mut *ends, later)
         };
-        for owner in due {
-            self.expire_holds_of(&owner).await?;
+        for (_, owner, id) in due {
+            self.expire(&owner, &id).await?;
         }
-        Ok(self.bookings.ends.lock().first().map(|(at, _)| Timestamp(*at)))
+        Ok(self.bookings.ends.lock().first().map(|(at, ..)| Timestamp(*at)))
     }
 
     /// Looks at the holds of all owners: after a start nobody knows yet when they end.
@@ -113,7 +117,17 @@ impl House {
     /// When the store fails.
     pub async fn recall_holds(self: &Arc<Self>) -> Result<(), Error> {
         for principal in self.principals().await? {
-            self.expire_holds_of(&principal.name).await?;
+            let owner = &principal.name;
+            let Some(holds) = self.holds_of(owner).await? else { continue };
+            let mut after: Option<String> = None;
+            loop {
+                let page = self.store.list(holds.id, after.as_deref(), PAGE).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.name.as_str().to_owned());
+                for meta in page {
+                    self.expire(owner, meta.name.as_str().trim_end_matches(".ics")).await?;
+                }
+            }
         }
         Ok(())
     }
@@ -123,41 +137,30 @@ impl House {
         self.bookings.ends.sooner.notified().await;
     }
 
-    async fn expire_holds_of(self: &Arc<Self>, owner: &str) -> Result<(), Error> {
-        let homes = crate::store::CollectionId::HOMES;
-        let Some(home) = self.store.child(homes, owner).await? else { return Ok(()) };
-        let Some(holds) = self.store.child(home.id, NAME).await? else { return Ok(()) };
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.store.list(holds.id, after.as_deref(), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(()) };
-            after = Some(last.name.as_str().to_owned());
-            for meta in page {
-                self.expire(owner, holds.id, &meta).await?;
-            }
-        }
+    async fn holds_of(&self, owner: &str) -> Result<Option<Arc<Collection>>, Error> {
+        let Some(home) = self.store.child(CollectionId::HOMES, owner).await? else { return Ok(None) };
+        Ok(self.store.child(home.id, NAME).await?)
     }
 
-    async fn expire(
-        self: &Arc<Self>,
-        owner: &str,
-        holds: crate::store::CollectionId,
-        meta: &crate::store::Meta,
-    ) -> Result<(), Error> {
-        let id = meta.name.as_str().trim_end_matches(".ics");
+    /// Clears one hold away if it ended; else notes when it does.
+    async fn expire(&self, owner: &str, id: &str) -> Result<(), Error> {
+        let (Some(holds), Some(name)) = (self.holds_of(owner).await?, Name::new(format!("{id}.ics"))) else {
+            return Ok(());
+        };
+        let Some(meta) = self.store.meta(holds.id, name.as_str()).await? else { return Ok(()) };
         let key = booking_key(owner, id);
         let stored = self.store.record(&key).await?;
         let now = self.clock.now();
         let mut commit = Commit::new(Origin::System, now)
-            .expect(Expect::Etag(holds, meta.name.clone(), meta.etag.clone()))
+            .expect(Expect::Etag(holds.id, name.clone(), meta.etag))
             .expect(Expect::Record(key.clone(), stored.clone()))
-            .op(Op::Delete { collection: holds, name: meta.name.clone() });
+            .op(Op::Delete { collection: holds.id, name });
         if let Some(bytes) = &stored {
             let mut booking = Booking::decode(bytes)?;
             if booking.status == Status::Held {
                 let ends = booking.expires.unwrap_or_default();
                 if ends > now {
-                    self.bookings.ends.note(ends, owner);
+                    self.bookings.ends.note(ends, owner, id);
                     return Ok(());
                 }
                 booking.status = Status::Expired;
@@ -169,7 +172,7 @@ impl House {
             Ok(_) => Ok(()),
             // Somebody has just made something else of it.
             Err(CommitError::Rejected(_)) => {
-                self.bookings.ends.note(Timestamp(now.0.saturating_add(1000)), owner);
+                self.bookings.ends.note(Timestamp(now.0.saturating_add(1000)), owner, id);
                 Ok(())
             }
             Err(error) => Err(error.into()),

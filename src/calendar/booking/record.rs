@@ -112,6 +112,9 @@ pub struct Booking {
     pub location: Option<String>,
     /// What else was said.
     pub notes: Option<String>,
+    /// The rule of a series (RFC 5545 §3.3.10): it takes place again and again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recurrence: Option<String>,
     /// What it wants free before it, in seconds.
     pub before: i64,
     /// What it wants free after it.

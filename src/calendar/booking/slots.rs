@@ -141,18 +141,21 @@ pub(super) struct Ground<'a> {
 impl Ground<'_> {
     /// Returns why nothing can begin then. Whether the time is open is not asked here.
     pub(super) fn reason(&self, start: i64) -> Option<Reason> {
+        self.reason_among(start, 0..self.taken.len())
+    }
+
+    fn reason_among(&self, start: i64, among: impl Iterator<Item = usize>) -> Option<Reason> {
         let ban = self.bans.iter().find(|ban| (ban.from..ban.to).contains(&start));
         if let Some(ban) = ban {
             return Some(Reason::Rule(ban.rule));
         }
-        let clashes = self.taken.iter().enumerate();
-        let mut clashes = clashes.filter_map(|(at, taken)| Some((at, taken.clash(&self.wish, start)?)));
+        let clash = |at: usize| Some((at, self.taken.get(at)?.clash(&self.wish, start)?));
+        let mut clashes = among.filter_map(clash);
         let first = clashes.next()?;
         // What is at the same time says more than what is merely near.
-        let found = if first.1 == Clash::Buffer {
-            clashes.find(|(_, clash)| *clash == Clash::Overlap).unwrap_or(first)
-        } else {
-            first
+        let found = match first.1 {
+            Clash::Overlap => first,
+            Clash::Buffer => clashes.find(|(_, clash)| *clash == Clash::Overlap).unwrap_or(first),
         };
         Some(Reason::Taken(found.0, found.1))
     }
@@ -182,12 +185,25 @@ impl Ground<'_> {
 
     /// Returns the starts of the grid within the range that are not free, and why; at most `limit`.
     pub(super) fn refused(&self, (from, to): (i64, i64), limit: usize) -> Vec<(i64, Reason)> {
+        // Only what can be in the way is looked at: by the first start that it forbids.
+        let mut waiting: Vec<(i64, i64, usize)> = Vec::with_capacity(self.taken.len());
+        for (at, taken) in self.taken.iter().enumerate() {
+            waiting.extend(taken.forbids(&self.wish).map(|(first, end)| (first, end, at)));
+        }
+        waiting.sort_unstable();
+        let mut waiting = waiting.into_iter().peekable();
+        let mut near: Vec<(i64, usize)> = Vec::new();
         let mut found = Vec::new();
         for window in self.windows {
             let last = window.end.min(to).saturating_sub(self.wish.duration);
             let mut start = self.on_grid(window, window.start.max(from));
             while start <= last && found.len() < limit {
-                found.extend(self.reason(start).map(|reason| (start, reason)));
+                while let Some((_, end, at)) = waiting.next_if(|(first, _, _)| *first <= start) {
+                    near.push((end, at));
+                }
+                near.retain(|(end, _)| *end > start);
+                let reason = self.reason_among(start, near.iter().map(|(_, at)| *at));
+                found.extend(reason.map(|reason| (start, reason)));
                 start = start.saturating_add(self.step);
             }
         }
@@ -315,6 +331,16 @@ mod tests {
                     })
             }).collect();
             prop_assert_eq!(&free, &plain);
+            for (start, reason) in &refused {
+                // Of several things in the way any may be named, as long as it is.
+                match (reason, ground.reason(*start).unwrap()) {
+                    (Reason::Taken(at, clash), Reason::Taken(_, expected)) => {
+                        prop_assert_eq!(*clash, expected);
+                        prop_assert_eq!(all[*at].clash(&wish, *start), Some(*clash));
+                    }
+                    (one, other) => prop_assert_eq!(*one, other),
+                }
+            }
             let mut both: Vec<i64> = free.iter().copied().chain(refused.iter().map(|(start, _)| *start)).collect();
             both.sort_unstable();
             prop_assert_eq!(both, starts);

@@ -57,6 +57,7 @@ fn wish(start: i64, end: i64) -> NewBooking {
         customer: Customer { name: "Eva".into(), email: None, phone: None },
         location: None,
         notes: None,
+        recurrence: None,
         before: None,
         after: None,
         hold: None,
@@ -642,4 +643,69 @@ async fn bookings_go_with_their_owner() {
     for table in [crate::store::Table::Booking, crate::store::Table::BookingRules] {
         assert_eq!(world.house.store.records(table, "", None, 9).await.unwrap(), vec![]);
     }
+}
+
+// B-02, B-03: every time of a series goes through the guard, when it is booked, held, confirmed and moved.
+#[tokio::test]
+async fn every_time_of_a_series_is_judged() {
+    let world = world().await;
+    let weekly = |start: i64| NewBooking {
+        recurrence: Some("FREQ=WEEKLY;COUNT=4".into()),
+        ..wish(start, start + 3600)
+    };
+    world.put("far", at(15, "10:30"), at(15, "11:30"), "").await.unwrap();
+    assert_eq!(taken(world.book(&weekly(at(1, "10:00"))).await).start, at(15, "10:30"));
+    let hold = NewBooking { hold: Some(300), ..weekly(at(1, "13:00")) };
+    let held = world.book(&hold).await.unwrap();
+    assert_eq!(taken(world.book(&wish(at(22, "13:30"), at(22, "14:00"))).await).start, at(22, "13:00"));
+    let sure = world.session.confirm_booking(&held.booking.id, &anything, &nothing).await.unwrap();
+    assert!(world.text(&sure).await.unwrap().contains("RRULE:FREQ=WEEKLY;COUNT=4\r\n"));
+    taken(world.book(&wish(at(22, "13:30"), at(22, "14:00"))).await);
+    world.book(&wish(at(29, "13:30"), at(29, "14:00"))).await.unwrap();
+    let to = |start: i64| BookingChange { start: Some(start), ..BookingChange::default() };
+    let refused = world.session.change_booking(&held.booking.id, &to(at(1, "09:45")), &anything).await;
+    assert_eq!(taken(refused).start, at(15, "10:30"));
+    let moved = world.session.change_booking(&held.booking.id, &to(at(1, "13:30")), &anything).await.unwrap();
+    assert_eq!(moved.booking.start, at(1, "13:30"));
+    taken(world.book(&wish(at(22, "14:00"), at(22, "14:30"))).await);
+    let long =
+        NewBooking { recurrence: Some("FREQ=DAILY;UNTIL=20300101T000000Z".into()), ..weekly(at(1, "20:00")) };
+    assert!(unbookable(world.book(&long).await).contains("100"));
+}
+
+// B-02, B-25: given to another calendar of its owner, it is the same event, and the guard looks there too.
+#[tokio::test]
+async fn a_booking_moves_to_another_calendar() {
+    let world = world().await;
+    let home = world.session.home().await.unwrap();
+    let new = crate::calendar::NewCollection {
+        name: Name::new("chair-2").unwrap(),
+        kind: crate::store::Kind::Calendar,
+        components: vec!["VEVENT".into()],
+        properties: crate::store::Properties::default(),
+    };
+    let made = world.session.create_collection(&home, new, &When::always()).await.unwrap();
+    let other = world.session.writable(made).unwrap();
+    let only: Vec<u64> = vec![world.work.id().0];
+    world
+        .rules(|rules| {
+            rules.calendars = Some(only.clone());
+            rules.buffer_events = true;
+            rules.buffer_after = 600;
+        })
+        .await;
+    let name = Name::new("x.ics").unwrap();
+    let text = event("x", at(1, "10:00"), at(1, "11:00"), "");
+    world.session.put(&other, Put::new(&name, text)).await.unwrap();
+    let one = world.book(&wish(at(1, "10:30"), at(1, "11:30"))).await.unwrap();
+    let there = BookingChange { calendar: Some(other.clone()), ..BookingChange::default() };
+    let refused = world.session.change_booking(&one.booking.id, &there, &anything).await;
+    assert_eq!(taken(refused).calendar, other.id());
+    world.session.delete(&other, &name, &When::always(), Vec::new()).await.unwrap();
+    let moved = world.session.change_booking(&one.booking.id, &there, &anything).await.unwrap();
+    assert_eq!((moved.booking.calendar, &moved.booking.uid), (other.id(), &one.booking.uid));
+    assert_eq!(world.work.head().await.unwrap().objects, 0);
+    assert_eq!(other.head().await.unwrap().objects, 2, "the booking and its buffer");
+    let again = world.session.booking(&one.booking.id).await.unwrap();
+    assert_eq!((again.etag, again.booking.status), (moved.etag, Status::Confirmed));
 }

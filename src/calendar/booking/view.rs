@@ -14,6 +14,8 @@ use crate::ical::series::TimeRange;
 use crate::ical::zone::Zone;
 use crate::store::{CollectionId, Etag, Kind, Name, Object, Table};
 
+/// Instances of a booking's event that are looked at to find the first.
+const LOOKED: usize = 128;
 /// Records of one page.
 const PAGE: usize = 256;
 
@@ -131,8 +133,8 @@ impl Session {
                 let look = event.at.look(&event.object.meta).await?;
                 booking.calendar = event.at.id();
                 if let Some(look) = look {
-                    let first = look.series().instances(TimeRange::ALL, &Zone::Utc, 1).list.pop();
-                    if let Some(first) = first {
+                    let first = look.series().instances(TimeRange::ALL, &Zone::Utc, LOOKED).list;
+                    if let Some(first) = first.first() {
                         (booking.start, booking.end) = (first.start, first.end);
                     }
                     if look.is_cancelled() && booking.status != Status::NoShow {
