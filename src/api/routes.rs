@@ -7,8 +7,8 @@ use http::Method;
 use super::told::Content::{self, Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
 use super::{
-    Route, availability, booking_settings, bookings, calendars, changes, conflicts, connections, events, feeds,
-    hook, mappings, notices, runs, trash, versions, why,
+    Route, availability, booking_settings, bookings, calendars, changes, conflicts, connections, events,
+    feeds, hook, mappings, notices, runs, trash, versions, why,
 };
 use crate::auth::Scope;
 
