@@ -235,7 +235,7 @@ fn recurrence(text: Option<&str>) -> Result<Option<String>, Problem> {
     let plain = rule.bytes().all(|b| b.is_ascii_graphic());
     let read = Rule::parse(rule).ok().filter(|_| plain);
     let read = read.ok_or_else(|| bad(format!("`{text}` is no rule like FREQ=WEEKLY;COUNT=4.")))?;
-    if read.until.is_none() && !read.count.is_some_and(|count| count <= 100) {
+    if read.until.is_none() && read.count.is_none_or(|count| count > 100) {
         return Err(bad("It has to say when it ends: COUNT, 100 at most, or UNTIL.".to_owned()));
     }
     Ok(Some(rule.to_owned()))

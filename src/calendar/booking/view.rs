@@ -124,11 +124,12 @@ impl Session {
         let tag = etag(&stored, event.as_ref().map(|event| &event.object.meta.etag));
         let now = self.house.clock.now();
         match (booking.status, &event) {
-            (Status::Held, event) => {
-                if event.is_none() || booking.expires.is_none_or(|expires| expires <= now) {
-                    booking.status = Status::Expired;
-                }
+            (Status::Held, event)
+                if event.is_none() || booking.expires.is_none_or(|expires| expires <= now) =>
+            {
+                booking.status = Status::Expired;
             }
+            (Status::Held, _) => {}
             (_, Some(event)) => {
                 let look = event.at.look(&event.object.meta).await?;
                 booking.calendar = event.at.id();
