@@ -14,6 +14,8 @@ UTC = datetime.timezone.utc
 NEW_YORK = zoneinfo.ZoneInfo("America/New_York")
 FIRST = datetime.date(2024, 1, 1)
 DAYS = 5 * 365
+# So far the instances of series are worked out.
+UNTIL = datetime.date(2026, 6, 30)
 # The week after the New York clock change of 2026, and its month.
 WEEK = (datetime.datetime(2026, 3, 9, tzinfo=UTC), datetime.datetime(2026, 3, 16, tzinfo=UTC))
 MONTH = (datetime.datetime(2026, 3, 1, tzinfo=UTC), datetime.datetime(2026, 4, 1, tzinfo=UTC))
@@ -71,10 +73,9 @@ class Event:
                 self.moved = (later[0], WEEK[0].date() + datetime.timedelta(days=3), 1)
 
     def dates(self):
-        """The days of the series up to the middle of 2026, by the rule and nothing else."""
+        """The days of the series up to UNTIL, by the rule and nothing else."""
         out, day = [], self.day
-        end = datetime.date(2026, 6, 30)
-        while day <= end:
+        while day <= UNTIL:
             if self.rule == "FREQ=DAILY" or (self.days and day.weekday() in self.days) or (self.rule == "FREQ=MONTHLY" and day.day == self.day.day):
                 out.append(day)
             day += datetime.timedelta(days=1)
@@ -85,7 +86,7 @@ class Event:
         return moment, moment.astimezone(UTC) + datetime.timedelta(minutes=self.minutes)
 
     def instances(self):
-        """(start, end) in UTC of everything up to the middle of 2026."""
+        """(start, end) in UTC of everything up to UNTIL."""
         if self.all_day:
             start = datetime.datetime.combine(self.day, datetime.time(), tzinfo=UTC)
             return [(start, start + datetime.timedelta(days=1))]
