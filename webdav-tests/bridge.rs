@@ -55,6 +55,24 @@ async fn settled(side: &Side, radicale: &Radicale, mapping: &str) {
     }
 }
 
+/// Maps a new side's calendar through the proxy, with so many events that both agree on.
+async fn in_step(proxy: &Proxy, events: usize) -> (Side, String) {
+    let side = Side::new().await;
+    for n in 0..events {
+        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
+    }
+    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
+    assert_eq!(side.sync(&mapping).await.remote.inserted, u64::try_from(events).unwrap());
+    (side, mapping)
+}
+
+/// Two events that only the far side has.
+fn two_new_ones(radicale: &Radicale) {
+    for n in ["new", "new2"] {
+        radicale.put(&format!("/anna/work/{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:New\n"));
+    }
+}
+
 // B: first sync matches by UID and doubles nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_sync_unites_both_sides_and_doubles_nothing() {
@@ -424,12 +442,7 @@ fn header<'a>(request: &'a crate::dialogue::Request, name: &str) -> &'a str {
 async fn an_answer_that_is_empty_by_mistake_deletes_nothing() {
     let radicale = radicale!();
     let proxy = Proxy::before(radicale.address());
-    let side = Side::new().await;
-    for n in 0..3 {
-        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
-    }
-    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    side.sync(&mapping).await;
+    let (side, mapping) = in_step(&proxy, 3).await;
     // The position is forgotten and the listing comes empty, over and over.
     proxy.fault(|request| match (request.method.as_str(), header(request, "depth")) {
         ("REPORT", _) if String::from_utf8_lossy(&request.body).contains("sync-collection") => {
@@ -460,14 +473,8 @@ async fn an_answer_that_is_empty_by_mistake_deletes_nothing() {
 async fn broken_answers_delete_nothing() {
     let radicale = radicale!();
     let proxy = Proxy::before(radicale.address());
-    let side = Side::new().await;
-    for n in 0..3 {
-        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
-    }
-    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    side.sync(&mapping).await;
-    radicale.put("/anna/work/new.ics", &event("new@x", "SUMMARY:New\n"));
-    radicale.put("/anna/work/new2.ics", &event("new2@x", "SUMMARY:New\n"));
+    let (side, mapping) = in_step(&proxy, 3).await;
+    two_new_ones(&radicale);
     let html = || Bad::Answer(200, vec![("Content-Type".into(), "text/html".into())], "<html>Sign in".into());
     let faults: Vec<(&str, proxy::Fault)> = vec![
         ("cut off", Box::new(|r| (r.method == "REPORT").then_some(Bad::Cut(100)))),
@@ -501,14 +508,8 @@ async fn broken_answers_delete_nothing() {
 async fn what_an_answer_for_many_lacks_is_asked_for_one_by_one() {
     let radicale = radicale!();
     let proxy = Proxy::before(radicale.address());
-    let side = Side::new().await;
-    for n in 0..3 {
-        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
-    }
-    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    side.sync(&mapping).await;
-    radicale.put("/anna/work/new.ics", &event("new@x", "SUMMARY:New\n"));
-    radicale.put("/anna/work/new2.ics", &event("new2@x", "SUMMARY:New\n"));
+    let (side, mapping) = in_step(&proxy, 3).await;
+    two_new_ones(&radicale);
     proxy.fault(|r| {
         String::from_utf8_lossy(&r.body)
             .contains("multiget")
@@ -687,12 +688,7 @@ async fn an_account_that_is_removed_takes_its_secrets_along() {
 async fn a_lost_position_is_compared_in_full() {
     let radicale = radicale!();
     let proxy = Proxy::before(radicale.address());
-    let side = Side::new().await;
-    for n in 0..4 {
-        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
-    }
-    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    side.sync(&mapping).await;
+    let (side, mapping) = in_step(&proxy, 4).await;
     radicale.delete("/anna/work/0%40x.ics");
     radicale.put("/anna/work/1%40x.ics", &event("1@x", "SUMMARY:Changed\n"));
     proxy.fault(|request| {
