@@ -14,6 +14,7 @@ use std::sync::RwLock;
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use http::HeaderValue;
 use sha2::Digest;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -37,6 +38,15 @@ impl Secret {
     /// Returns the text, for the one place that has to send it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the value of an `Authorization` header that presents it as a token (RFC 6750 §2.1). Nothing: it holds
+    /// what no header can.
+    pub fn bearer(&self) -> Option<HeaderValue> {
+        let text = Zeroizing::new(format!("Bearer {}", self.0));
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 

@@ -216,6 +216,32 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+
+    /// Returns the far side's own clock, in seconds since 1970.
+    pub fn date(&self) -> Option<i64> {
+        http_date(self.header("date")?)
+    }
+
+    /// Returns how long the far side asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.header("retry-after")?, self.date())
+    }
+}
+
+/// Reads a `Retry-After` (RFC 9110 §10.2.3): seconds, or a date, which is measured against the answer's own clock.
+pub fn retry_after(text: &str, date: Option<i64>) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let seconds = http_date(text)?.checked_sub(date?)?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}
+
+/// Reads a date of a header (RFC 9110 §5.6.7), in seconds since 1970.
+pub fn http_date(text: &str) -> Option<i64> {
+    let at = httpdate::parse_http_date(text.trim()).ok()?;
+    at.duration_since(std::time::UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_secs()).ok())
 }
 
 /// The outbound client. Cheap to clone; connections are shared by the clones.
@@ -667,5 +693,16 @@ mod tests {
         assert_eq!(off, FetchError::Budget("Not today.".into(), Duration::from_secs(60)));
         assert_eq!((fetch.calls(), off.to_string().as_str()), (2, "Not today."));
         assert!(plain.send(call(&serve(bytes, true).await)).await.is_ok(), "others are not metered");
+    }
+
+    // RFC 9110 §10.2.3
+    #[test]
+    fn a_wait_is_seconds_or_a_date() {
+        let date = http_date("Sat, 21 Nov 2026 10:00:30 GMT");
+        assert_eq!(retry_after(" 7", date), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Sat, 21 Nov 2026 10:01:00 GMT", date), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Sat, 21 Nov 2026 10:00:00 GMT", date), None, "it is over");
+        assert_eq!(retry_after("Sat, 21 Nov 2026 10:01:00 GMT", None), None);
+        assert_eq!(retry_after("soon", date), None);
     }
 }

@@ -210,11 +210,8 @@ impl Client {
             Vendor::Microsoft => format!("{base}/me"),
         };
         let mut headers = accept_json();
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", access.reveal()));
-        let mut bearer =
-            bearer.map_err(|_| Denial::Later(format!("{} gave a token that is none.", self.name()), None))?;
-        bearer.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, bearer);
+        let none = || Denial::Later(format!("{} gave a token that is none.", self.name()), None);
+        headers.insert(header::AUTHORIZATION, access.bearer().ok_or_else(none)?);
         let call =
             Call { method: Method::GET, url: self.place(&url)?, headers, body: Bytes::new(), limit: LONGEST };
         let answer = self.fetch.send(call).await.map_err(|e| Denial::Later(format!("{e}."), None))?;
@@ -314,12 +311,9 @@ impl Client {
     }
 
     fn not_now(&self, answer: &Answer) -> Denial {
-        let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
         let status = answer.status.as_u16();
-        Denial::Later(
-            format!("{} gives out no tokens just now (status {status}).", self.name()),
-            wait.map(Duration::from_secs),
-        )
+        let sentence = format!("{} gives out no tokens just now (status {status}).", self.name());
+        Denial::Later(sentence, answer.retry_after())
     }
 
     fn grant(&self, given: Given, refresh: String, now: Timestamp) -> Result<Grant, Denial> {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use crate::auth::grant::Secret;
+use crate::bridge::outline::outline;
 use crate::bridge::provider::Trouble;
 use crate::http::fetch::{Answer, Call, Fetch};
 
@@ -159,10 +160,7 @@ impl Wire {
             )),
         );
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
-                .map_err(|_| unreadable("the token is none"))?;
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
+            headers.insert(header::AUTHORIZATION, token.bearer().ok_or_else(|| unreadable("the token is none"))?);
         }
         let body = match body {
             Some(body) => {
@@ -186,7 +184,8 @@ fn items(page: Value) -> Result<Map<String, Value>, Trouble> {
     match (page.get("items"), page.get("days")) {
         (Some(Value::Object(items)), Some(Value::Object(_))) => Ok(items.clone()),
         _ => {
-            tracing::warn!("a month of Cozi has another shape than expected");
+            let shape = outline(&page);
+            tracing::warn!(shape, "a month of Cozi has another shape than expected");
             Err(unreadable("the month has no list of items"))
         }
     }
@@ -206,10 +205,7 @@ fn trouble(answer: &Answer) -> Trouble {
         403 => Trouble::Slow(Some(std::time::Duration::from_secs(3600))),
         404 => Trouble::Missing("Cozi does not know this calendar.".into()),
         409 | 410 => Trouble::Stale,
-        429 => {
-            let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
-            Trouble::Slow(wait.map(std::time::Duration::from_secs))
-        }
+        429 => Trouble::Slow(answer.retry_after()),
         400 | 422 => Trouble::Refused("Cozi does not understand the event.".into()),
         status => Trouble::Unreachable(format!("Cozi answered with the status {status}.")),
     }
