@@ -116,7 +116,8 @@ impl Bridge {
         (kind == Kind::Cozi && self.settings.providers.cozi_state == CoziState::Beta).then_some(UNOFFICIAL)
     }
 
-    fn blank(&self, owner: &str, kind: Kind) -> Result<Connection, Fault> {
+    /// Returns an account of which nothing is known yet.
+    pub(super) fn blank(&self, owner: &str, kind: Kind) -> Result<Connection, Fault> {
         Ok(Connection {
             id: record::random_id()?,
             owner: owner.to_owned(),

@@ -83,25 +83,15 @@ impl Bridge {
         return_to: Option<&str>,
     ) -> Result<(Connection, Url), BridgeError> {
         let client = self.oauth(kind, self.fetch.clone())?;
-        let id = record::random_id()?;
-        let connection = Connection {
-            id: id.clone(),
-            owner: owner.to_owned(),
-            kind,
-            url: String::new(),
-            username: String::new(),
-            account: String::new(),
-            homes: Vec::new(),
-            created: self.house.clock.now(),
-        };
+        let connection = self.blank(owner, kind)?;
         let state = ConnectionState {
             health: Health::Pending,
             sentence: "Open the authorization link and give your consent.".into(),
             ..ConnectionState::default()
         };
         let (url, mut ops) = self.asked(&client, &connection, return_to)?;
-        ops.push(record::put(connection_key(&id), &connection)?);
-        ops.push(record::put(connection_state_key(&id), &state)?);
+        ops.push(record::put(connection_key(&connection.id), &connection)?);
+        ops.push(record::put(connection_state_key(&connection.id), &state)?);
         self.sweep_consents().await?;
         self.commit(ops).await?;
         Ok((connection, url))

@@ -260,13 +260,6 @@ impl From<FetchError> for Trouble {
     }
 }
 
-impl Trouble {
-    /// Tells whether the trouble concerns the object alone, so that the pass goes on with the next one.
-    pub fn is_of_one_object(&self) -> bool {
-        matches!(self, Trouble::Stale | Trouble::Taken(_) | Trouble::Missing(_) | Trouble::Refused(_))
-    }
-}
-
 /// Who gives out the token that calls are made with.
 pub trait Bearer: Send + Sync {
     /// Returns a token that should be accepted. `rejected` is one that was not, a moment ago: another one is made then.
