@@ -160,7 +160,10 @@ impl Wire {
             )),
         );
         if let Some(token) = token {
-            headers.insert(header::AUTHORIZATION, token.bearer().ok_or_else(|| unreadable("the token is none"))?);
+            headers.insert(
+                header::AUTHORIZATION,
+                token.bearer().ok_or_else(|| unreadable("the token is none"))?,
+            );
         }
         let body = match body {
             Some(body) => {

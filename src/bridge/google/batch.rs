@@ -82,7 +82,8 @@ fn part_of(part: &str) -> Option<(usize, Told)> {
     let at: usize = digits.chars().rev().collect::<String>().parse().ok()?;
     let (head, body) = halves(inner.trim_start_matches(['\r', '\n'])).unwrap_or((inner.trim(), ""));
     let status = head.lines().next()?.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let retry_after = field(head, "retry-after").and_then(|text| retry_after(text, field(head, "date").and_then(http_date)));
+    let retry_after = field(head, "retry-after")
+        .and_then(|text| retry_after(text, field(head, "date").and_then(http_date)));
     Some((at, Told { status, retry_after, body: Bytes::copy_from_slice(body.trim().as_bytes()) }))
 }
 
@@ -107,9 +108,9 @@ fn field<'a>(head: &'a str, name: &str) -> Option<&'a str> {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
-    use std::time::Duration;
     use http::Method;
     use serde_json::json;
+    use std::time::Duration;
 
     // S3-145
     #[test]
