@@ -88,11 +88,18 @@ impl Pass {
             self.looked.insert(uid.to_owned());
         }
         let mut far = far;
+        let mut place = None;
         for round in round..ROUNDS {
             self.round = round;
+            if let Far::Seen(seen, _) = &far {
+                place = Some(seen.id.clone());
+            }
             let settled = match self.settle_once(uid, far).await {
                 Ok(Settled::Done | Settled::Lost) => return Ok(()),
-                Ok(Settled::Again) => self.look_again(uid).await,
+                Ok(Settled::Again) => match place.as_ref().filter(|_| self.ledger.by_uid(uid).is_none()) {
+                    Some(id) => self.look_there(id).await,
+                    None => self.look_again(uid).await,
+                },
                 Ok(Settled::Found(id)) => self.look_there(&id).await,
                 Err(halt) => Err(halt),
             };
@@ -102,13 +109,15 @@ impl Pass {
                 Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
                     let why = self.unanswered(trouble)?;
                     let name = self.at.by_uid(uid).await?;
-                    self.fail(uid, name, None, why, Retry::Soon);
+                    self.fail(uid, name, place, why, Retry::Soon);
                     return Ok(());
                 }
                 Err(halt) => return Err(halt),
             };
         }
-        self.fail(uid, None, None, "It keeps changing on both sides; it is tried again.".into(), Retry::Soon);
+        let name = self.at.by_uid(uid).await?;
+        let why = "It keeps changing on both sides; it is tried again.".to_owned();
+        self.fail(uid, name, place, why, Retry::Soon);
         Ok(())
     }
 
@@ -134,10 +143,15 @@ impl Pass {
         {
             return Ok(Settled::Done);
         }
+        let place = match &far {
+            Far::Seen(seen, _) => Some(seen.id.clone()),
+            Far::Same | Far::Absent => None,
+        };
         let facts = match self.gather(uid, far).await? {
             Ok(facts) => facts,
             Err(reason) => {
-                self.fail(uid, None, None, reason, Retry::OnChange);
+                let name = self.at.by_uid(uid).await?;
+                self.fail(uid, name, place, reason, Retry::OnChange);
                 return Ok(Settled::Done);
             }
         };

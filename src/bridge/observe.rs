@@ -285,7 +285,7 @@ impl Pass {
             return Ok(false);
         }
         self.run.total = self.run.total.saturating_add(1);
-        self.looked.insert(seen.id.0.clone());
+        self.looked.insert(spelling(&seen.id));
         if self.may_be_known(&uid, seen, &ical).await? {
             return Ok(true);
         }
@@ -426,13 +426,16 @@ impl Pass {
         let wanted: HashSet<String> = seen.read.iter().map(spelling).collect();
         for failure in self.state.again.iter().filter(|f| self.is_due(f, full)) {
             // Also where neither side names it any more: a decision that it goes is to be carried out.
-            if failure.local.is_some() || self.ledger.by_uid(&failure.uid).is_some() {
+            let by_uid = failure.local.is_some() || failure.remote.is_none();
+            if by_uid || self.ledger.by_uid(&failure.uid).is_some() {
                 seen.here.entry(failure.uid.clone()).or_insert(Here::written(Urgency::Rest));
             }
             let known =
                 self.ledger.by_uid(&failure.uid).filter(|b| b.split.is_none()).map(|b| b.remote.clone());
             if let Some(id) = failure.remote.clone().or(known) {
-                let there = !seen.complete || listed.contains(&spelling(&id));
+                // What nobody carries yet is asked for whatever a listing says, which may be short by mistake.
+                let known = self.ledger.by_remote(&id).is_some();
+                let there = !known || !seen.complete || listed.contains(&spelling(&id));
                 if there && !wanted.contains(&spelling(&id)) && !seen.far_gone.contains(&failure.uid) {
                     seen.read.push(id);
                 }

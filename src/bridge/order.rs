@@ -77,10 +77,11 @@ impl Pass {
 
     /// What was asked for by name and is not there is gone, whoever named it: a listing of a moment ago, or an attempt
     /// that failed before.
-    fn note_gone(&self, asked: &[RemoteId], found: &[Seen], open: &mut Open) {
+    fn note_gone(&mut self, asked: &[RemoteId], found: &[Seen], open: &mut Open) {
         let there: HashSet<String> = found.iter().map(|seen| spelling(&seen.id)).collect();
-        let gone = asked.iter().filter(|id| !there.contains(&spelling(id)));
-        for base in gone.filter_map(|id| self.ledger.by_remote(id)) {
+        for id in asked.iter().filter(|id| !there.contains(&spelling(id))) {
+            self.looked.insert(spelling(id));
+            let Some(base) = self.ledger.by_remote(id) else { continue };
             let failed = self.failed.iter().any(|failure| failure.uid == base.uid);
             if !failed && !base.pending && base.part.is_none() {
                 open.far_gone.insert(base.uid.clone());
@@ -140,7 +141,7 @@ impl Pass {
     /// Deals with one object of the far side.
     pub(super) async fn arrived(&mut self, object: Seen, open: &mut Open) -> Result<(), Halt> {
         let object = self.renamed(object).await?;
-        self.looked.insert(object.id.0.clone());
+        self.looked.insert(spelling(&object.id));
         let before = self.ledger.by_remote(&object.id).map(|b| (b.uid.clone(), b.part.is_some()));
         if let Some((uid, true)) = before {
             open.far_gone.remove(&uid);

@@ -110,7 +110,7 @@ pub(super) struct Pass {
     pub(super) progress: Arc<Progress>,
     /// Objects that failed in this pass.
     pub(super) failed: Vec<Failure>,
-    /// Objects that this pass looked at.
+    /// Objects that this pass looked at, by their UIDs and by the spelling of their names there.
     pub(super) looked: HashSet<String>,
     /// What of the far side is left alone.
     pub(super) left: super::left::LeftAlone,
@@ -271,8 +271,6 @@ impl Pass {
 
     /// Brings every observed object to agreement, in batches, so that memory does not grow with the calendar.
     async fn settle_all(&mut self, seen: Observed, full: bool) -> Result<Outcome, Halt> {
-        // Failures that are not looked at in this pass stay known.
-        let kept: Vec<Failure> = self.state.again.iter().filter(|f| !self.is_due(f, full)).cloned().collect();
         let todo = seen.read.len().saturating_add(seen.far_gone.len()).saturating_add(seen.here.len());
         self.run.total = self.run.total.saturating_add(u64::try_from(todo).unwrap_or(u64::MAX));
         let mut open = Open { here: seen.here, far_gone: seen.far_gone, displaced: BTreeSet::new() };
@@ -297,17 +295,17 @@ impl Pass {
             self.state.shape = shape_of(&self.mapping);
         }
         self.state.missing = self.ledger.all().any(|b| b.missing.is_some());
-        self.finish(kept);
+        self.finish();
         Ok(self.outcome())
     }
 
     /// Notes what failed and what is to be looked at again.
-    fn finish(&mut self, kept: Vec<Failure>) {
+    fn finish(&mut self) {
         self.run.failures =
             self.failed.iter().map(|f| Failed { uid: f.uid.clone(), reason: f.reason.clone() }).collect();
         self.run.status =
             if self.run.failures.is_empty() { RunStatus::Success } else { RunStatus::PartialFailure };
-        self.state.again = std::mem::take(&mut self.failed);
+        let before = std::mem::replace(&mut self.state.again, std::mem::take(&mut self.failed));
         for uid in std::mem::take(&mut self.once_more) {
             if !self.state.again.iter().any(|f| f.uid == uid) {
                 let reason = "It is looked at once more.".to_owned();
@@ -323,11 +321,12 @@ impl Pass {
                 });
             }
         }
+        // What was not looked at in this pass stays known, for whatever reason it was not.
         let still = |f: &Failure| {
-            let named = f.remote.as_ref().is_some_and(|id| self.looked.contains(&id.0));
+            let named = f.remote.as_ref().is_some_and(|id| self.looked.contains(&spelling(id)));
             !named && !self.looked.contains(&f.uid)
         };
-        self.state.again.extend(kept.into_iter().filter(still));
+        self.state.again.extend(before.into_iter().filter(still));
     }
 
     /// Returns how the pace goes on after a pass that went through.

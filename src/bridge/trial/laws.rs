@@ -592,3 +592,25 @@ async fn a_dry_run_tells_what_a_first_pass_does() {
         );
     }
 }
+
+// S3-111: an event whose reading failed is not forgotten because a listing after it is short by mistake
+#[tokio::test]
+async fn what_could_not_be_read_is_asked_for_again_whatever_a_listing_says() {
+    let mut world = World::new().await;
+    world.far().store("/a.ics", &event("a", "20T100000Z", "A"));
+    world.far().lock().mute = 1;
+    assert_eq!(world.pass().await.failures.len(), 1);
+    world.far().lock().short = 1;
+    world.later(70);
+    world.pass().await;
+    assert_eq!(world.titles().await, ["A"]);
+    world.settled().await;
+    // One that is gone by then is forgotten.
+    world.far().store("/b.ics", &event("b", "20T100000Z", "B"));
+    world.far().lock().mute = 1;
+    assert_eq!(world.pass().await.failures.len(), 1);
+    world.far().remove("/b.ics");
+    world.later(70);
+    world.settled().await;
+    assert_eq!((world.titles().await, world.links[0].state.again.len()), (vec!["A".to_owned()], 0));
+}
