@@ -40,6 +40,7 @@ KITS = {
     "google-node": ("google", "google", "check.mjs", 300),
     "outlook-python": ("outlook", "outlook", "check.py", 300),
     "outlook-node": ("outlook", "outlook", "check.mjs", 300),
+    "cozi-python": ("cozi", "cozi", "check.py", 300),
 }
 
 
