@@ -73,7 +73,7 @@ fn two_new_ones(radicale: &Radicale) {
     }
 }
 
-// B: first sync matches by UID and doubles nothing
+// S3-055, S3-056, S3-058, S3-059, S3-060, S4-007, S4-008: a first sync matches by UID and doubles nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_sync_unites_both_sides_and_doubles_nothing() {
     let radicale = radicale!();
@@ -107,6 +107,7 @@ async fn a_first_sync_unites_both_sides_and_doubles_nothing() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// S3-002, S3-063, S3-065, S3-066, S4-048, S4-068
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_travel_both_ways() {
     let radicale = radicale!();
@@ -154,7 +155,7 @@ const SERIES: &str = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//test//test//EN\nBE
     DTSTART;TZID=Europe/Berlin:20260113T110000\nDTEND;TZID=Europe/Berlin:20260113T120000\nSUMMARY:Team moved\n\
     END:VEVENT\nEND:VCALENDAR\n";
 
-// S1-056, S2: series with a moved and a cancelled instance, both ways
+// S1-056, S4-050, S4-052: series with a moved and a cancelled instance, both ways
 #[tokio::test(flavor = "multi_thread")]
 async fn series_with_moved_and_cancelled_instances_travel_whole() {
     let radicale = radicale!();
@@ -229,7 +230,7 @@ async fn clash(
     (mapping, path)
 }
 
-// E1, E31: who wins a clash
+// E1, E31, S3-003, S3-069, S4-061, S4-062: who wins a clash
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_decides_what_clashes() {
     let at =
@@ -270,6 +271,7 @@ async fn the_policy_decides_what_clashes() {
     }
 }
 
+// S3-076
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_of_different_fields_merge_without_a_word() {
     for policy in [Policy::Newest, Policy::External, Policy::Local, Policy::Ask] {
@@ -287,6 +289,7 @@ async fn edits_of_different_fields_merge_without_a_word() {
     }
 }
 
+// S4-063
 #[tokio::test(flavor = "multi_thread")]
 async fn ask_leaves_both_sides_alone_until_somebody_decides() {
     for (decision, here, there) in [
@@ -323,7 +326,7 @@ async fn ask_leaves_both_sides_alone_until_somebody_decides() {
     }
 }
 
-// An edit beats a deletion, on either side
+// S3-070: An edit beats a deletion, on either side
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_beats_a_deletion() {
     let radicale = radicale!();
@@ -343,6 +346,7 @@ async fn an_edit_beats_a_deletion() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// S4-006
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_the_middle_doubles_and_loses_nothing() {
     let radicale = radicale!();
@@ -369,6 +373,7 @@ async fn a_restart_in_the_middle_doubles_and_loses_nothing() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// S3-062, S3-131, S3-132, S3-171
 #[tokio::test(flavor = "multi_thread")]
 async fn the_far_side_goes_down_and_comes_back() {
     let mut radicale = radicale!();
@@ -395,6 +400,7 @@ async fn the_far_side_goes_down_and_comes_back() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// S3-086, S4-077
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_said_clearly_and_stops_nobody_else() {
     let radicale = radicale!();
@@ -608,7 +614,7 @@ async fn an_event_that_moves_there_is_not_removed_here() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// What cannot be carried over is named, and stops nothing else
+// S4-075, S4-076: What cannot be carried over is named, and stops nothing else
 #[tokio::test(flavor = "multi_thread")]
 async fn one_event_that_fails_does_not_stop_the_rest() {
     let radicale = radicale!();
@@ -704,7 +710,7 @@ async fn a_lost_position_is_compared_in_full() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// A server without sync-collection and ctag: names and etags are compared
+// S4-065: A server without sync-collection and ctag: names and etags are compared
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_positions_is_compared_by_etags() {
     let radicale = radicale!();
@@ -744,7 +750,7 @@ async fn writes_without_an_etag_do_not_come_back_as_changes() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// Retry-After is obeyed, whoever asks
+// S3-133, S3-171: Retry-After is obeyed, whoever asks
 #[tokio::test(flavor = "multi_thread")]
 async fn a_far_side_that_asks_to_wait_is_waited_for() {
     let radicale = radicale!();
@@ -767,6 +773,7 @@ async fn a_far_side_that_asks_to_wait_is_waited_for() {
     assert_eq!(side.sync(&mapping).await.status, RunStatus::Success);
 }
 
+// S4-046, S4-047
 #[tokio::test(flavor = "multi_thread")]
 async fn one_way_mappings_write_one_way() {
     for direction in [Direction::Pull, Direction::Push] {
@@ -801,7 +808,7 @@ async fn one_way_mappings_write_one_way() {
     }
 }
 
-// Discovery: from the host alone, from the principal, from a calendar itself
+// S4-010: Discovery: from the host alone, from the principal, from a calendar itself
 #[tokio::test(flavor = "multi_thread")]
 async fn calendars_are_found_from_whatever_address_is_given() {
     let radicale = radicale!();

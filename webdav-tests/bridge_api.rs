@@ -127,7 +127,8 @@ fn problem(answer: &Response, status: u16, kind: &str) -> Value {
     document
 }
 
-// S1-034, S1-036, S1-049, S1-062 … S1-070 by their native names
+// S1-034, S1-036, S1-049, S1-062 … S1-070, S3-086, S3-137, S4-042, S4-079, S4-080, S4-081, S4-082, S4-083 by their
+// native names
 #[test]
 fn a_program_connects_maps_and_follows_a_sync() {
     let Some(radicale) = Radicale::start() else { return };
@@ -277,7 +278,7 @@ fn connected(program: &Program, radicale: &Radicale) -> String {
     mapping["id"].as_str().unwrap().to_owned()
 }
 
-// S1-043, S1-075, S1-079, E9: sealed at rest, never in an answer
+// S1-043, S1-075, S1-079, E9, S3-008, S3-023, S3-024, S4-089: sealed at rest, never in an answer
 #[test]
 fn secrets_go_in_and_never_come_out() {
     let Some(radicale) = Radicale::start() else { return };
@@ -354,6 +355,7 @@ fn private_addresses_are_refused_by_default_and_the_setting_is_named() {
     }
 }
 
+// S3-039
 #[test]
 fn a_request_that_is_wrong_hears_what_is_wrong() {
     let program = Program::start(&["[bridge]", "allow_private = true"]);
@@ -400,7 +402,7 @@ fn a_request_that_is_wrong_hears_what_is_wrong() {
     problem(&send(program.served.address(), &large).unwrap(), 413, "too-large");
 }
 
-// Who may come in, and what for
+// S4-085: Who may come in, and what for
 #[test]
 fn tokens_open_what_their_scopes_name() {
     let program = Program::start(&[]);
@@ -421,7 +423,7 @@ fn tokens_open_what_their_scopes_name() {
     problem(&program.ask_with(&bookings, "GET", "/runs", &[], None), 403, "missing-scope");
 }
 
-// Nobody sees or touches what belongs to another
+// S3-008, S3-027, S3-163: Nobody sees or touches what belongs to another
 #[test]
 fn what_belongs_to_another_does_not_exist() {
     let Some(radicale) = Radicale::start() else { return };

@@ -149,11 +149,13 @@ fn journey(far: Far) {
     assert_eq!(mirror.far.server.log().writes(), writes, "the journey back writes nothing there");
 }
 
+// S3-090, S4-003, E5
 #[test]
 fn hard_series_go_to_google_and_back() {
     journey(Far::google());
 }
 
+// S3-090, E5
 #[test]
 fn hard_series_go_to_outlook_and_back() {
     journey(Far::outlook());

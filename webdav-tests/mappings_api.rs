@@ -184,7 +184,7 @@ fn event(uid: &str, lines: &str) -> String {
     )
 }
 
-// E1, E2, E7: every setting is kept, shown and can be changed
+// E1, E2, E7, S3-013, S4-035: every setting is kept, shown and can be changed
 #[test]
 fn a_mapping_keeps_every_setting() {
     let pair = Pair::start();
@@ -267,7 +267,8 @@ fn a_busy_mapping_tells_when_and_nothing_else() {
     assert_eq!(pair.text_here("a.ics"), event("a", lines), "what does not leave stays");
 }
 
-// S2-031, S2-032, S3-124, S3-126: a person decides field by field, takes it back, and has the list as a table
+// S2-031, S2-032, S3-124, S3-126, S3-021, S4-063: a person decides field by field, takes it back, and has the list
+// as a table
 #[test]
 fn a_person_decides_a_conflict_field_by_field_and_takes_it_back() {
     let pair = Pair::start();
@@ -495,7 +496,7 @@ fn the_mark_of_a_hidden_calendar_is_the_servers_alone() {
     assert!(pair.items("/calendars?hidden=true").iter().all(|c| c["hidden"] == false));
 }
 
-// The story of an event, in data and in plain words
+// S3-016: The story of an event, in data and in plain words
 #[test]
 fn an_event_tells_why_it_is_where_it_is() {
     let pair = Pair::start();

@@ -83,7 +83,7 @@ async fn an_event_that_is_refused_is_told_by_its_title_and_both_systems() {
     assert!(told(&side).await.is_empty());
 }
 
-// S3-122: names the event, both systems and which version was kept
+// S3-122, S3-077: names the event, both systems and which version was kept
 #[tokio::test(flavor = "multi_thread")]
 async fn conflicts_are_told_with_the_version_that_was_kept() {
     let radicale = radicale!();
@@ -171,7 +171,7 @@ async fn runs(side: &Side, mapping: &str) -> usize {
     side.bridge.runs("anna", Some(mapping), 1000).await.unwrap().len()
 }
 
-// S3-095: one breaker for an account; others notice nothing
+// S3-095, S3-103, S4-077: one breaker for an account; others notice nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_cannot_be_reached_is_left_alone_and_tried_by_one() {
     let radicale = radicale!();
@@ -260,7 +260,7 @@ async fn what_one_mapping_is_asked_to_wait_for_all_of_the_account_wait_for() {
     assert_eq!(side.sync(&two).await.status, RunStatus::Success);
 }
 
-// E12, S4-073, S4-074: the budget defers, says until when, and outlives a restart
+// E12, S4-073, S4-074, S3-171: the budget defers, says until when, and outlives a restart
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_that_is_used_up_defers_until_it_is_filled_again() {
     let radicale = radicale!();
@@ -299,7 +299,7 @@ async fn a_budget_that_is_used_up_defers_until_it_is_filled_again() {
     assert!(open(&side).await.is_empty());
 }
 
-// interfaces: a booking overlapped from outside
+// E25: a booking overlapped from outside
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_from_outside_that_overlaps_a_booking_is_told() {
     let radicale = radicale!();

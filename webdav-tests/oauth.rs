@@ -248,7 +248,7 @@ fn reconnecting_keeps_the_connection_and_its_account() {
     assert_eq!(status, 422, "{problem}");
 }
 
-// S1-010, S3-136: the consent is given back, and nothing is left
+// S1-010, S3-136, S3-116: the consent is given back, and nothing is left
 #[test]
 fn disconnecting_gives_the_consent_back_and_leaves_nothing() {
     let peer = Peer::start();
@@ -275,7 +275,7 @@ fn disconnecting_gives_the_consent_back_and_leaves_nothing() {
     }
 }
 
-// S1-008, S1-043, S1-075, S2-009, S3-004, S3-033, S3-163
+// S1-008, S1-043, S1-075, S2-009, S3-004, S3-033, S3-163, S3-012, S3-023
 #[test]
 fn no_token_lies_open_in_the_store() {
     let peer = Peer::start();
@@ -351,7 +351,7 @@ fn connection_errors_are_sentences() {
     no_secret(&page);
 }
 
-// S1-026, S2-045, S3-084
+// S1-026, S2-045, S3-084, S3-085
 #[test]
 fn icloud_asks_for_an_app_specific_password() {
     // The real one is never called with a password that cannot be right.
@@ -372,7 +372,7 @@ fn icloud_asks_for_an_app_specific_password() {
     assert!(!peer.asked("/icloud").is_empty());
 }
 
-// S3-095 … S3-100: an interface that is not official is offered with a word of warning, or not at all
+// S3-092, S3-100, E27: an interface that is not official is offered with a word of warning, or not at all
 #[test]
 fn cozi_can_be_switched_off() {
     let peer = Peer::start();
@@ -463,7 +463,7 @@ fn mirrored_events_stay_or_go_with_their_account() {
     }
 }
 
-// S3-118, E17: a number that is set holds for programs too; a running pass is joined
+// S3-118, E17, S3-102, S3-139: a number that is set holds for programs too; a running pass is joined
 #[test]
 fn asking_by_hand_has_a_limit() {
     let peer = Peer::start();
@@ -537,7 +537,7 @@ fn one_token_is_fetched_for_all_who_need_one() {
     assert_eq!(refreshes(&peer).len(), 1);
 }
 
-// E33, S3-034: a rotated token is on disk before it is used; an answer that is lost costs no consent
+// E33, S3-034, S4-012: a rotated token is on disk before it is used; an answer that is lost costs no consent
 #[test]
 fn rotated_tokens_survive_restarts_and_lost_answers() {
     let peer = Peer::start();

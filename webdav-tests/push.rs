@@ -158,7 +158,7 @@ fn calm(house: &House, mapping: &str) {
     });
 }
 
-// S1-021 … S1-024, S3-014, S3-022, S3-047, S3-078 … S3-080
+// S1-021 … S1-024, S3-014, S3-022, S3-047, S3-078, S3-079, S3-080, S3-138
 #[test]
 fn a_channel_is_opened_believed_and_closed_with_its_account() {
     let peer = Peer::start();
@@ -194,6 +194,11 @@ fn a_channel_is_opened_believed_and_closed_with_its_account() {
     assert_eq!(looks(&peer), before, "none of these begins anything");
     assert_eq!(tell(&house, &channel, &secret, "resource-1", "exists"), 202);
     eventually("a look", || looks(&peer) > before);
+    // A removal over there is a change like any other.
+    calm(&house, &mapping);
+    let before = looks(&peer);
+    assert_eq!(tell(&house, &channel, &secret, "resource-1", "not_exists"), 202);
+    eventually("another look", || looks(&peer) > before);
     // The channel is believed after a restart, and not opened a second time.
     house.served.restart().unwrap();
     assert_eq!(tell(&house, &channel, &secret, "resource-1", "exists"), 202);
@@ -206,7 +211,7 @@ fn a_channel_is_opened_believed_and_closed_with_its_account() {
     assert_eq!(tell(&house, &channel, &secret, "resource-1", "exists"), 404);
 }
 
-// google.md §8: some calendars cannot be watched; they are polled
+// E3: google.md §8: some calendars cannot be watched; they are polled
 #[test]
 fn a_calendar_that_cannot_be_watched_is_polled() {
     let peer = Peer::start();
@@ -223,7 +228,7 @@ fn a_calendar_that_cannot_be_watched_is_polled() {
     assert_eq!(peer.asked(WATCH).len(), 1, "it is not asked again for days");
 }
 
-// S3-047: a server that Google cannot reach asks for no channel
+// S3-047, E3: a server that Google cannot reach asks for no channel
 #[test]
 fn a_server_that_cannot_be_reached_asks_for_no_channel() {
     let peer = Peer::start();
@@ -308,7 +313,7 @@ async fn a_consent_that_comes_too_late_changes_nothing() {
     assert!(side.bridge.connection("anna", &made.id).await.is_ok());
 }
 
-// S3-081, S3-082: by the far side's own end; another one is open before the old one is closed
+// S3-081, S3-082, S3-083: by the far side's own end; another one is open before the old one is closed
 #[tokio::test(flavor = "multi_thread")]
 async fn channels_are_renewed_before_they_end() {
     let peer = Peer::start();
@@ -438,7 +443,7 @@ impl Simulated {
     }
 }
 
-// S1-003, S1-023, S1-046, S1-047, S2-083, S2-084, S3-048, S3-143
+// S1-003, S1-023, S1-046, S1-047, S2-083, S2-084, S3-048, S3-143, S3-166
 #[test]
 fn a_change_on_a_far_side_is_told_and_carried_over() {
     for provider in ["google", "outlook"] {

@@ -376,6 +376,7 @@ impl Story {
     }
 }
 
+// S3-006, S3-010, S3-029
 #[test]
 fn google_and_kalends_agree_after_every_kill() {
     Story::begin(Far::google()).play();

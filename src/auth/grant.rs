@@ -319,7 +319,7 @@ mod tests {
         Key::new(Table::Secret, path)
     }
 
-    // S2-060, E9: sealed at rest, key id in every record
+    // S2-060, E9, S3-031: sealed at rest, key id in every record
     #[test]
     fn what_is_sealed_opens_only_as_the_same_record() {
         let folder = tempfile::tempdir().unwrap();
@@ -357,6 +357,7 @@ mod tests {
         assert!(refused.contains("chmod 600"), "{refused}");
     }
 
+    // S3-051
     #[test]
     fn a_fixed_key_is_sixty_four_hexadecimal_digits() {
         let good = Secret::new("00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF");

@@ -238,7 +238,7 @@ mod tests {
         }
     }
 
-    // S3-101: each kind of far side has its own interval
+    // S3-101, S3-089, S3-098: each kind of far side has its own interval
     #[test]
     fn kinds_of_far_sides_are_asked_at_their_own_intervals() {
         let schedule = Schedule::default();
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!([Kind::Caldav, Kind::Icloud, Kind::Cozi, Kind::Ics].map(minutes), [10, 10, 30, 60]);
     }
 
-    // E4: once a night, spread, never twice in one night
+    // E4, E20: once a night, spread, never twice in one night
     #[test]
     fn everything_is_compared_once_a_night() {
         const DAY: i64 = 86_400_000;

@@ -519,7 +519,7 @@ mod tests {
         assert_eq!(found, expected, "base {base}, here {local}, there {remote}");
     }
 
-    // sync-patterns §3: the whole table
+    // S3-068, E31; sync-patterns §3: the whole table
     #[test]
     fn every_pair_of_sides_has_its_step() {
         check("A", "=", "=", "nothing");
@@ -569,7 +569,7 @@ mod tests {
         assert_eq!(words(&bytes), "B x own");
     }
 
-    // E1, E31
+    // E1, E31, S3-068, S3-069
     #[test]
     fn the_policy_decides_a_clash() {
         let cases = [

@@ -9,7 +9,7 @@ use super::*;
 
 const DAY: i64 = 86_400;
 
-// bridge.window_past, bridge.window_future: what nobody carried and lies outside is left alone both ways
+// S4-064: bridge.window_past, bridge.window_future: what nobody carried and lies outside is left alone both ways
 #[tokio::test]
 async fn what_lies_outside_the_window_stays_where_it_is() {
     for (content, windowed) in [(false, false), (true, false), (true, true)] {
@@ -59,7 +59,7 @@ async fn what_is_left_alone_is_not_read_again() {
     assert_eq!(world.titles().await.len(), 10);
 }
 
-// Leaving the window is never a deletion
+// E4, S4-065: Leaving the window is never a deletion
 #[tokio::test]
 async fn what_leaves_the_window_is_kept_on_both_sides() {
     for windowed in [false, true] {
@@ -258,7 +258,7 @@ async fn what_the_other_side_removed_is_kept_or_cancelled_if_so_set() {
     }
 }
 
-// S3-111, S3-112, E24: 1, 5, 15 minutes, then daily, with its reason; one event that fails stops no other
+// S3-111, S3-112, E24, S3-006: 1, 5, 15 minutes, then daily, with its reason; one event that fails stops no other
 #[tokio::test]
 async fn an_event_that_fails_is_tried_again_by_itself_and_stops_no_other() {
     let mut world = World::new().await;
@@ -334,7 +334,7 @@ async fn what_the_far_side_refuses_stays_here_and_is_tried_when_it_changes() {
     assert_eq!(world.far().titles(), ["B", "Even one"]);
 }
 
-// S3-105 … S3-109: within the hour, removals, within a day, within a week, the rest
+// S3-104, S3-105, S3-106, S3-107, S3-108, S3-109: within the hour, removals, within a day, within a week, the rest
 #[tokio::test]
 async fn what_is_urgent_goes_first() {
     let mut world = World::new().await;
@@ -357,7 +357,7 @@ async fn what_is_urgent_goes_first() {
     assert_eq!(rest, ["-/gone.ics", "3-day", "2-week", "1-later"]);
 }
 
-// S3-057, S3-144: events that are one are joined although their UIDs differ; both keep theirs
+// S3-057, S3-144, S4-007: events that are one are joined although their UIDs differ; both keep theirs
 #[tokio::test]
 async fn a_first_pass_joins_what_is_one_under_two_uids() {
     for content in [false, true] {
@@ -523,7 +523,7 @@ async fn a_cycle_of_mappings_comes_to_rest() {
     assert!(one.text("/a.ics").unwrap().contains("X-ONE:1"), "a private field was lost on the way round");
 }
 
-// Several far sides in one calendar: what comes from one goes to the other, once
+// S4-004: Several far sides in one calendar: what comes from one goes to the other, once
 #[tokio::test]
 async fn several_far_sides_meet_in_one_calendar() {
     let mut world = World::new().await;

@@ -2,6 +2,7 @@
 
 mod far;
 mod laws;
+mod rules;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
