@@ -36,6 +36,8 @@ pub(super) enum Settled {
 /// Both sides of one object, as they are now.
 pub(super) struct Facts {
     pub(super) base: Option<Base>,
+    /// Its UID on the far side, where that differs from ours.
+    pub(super) uid_there: Option<String>,
     /// The far side's whole text when both last agreed.
     pub(super) agreed: Option<Arc<Ical>>,
     /// What the mapping carried of it.
@@ -96,9 +98,9 @@ impl Pass {
             }
             let settled = match self.settle_once(uid, far).await {
                 Ok(Settled::Done | Settled::Lost) => return Ok(()),
-                Ok(Settled::Again) => match place.as_ref().filter(|_| self.ledger.by_uid(uid).is_none()) {
-                    Some(id) => self.look_there(id).await,
-                    None => self.look_again(uid).await,
+                Ok(Settled::Again) => match &place {
+                    Some(id) if self.ledger.by_uid(uid).await?.is_none() => self.look_there(id).await,
+                    _ => self.look_again(uid).await,
                 },
                 Ok(Settled::Found(id)) => self.look_there(&id).await,
                 Err(halt) => Err(halt),
@@ -122,8 +124,8 @@ impl Pass {
     }
 
     pub(super) async fn look_again(&self, uid: &str) -> Result<Far, Halt> {
-        match self.ledger.by_uid(uid).map(|b| b.remote.clone()) {
-            Some(id) => self.look_there(&id).await,
+        match self.ledger.by_uid(uid).await? {
+            Some(base) => self.look_there(&base.remote).await,
             None => Ok(Far::Absent),
         }
     }
@@ -131,7 +133,7 @@ impl Pass {
     pub(super) async fn look_there(&self, id: &RemoteId) -> Result<Far, Halt> {
         let mut found = self.provider.read(&self.mapping.remote, std::slice::from_ref(id)).await?;
         let Some(seen) = found.pop() else { return Ok(Far::Absent) };
-        match self.named(seen) {
+        match self.named(seen).await? {
             Ok((_, seen, ical)) => Ok(Far::Seen(seen, ical)),
             Err((_, reason)) => Err(Trouble::Unreachable(reason).into()),
         }
@@ -238,7 +240,8 @@ impl Pass {
 
     /// Reads what the decision needs. Inner error: the object cannot be dealt with, in words.
     pub(super) async fn gather(&self, uid: &str, far: Far) -> Result<Result<Facts, String>, Halt> {
-        let base = self.ledger.by_uid(uid).cloned();
+        let base = self.ledger.by_uid(uid).await?;
+        let uid_there = base.as_ref().and_then(|base| base.uid_there.clone());
         let object = self.object_here(uid, base.as_ref()).await?;
         let unknown = base.as_ref().is_some_and(|b| {
             b.version.is_none() || b.conflict.is_some() || (b.apart.is_some() && object.is_some())
@@ -253,7 +256,7 @@ impl Pass {
         // What both sides have again is linked again, as if they met for the first time.
         let base = base.filter(|b| b.apart.is_none() || object.is_none() || !matches!(far, Far::Seen(..)));
         let agreed = match base.as_ref().filter(|b| !b.print.is_empty()) {
-            Some(_) => match self.ledger.bytes(&*self.session.house.store, uid).await? {
+            Some(_) => match self.ledger.bytes(uid).await? {
                 Some(bytes) => Ical::parse(bytes).ok().map(Arc::new),
                 None => None,
             },
@@ -293,7 +296,7 @@ impl Pass {
         };
         let (agreed, before) = if unsure { (None, None) } else { (agreed, before) };
         let reshaped = base.is_some() && carried != self.mapping.fields;
-        Ok(Ok(Facts { base, agreed, before, object, ours, fitted, far, theirs, reshaped }))
+        Ok(Ok(Facts { base, uid_there, agreed, before, object, ours, fitted, far, theirs, reshaped }))
     }
 
     /// Finds our object: under the name that is known, or wherever one with this UID is now.
@@ -415,10 +418,9 @@ impl Pass {
         bytes: Option<Bytes>,
         with: Vec<Op>,
     ) -> Result<Settled, Halt> {
-        let mut ops = self.ledger.put(&base, bytes)?;
+        let mut ops = self.ledger.put(&base, bytes).await?;
         ops.extend(with);
         self.remember(Vec::new(), ops).await?;
-        self.ledger.insert(base);
         Ok(Settled::Done)
     }
 
@@ -452,7 +454,7 @@ impl Pass {
         agreed: Bytes,
         with: Vec<Op>,
     ) -> Result<Settled, Halt> {
-        let mut ops = self.ledger.put(&base, Some(agreed))?;
+        let mut ops = self.ledger.put(&base, Some(agreed)).await?;
         ops.extend(with);
         let expected = facts.etag().cloned();
         let when = When::holds(move |meta| {
@@ -464,7 +466,6 @@ impl Pass {
                 let counts = &mut self.run.local;
                 let count = if stored.created { &mut counts.inserted } else { &mut counts.updated };
                 *count = count.saturating_add(1);
-                self.ledger.insert(base);
                 Ok(Settled::Done)
             }
             Err(error) => self.refused_here(uid, facts, error),
@@ -490,8 +491,8 @@ impl Pass {
         };
         let write = Write {
             slot: Slot::At(place.0.clone(), place.1.clone()),
-            bytes: self.addressed(uid, there.clone()),
-            base: base.map(|base| self.addressed(uid, base)),
+            bytes: Pass::addressed(facts, there.clone()),
+            base: base.map(|base| Pass::addressed(facts, base)),
         };
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&name), answer)? {

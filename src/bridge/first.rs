@@ -111,11 +111,15 @@ impl Pass {
         let First { ours, theirs, candidates, .. } =
             std::mem::replace(&mut self.first, First { over: true, ..First::default() });
         let Some(ours) = ours.filter(|_| !candidates.is_empty()) else { return Ok(()) };
-        let free =
-            |sketch: &Sketch| self.ledger.by_uid(&sketch.uid).is_none() && !theirs.contains(&sketch.uid);
-        let ours: Vec<Sketch> = ours.sketches.into_iter().filter(free).collect();
+        let mut free = Vec::new();
+        for sketch in ours.sketches {
+            if !theirs.contains(&sketch.uid) && self.ledger.by_uid(&sketch.uid).await?.is_none() {
+                free.push(sketch);
+            }
+        }
+        let ours = free;
         let (sketches, ids): (Vec<Sketch>, Vec<RemoteId>) = candidates.into_iter().unzip();
-        let mut ops = Vec::new();
+        let mut bases = Vec::new();
         for pair in pairs(&ours, &sketches) {
             let all = (ours.get(pair.ours), sketches.get(pair.theirs), ids.get(pair.theirs));
             let (Some(own), Some(other), Some(id)) = all else { continue };
@@ -128,9 +132,9 @@ impl Pass {
                 fields: Some(self.mapping.fields),
                 ..Base::new(&own.uid, name, meta.etag, id.clone())
             };
-            ops.extend(self.ledger.put(&base, None)?);
-            self.ledger.insert(base);
+            bases.push((base, None));
         }
+        let ops = self.ledger.put_all(bases).await?;
         self.remember(Vec::new(), ops).await?;
         let batch = self.provider.abilities().batch.max(1);
         for chunk in ids.chunks(batch) {

@@ -59,15 +59,18 @@ impl Pass {
     }
 
     /// Forgets what is carried by now, or is not there any more.
-    pub(super) fn forget_left(&mut self, listed: &HashSet<String>) {
-        let over = |left: &&Left| {
-            !listed.contains(&spelling(&left.remote)) || self.ledger.by_remote(&left.remote).is_some()
-        };
-        let over: Vec<String> = self.left.known.values().filter(over).map(|l| spelling(&l.remote)).collect();
+    pub(super) async fn forget_left(&mut self, listed: &HashSet<String>) -> Result<(), Halt> {
+        let mut over = Vec::new();
+        for (name, left) in &self.left.known {
+            if !listed.contains(name) || self.ledger.by_remote(&left.remote).await?.is_some() {
+                over.push(name.clone());
+            }
+        }
         for name in over {
             self.left.known.remove(&name);
             self.left.ops.push(Op::DeleteRecord(left_key(&self.mapping.id, &name)));
         }
+        Ok(())
     }
 
     /// Stores what changed.

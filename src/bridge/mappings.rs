@@ -286,6 +286,7 @@ impl Bridge {
         for (table, prefix) in [
             (Table::Base, format!("{id}/")),
             (Table::Base, format!("{id}.bytes/")),
+            (Table::Base, format!("{id}.index/")),
             (Table::Base, format!("{id}.left/")),
             (Table::Run, format!("{id}/")),
             (Table::Conflict, format!("{id}/")),

@@ -10,12 +10,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use futures_util::StreamExt as _;
 
-use super::ledger::{Ledger, spelling};
+use super::ledger::spelling;
 use super::pace::later;
 use super::print;
 use super::provider::{Cursor, End, Page, RemoteId, Seen, Sighting, Trouble};
 use super::record::{Base, Failure};
-use super::run::{CONFIRM_AFTER, Far, Halt, Pass, uid_of};
+use super::run::{CONFIRM_AFTER, Far, Halt, Pass, is_linked, uid_of};
 use super::scope;
 use crate::follow::{Touched, touched};
 use crate::ical::Ical;
@@ -44,7 +44,9 @@ pub(super) struct Observed {
     pub(super) missing: Vec<String>,
     /// How many objects a complete listing did not name, without having told that they were removed.
     pub(super) absent: usize,
-    /// How many of those are not believed gone yet.
+    /// How many it should have named.
+    pub(super) listable: usize,
+    /// How many of the absent ones are not believed gone yet.
     pub(super) waiting: usize,
     /// UIDs that had been missing and are back.
     pub(super) back: Vec<String>,
@@ -240,7 +242,6 @@ impl Pass {
         if read.is_empty() {
             return Ok(());
         }
-        self.load_ledger().await?;
         for seen in read {
             let sighting = Sighting { id: seen.id.clone(), version: seen.version.clone() };
             if self.is_first() && self.take_new(&seen).await? {
@@ -249,8 +250,10 @@ impl Pass {
                 continue;
             }
             delta.seen.push(sighting);
-            let same = match self.ledger.by_remote(&seen.id) {
-                Some(base) => is_as_agreed(base, seen.version.as_ref()) || self.says_the_same(base, &seen),
+            let same = match self.ledger.by_remote(&seen.id).await? {
+                Some(base) => {
+                    is_as_agreed(&base, seen.version.as_ref()) || self.says_the_same(&base, &seen).await?
+                }
                 None => self.is_left(&seen.id, seen.version.as_ref()),
             };
             if same {
@@ -266,21 +269,23 @@ impl Pass {
     }
 
     /// Tells whether content without a version says what was agreed.
-    fn says_the_same(&self, base: &Base, seen: &Seen) -> bool {
+    async fn says_the_same(&self, base: &Base, seen: &Seen) -> Result<bool, Halt> {
         let settled = base.conflict.is_none() && base.version.is_none() && !base.pending;
         let as_before = base.fields == Some(self.mapping.fields) && base.missing.is_none();
-        settled
-            && as_before
-            && seen.version.is_none()
-            && self.named(seen.clone()).is_ok_and(|(uid, _, ical)| {
-                uid == base.uid && print::print(&self.shaped(&ical)) == base.print
-            })
+        if !settled || !as_before || seen.version.is_some() {
+            return Ok(false);
+        }
+        Ok(self
+            .named(seen.clone())
+            .await?
+            .is_ok_and(|(uid, _, ical)| uid == base.uid && print::print(&self.shaped(&ical)) == base.print))
     }
 
     /// Deals with an object that nobody knew, on a first pass. False: it is not one.
     async fn take_new(&mut self, seen: &Seen) -> Result<bool, Halt> {
         let Ok((uid, ical)) = uid_of(seen) else { return Ok(false) };
-        let known = self.ledger.by_remote(&seen.id).is_some() || self.ledger.by_uid(&uid).is_some();
+        let known =
+            self.ledger.by_remote(&seen.id).await?.is_some() || self.ledger.by_uid(&uid).await?.is_some();
         if known || self.state.again.iter().any(|failure| failure.uid == uid) {
             return Ok(false);
         }
@@ -295,15 +300,6 @@ impl Pass {
         }
         self.went_on();
         Ok(true)
-    }
-
-    /// Reads what was agreed on, once a pass.
-    pub(super) async fn load_ledger(&mut self) -> Result<(), Halt> {
-        if !self.loaded {
-            self.ledger = Ledger::load(&*self.session.house.store, &self.mapping.id).await?;
-            self.loaded = true;
-        }
-        Ok(())
     }
 
     /// Compares names and versions with what was agreed. Reads no content.
@@ -325,12 +321,11 @@ impl Pass {
         let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
         let mut named = HashSet::new();
         for sighting in delta.seen {
-            let base = self.ledger.by_remote(&sighting.id);
-            if base.is_some_and(|b| b.missing.is_some()) {
-                seen.back.extend(base.map(|b| b.uid.clone()));
-            }
+            let base = self.ledger.by_remote(&sighting.id).await?;
+            let back = base.as_ref().filter(|base| base.missing.is_some());
+            seen.back.extend(back.map(|base| base.uid.clone()));
             let id = spelling(&sighting.id);
-            let same = match base {
+            let same = match &base {
                 Some(base) => is_as_agreed(base, sighting.version.as_ref()),
                 None => self.is_left(&sighting.id, sighting.version.as_ref()),
             };
@@ -338,11 +333,11 @@ impl Pass {
                 seen.read.push(sighting.id);
             }
         }
-        let gone = delta.gone.iter().filter_map(|id| self.ledger.by_remote(id));
-        seen.far_gone.extend(gone.map(|b| b.uid.clone()));
+        for id in &delta.gone {
+            seen.far_gone.extend(self.ledger.by_remote(id).await?.map(|base| base.uid));
+        }
         if delta.complete {
-            self.note_absent(&mut seen, &listed);
-            self.forget_left(&listed);
+            self.forget_left(&listed).await?;
         }
         for name in &names {
             if let Some((uid, here)) = self.look_here(name, full).await? {
@@ -353,61 +348,73 @@ impl Pass {
                 }
             }
         }
-        if full {
-            // What a listing of names cannot show: objects that are gone here.
-            let gone = self.ledger.all().filter(|b| b.part.is_none() && !names.contains(&b.name));
-            // What this pass has just made was not there to be listed.
-            let gone: Vec<String> =
-                gone.map(|b| b.uid.clone()).filter(|uid| !self.looked.contains(uid)).collect();
-            for uid in gone {
-                seen.here.entry(uid).or_insert(Here::removed());
-            }
-            // The window has moved on, and with it which parts of a series are there.
-            for base in self.ledger.all().filter(|b| b.split.is_some()) {
-                seen.here.entry(base.uid.clone()).or_insert(Here::written(Urgency::Rest));
+        if full || delta.complete {
+            let mut walk = self.ledger.walk();
+            while let Some(page) = walk.next().await? {
+                for base in page {
+                    if delta.complete {
+                        self.note_absent(&mut seen, &listed, &base);
+                    }
+                    if full {
+                        self.note_here(&mut seen, &names, &base);
+                    }
+                }
             }
         }
         let waits = |uid: &str| self.state.again.iter().any(|f| f.uid == uid && !self.is_due(f, full));
-        for base in self.ledger.all().filter(|b| b.pending && b.part.is_none() && !waits(&b.uid)) {
-            seen.here.entry(base.uid.clone()).or_insert(Here::written(Urgency::Rest));
+        for base in self.ledger.pending().await? {
+            if base.part.is_none() && !waits(&base.uid) {
+                seen.here.entry(base.uid).or_insert(Here::written(Urgency::Rest));
+            }
         }
-        self.add_failures(&mut seen, &listed, full);
+        self.add_failures(&mut seen, &listed, full).await?;
         Ok(seen)
     }
 
+    /// Notes what a listing of our names cannot show.
+    fn note_here(&self, seen: &mut Observed, names: &BTreeSet<Name>, base: &Base) {
+        // What this pass has just made was not there to be listed.
+        let gone = !names.contains(&base.name) && !self.looked.contains(&base.uid);
+        if base.part.is_none() && gone {
+            seen.here.entry(base.uid.clone()).or_insert(Here::removed());
+        }
+        // The window has moved on, and with it which parts of a series are there.
+        if base.split.is_some() {
+            seen.here.entry(base.uid.clone()).or_insert(Here::written(Urgency::Rest));
+        }
+    }
+
     /// Compares a complete listing with what was agreed: what it does not name although it should is missing.
-    fn note_absent(&self, seen: &mut Observed, listed: &HashSet<String>) {
+    fn note_absent(&self, seen: &mut Observed, listed: &HashSet<String>, base: &Base) {
+        let must = self.must_be_listed(base);
+        seen.listable = seen.listable.saturating_add(usize::from(must && is_linked(base)));
         // What waits for a person's decision is not removed before it, whatever a listing says.
-        let settled = |b: &&Base| {
-            !b.pending && b.apart.is_none() && b.part.is_none() && b.split.is_none() && b.conflict.is_none()
-        };
-        for base in self.ledger.all().filter(settled) {
-            let told = seen.far_gone.contains(&base.uid) || listed.contains(&spelling(&base.remote));
-            if told || !self.must_be_listed(base) {
-                continue;
-            }
-            seen.absent = seen.absent.saturating_add(1);
-            let confirmed = base.missing.is_some_and(|since| later(since, CONFIRM_AFTER) <= self.now);
-            if confirmed || self.confirmed {
-                seen.far_gone.insert(base.uid.clone());
-                continue;
-            }
-            seen.waiting = seen.waiting.saturating_add(1);
-            if base.missing.is_none() {
-                seen.missing.push(base.uid.clone());
-            }
+        let settled = is_linked(base) && base.split.is_none() && base.conflict.is_none();
+        let told = seen.far_gone.contains(&base.uid) || listed.contains(&spelling(&base.remote));
+        if !settled || told || !must {
+            return;
+        }
+        seen.absent = seen.absent.saturating_add(1);
+        let confirmed = base.missing.is_some_and(|since| later(since, CONFIRM_AFTER) <= self.now);
+        if confirmed || self.confirmed {
+            seen.far_gone.insert(base.uid.clone());
+            return;
+        }
+        seen.waiting = seen.waiting.saturating_add(1);
+        if base.missing.is_none() {
+            seen.missing.push(base.uid.clone());
         }
     }
 
     /// Looks at one name here. Nothing: it is as agreed, or never mattered.
     async fn look_here(&self, name: &Name, full: bool) -> Result<Option<(String, Here)>, Halt> {
-        let base = self.ledger.by_name(name);
+        let base = self.ledger.by_name(name).await?;
         let Some(meta) = self.at.meta(name.as_str()).await? else {
-            return Ok(base.map(|b| (b.uid.clone(), Here::removed())));
+            return Ok(base.map(|base| (base.uid, Here::removed())));
         };
-        let same = base.is_some_and(|b| b.etag == meta.etag && b.conflict.is_none()) && !self.anew;
+        let same = base.as_ref().is_some_and(|b| b.etag == meta.etag && b.conflict.is_none()) && !self.anew;
         let Some(uid) = meta.index.uid.clone().filter(|_| !same) else { return Ok(None) };
-        let known = base.is_some() || self.ledger.by_uid(&uid).is_some();
+        let known = base.is_some() || self.ledger.by_uid(&uid).await?.is_some();
         // What nobody carries is not even read. A far side that has it within the window names it by itself.
         if !known && !scope::spans(meta.index.span, self.window) {
             return Ok(None);
@@ -422,25 +429,30 @@ impl Pass {
     }
 
     /// Objects that failed before are looked at again although nothing changed.
-    fn add_failures(&self, seen: &mut Observed, listed: &HashSet<String>, full: bool) {
+    async fn add_failures(
+        &self,
+        seen: &mut Observed,
+        listed: &HashSet<String>,
+        full: bool,
+    ) -> Result<(), Halt> {
         let wanted: HashSet<String> = seen.read.iter().map(spelling).collect();
         for failure in self.state.again.iter().filter(|f| self.is_due(f, full)) {
             // Also where neither side names it any more: a decision that it goes is to be carried out.
-            let by_uid = failure.local.is_some() || failure.remote.is_none();
-            if by_uid || self.ledger.by_uid(&failure.uid).is_some() {
+            let base = self.ledger.by_uid(&failure.uid).await?;
+            if failure.local.is_some() || failure.remote.is_none() || base.is_some() {
                 seen.here.entry(failure.uid.clone()).or_insert(Here::written(Urgency::Rest));
             }
-            let known =
-                self.ledger.by_uid(&failure.uid).filter(|b| b.split.is_none()).map(|b| b.remote.clone());
+            let known = base.filter(|base| base.split.is_none()).map(|base| base.remote);
             if let Some(id) = failure.remote.clone().or(known) {
                 // What nobody carries yet is asked for whatever a listing says, which may be short by mistake.
-                let known = self.ledger.by_remote(&id).is_some();
+                let known = self.ledger.by_remote(&id).await?.is_some();
                 let there = !known || !seen.complete || listed.contains(&spelling(&id));
                 if there && !wanted.contains(&spelling(&id)) && !seen.far_gone.contains(&failure.uid) {
                     seen.read.push(id);
                 }
             }
         }
+        Ok(())
     }
 
     /// Tells whether an object that failed is looked at in this pass although nothing changed.
@@ -451,18 +463,15 @@ impl Pass {
     /// Remembers which objects a complete listing did not name.
     pub(super) async fn mark_missing(&mut self, missing: &[String], back: &[String]) -> Result<(), Halt> {
         let marks = missing.iter().map(|uid| (uid, Some(self.now))).chain(back.iter().map(|uid| (uid, None)));
-        let marked: Vec<_> = marks
-            .filter_map(|(uid, at)| self.ledger.by_uid(uid).cloned().map(|base| (base, at)))
-            .filter(|(base, at)| base.missing.is_some() != at.is_some())
-            .collect();
-        for chunk in marked.chunks(100) {
-            let mut ops = Vec::new();
-            for (base, at) in chunk {
-                let mut base = base.clone();
-                base.missing = *at;
-                ops.extend(self.ledger.put(&base, None)?);
-                self.ledger.insert(base);
+        let marks: Vec<_> = marks.collect();
+        for chunk in marks.chunks(100) {
+            let mut bases = Vec::new();
+            for (uid, at) in chunk {
+                let base = self.ledger.by_uid(uid).await?;
+                let base = base.filter(|base| base.missing.is_some() != at.is_some());
+                bases.extend(base.map(|base| (Base { missing: *at, ..base }, None)));
             }
+            let ops = self.ledger.put_all(bases).await?;
             self.remember(Vec::new(), ops).await?;
         }
         Ok(())

@@ -480,6 +480,11 @@ pub fn base_bytes_key(mapping: &str, uid: &str) -> Key {
     Key::new(Table::Base, format!("{mapping}.bytes/{}", uid_part(uid)))
 }
 
+/// Returns a record that leads to what was agreed on.
+pub fn index_key(mapping: &str, path: &str) -> Key {
+    Key::new(Table::Base, format!("{mapping}.index/{path}"))
+}
+
 fn uid_part(uid: &str) -> String {
     if uid.len() <= 200 && !uid.contains('/') && !uid.starts_with('#') && !uid.chars().any(char::is_control) {
         uid.to_owned()

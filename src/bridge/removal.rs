@@ -92,8 +92,8 @@ impl Pass {
         };
         let write = Write {
             slot: Slot::At(place.0.clone(), place.1.clone()),
-            bytes: self.addressed(uid, cancelled(&theirs)),
-            base: Some(self.addressed(uid, theirs.bytes().clone())),
+            bytes: Pass::addressed(facts, cancelled(&theirs)),
+            base: Some(Pass::addressed(facts, theirs.bytes().clone())),
         };
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&base.name), answer)? {
@@ -131,9 +131,8 @@ impl Pass {
 
     /// Forgets what was agreed on.
     pub(super) async fn forget(&mut self, uid: &str, mut with: Vec<Op>) -> Result<Settled, Halt> {
-        with.extend(self.ledger.delete(uid));
+        with.extend(self.ledger.delete(uid).await?);
         self.remember(Vec::new(), with).await?;
-        self.ledger.remove(uid);
         Ok(Settled::Done)
     }
 
@@ -150,7 +149,7 @@ impl Pass {
             }
             Err(trouble @ Trouble::Unreachable(_)) => {
                 let why = self.unanswered(trouble)?;
-                let name = self.ledger.by_uid(uid).map(|base| base.name.clone());
+                let name = self.ledger.by_uid(uid).await?.map(|base| base.name);
                 self.fail(uid, name, Some(id), why, Retry::Soon);
                 return Ok(Settled::Lost);
             }
@@ -158,9 +157,8 @@ impl Pass {
         }
         self.unanswered = 0;
         self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
-        with.extend(self.ledger.delete(uid));
+        with.extend(self.ledger.delete(uid).await?);
         self.remember(Vec::new(), with).await?;
-        self.ledger.remove(uid);
         Ok(Settled::Done)
     }
 
@@ -169,7 +167,7 @@ impl Pass {
         let (Some(name), Some(etag)) = (facts.name(), facts.etag().cloned()) else {
             return Ok(Settled::Again);
         };
-        with.extend(self.ledger.delete(uid));
+        with.extend(self.ledger.delete(uid).await?);
         let when = When::holds(move |meta| match meta {
             Some(meta) if meta.etag == etag => Ok(()),
             _ => Err(Refusal::Stale),
@@ -177,7 +175,6 @@ impl Pass {
         match self.session.delete(&self.at, name, &when, with).await {
             Ok(_) => {
                 self.run.local.deleted = self.run.local.deleted.saturating_add(1);
-                self.ledger.remove(uid);
                 Ok(Settled::Done)
             }
             Err(error) => self.refused_here(uid, facts, error),
@@ -230,8 +227,8 @@ impl Pass {
     /// that it is meant.
     pub(super) async fn withdraw(&mut self) -> Result<(), Halt> {
         let Withdrawn { here, there } = std::mem::take(&mut self.withdrawn);
-        let total = self.ledger.all().filter(|b| !b.pending && b.apart.is_none()).count();
-        if self.is_mass(here.len(), total) || self.is_mass(there.len(), total) {
+        let most = here.len().max(there.len());
+        if let Some(total) = self.mass(most, |base| !base.pending && base.apart.is_none()).await? {
             let sentence = format!(
                 "The filters of the mapping no longer let through {} of {total} events here and {} on the far side; \
                  the copies would be removed.",

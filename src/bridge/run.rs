@@ -18,7 +18,7 @@ use super::order::Open;
 use super::pace::{Outcome, Schedule, later, next_full};
 use super::print;
 use super::provider::{Provider, RemoteId, Seen, Trouble, Window};
-use super::record::{Counts, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus};
+use super::record::{Base, Counts, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus};
 use super::scope;
 use crate::calendar::{Error, Session, Writable};
 use crate::ical::Ical;
@@ -94,8 +94,6 @@ pub(super) struct Pass {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) state: MappingState,
     pub(super) ledger: Ledger,
-    /// The ledger was read.
-    pub(super) loaded: bool,
     pub(super) run: Run,
     pub(super) now: Timestamp,
     pub(super) window: Window,
@@ -145,12 +143,12 @@ impl Pass {
         confirm: bool,
     ) -> Pass {
         let now = run.started;
+        let ledger = Ledger::new(Arc::clone(&session.house.store), &mapping.id);
         Pass {
             session,
             at,
             provider,
-            ledger: Ledger::default(),
-            loaded: false,
+            ledger,
             window: scope::window(&mapping, settings.window_past, settings.window_future, now),
             confirmed: confirm && state.hold.is_some(),
             anew: state.shape != shape_of(&mapping),
@@ -178,10 +176,10 @@ impl Pass {
 
     /// Carries the pass out. Returns how the pace goes on.
     pub(super) async fn carry_out(&mut self) -> Result<Outcome, Halt> {
+        self.ledger.open(&self.session.origin, self.now).await?;
         let full = self.is_full_due();
         let (names, rev) = self.touched_here(full).await?;
         if full {
-            self.load_ledger().await?;
             self.load_left().await?;
         }
         let delta = self.changes_there(full).await?;
@@ -192,9 +190,8 @@ impl Pass {
             self.state.was_full = false;
             return Ok(self.outcome());
         }
-        self.load_ledger().await?;
         let observed = self.observe(names, rev, delta, full).await?;
-        self.guard(&observed)?;
+        self.guard(&observed).await?;
         self.settle_all(observed, full).await
     }
 
@@ -220,26 +217,23 @@ impl Pass {
     }
 
     /// Stops the pass before anything is removed when more would be than anybody removes on purpose.
-    fn guard(&self, seen: &Observed) -> Result<(), Halt> {
-        let linked = || self.ledger.all().filter(|b| !b.pending && b.apart.is_none() && b.part.is_none());
-        let total = linked().count();
-        let listable = linked().filter(|b| self.must_be_listed(b)).count();
+    async fn guard(&self, seen: &Observed) -> Result<(), Halt> {
         let read: HashSet<String> = seen.read.iter().map(spelling).collect();
-        let there_changed =
-            |uid: &str| self.ledger.by_uid(uid).is_some_and(|b| read.contains(&spelling(&b.remote)));
         let keeps = |on: OnDelete, count: usize| if on == OnDelete::Keep { 0 } else { count };
         let here = seen.far_gone.iter().filter(|uid| !seen.here.contains_key(*uid)).count();
         let here = keeps(self.mapping.on_remote_delete, here);
-        let removed = seen.here.iter().filter(|(_, h)| h.is_removal()).map(|(uid, _)| uid);
-        let there = removed
-            .filter(|uid| self.ledger.by_uid(uid).is_some_and(|b| b.apart.is_none()))
-            .filter(|uid| !seen.far_gone.contains(*uid) && !there_changed(uid))
-            .count();
+        let mut there: usize = 0;
+        for (uid, _) in seen.here.iter().filter(|(_, here)| here.is_removal()) {
+            let base = self.ledger.by_uid(uid).await?.filter(|base| base.apart.is_none());
+            let follows =
+                |base: &Base| !seen.far_gone.contains(uid) && !read.contains(&spelling(&base.remote));
+            there = there.saturating_add(usize::from(base.is_some_and(|base| follows(&base))));
+        }
         let there = keeps(self.mapping.on_local_delete, there);
-        let sentence = if seen.complete && listable > 0 && seen.absent >= listable {
+        let sentence = if seen.complete && seen.listable > 0 && seen.absent >= seen.listable {
             "The far side's calendar is suddenly empty. Nothing is removed here until you confirm it."
                 .to_owned()
-        } else if self.is_mass(here, total) || self.is_mass(there, total) {
+        } else if let Some(total) = self.mass(here.max(there), is_linked).await? {
             format!(
                 "{here} of {total} events would be removed here and {there} on the far side. \
                  Nothing is carried over until you confirm it."
@@ -264,9 +258,19 @@ impl Pass {
         Err(Halt::Held(Hold { since, local: here, remote: there, sentence }))
     }
 
-    pub(super) fn is_mass(&self, deletions: usize, total: usize) -> bool {
+    /// Tells of how many objects so many removals are too large a share to be believed; nothing: they are not.
+    pub(super) async fn mass(
+        &self,
+        removals: usize,
+        counts: impl Fn(&Base) -> bool,
+    ) -> Result<Option<usize>, Halt> {
         let limit = self.mass_delete;
-        deletions > limit.objects && deletions.saturating_mul(100) > total.saturating_mul(limit.percent)
+        if removals <= limit.objects {
+            return Ok(None);
+        }
+        let total = self.ledger.count(counts).await?;
+        let is_mass = removals.saturating_mul(100) > total.saturating_mul(limit.percent);
+        Ok(is_mass.then_some(total))
     }
 
     /// Brings every observed object to agreement, in batches, so that memory does not grow with the calendar.
@@ -294,13 +298,13 @@ impl Pass {
             self.state.full_at = Some(self.now);
             self.state.shape = shape_of(&self.mapping);
         }
-        self.state.missing = self.ledger.all().any(|b| b.missing.is_some());
-        self.finish();
+        self.state.missing = self.ledger.any_missing().await?;
+        self.finish().await?;
         Ok(self.outcome())
     }
 
     /// Notes what failed and what is to be looked at again.
-    fn finish(&mut self) {
+    async fn finish(&mut self) -> Result<(), Halt> {
         self.run.failures =
             self.failed.iter().map(|f| Failed { uid: f.uid.clone(), reason: f.reason.clone() }).collect();
         self.run.status =
@@ -309,7 +313,7 @@ impl Pass {
         for uid in std::mem::take(&mut self.once_more) {
             if !self.state.again.iter().any(|f| f.uid == uid) {
                 let reason = "It is looked at once more.".to_owned();
-                let name = self.ledger.by_uid(&uid).map(|b| b.name.clone());
+                let name = self.ledger.by_uid(&uid).await?.map(|base| base.name);
                 self.state.again.push(Failure {
                     uid,
                     local: name,
@@ -327,6 +331,7 @@ impl Pass {
             !named && !self.looked.contains(&f.uid)
         };
         self.state.again.extend(before.into_iter().filter(still));
+        Ok(())
     }
 
     /// Returns how the pace goes on after a pass that went through.
@@ -372,6 +377,11 @@ impl Pass {
         self.unanswered = self.unanswered.saturating_add(1);
         if self.unanswered >= DOWN { Err(trouble.into()) } else { Ok(trouble.to_string()) }
     }
+}
+
+/// Tells whether both sides have the object, as far as is known.
+pub(super) fn is_linked(base: &Base) -> bool {
+    !base.pending && base.apart.is_none() && base.part.is_none()
 }
 
 /// Returns the digest of the settings on which it depends what of an object is carried.

@@ -16,7 +16,7 @@ use super::shape;
 use crate::ical::Ical;
 use crate::ical::merge;
 use crate::ical::series::Series;
-use crate::store::{Etag, Name, Span, Timestamp};
+use crate::store::{Etag, Fault, Name, Span, Timestamp};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -125,29 +125,29 @@ impl Pass {
     /// Returns an object that was read, with its UID and its content, both as they are called here.
     ///
     /// Inner error: it cannot be dealt with, in words.
-    pub(super) fn named(&self, seen: Seen) -> Result<(String, Seen, Arc<Ical>), (Seen, String)> {
+    pub(super) async fn named(
+        &self,
+        seen: Seen,
+    ) -> Result<Result<(String, Seen, Arc<Ical>), (Seen, String)>, Fault> {
         let (uid, ical) = match uid_of(&seen) {
             Ok(found) => found,
-            Err(reason) => return Err((seen, reason)),
+            Err(reason) => return Ok(Err((seen, reason))),
         };
-        let ours = self
-            .ledger
-            .by_remote(&seen.id)
-            .filter(|base| base.uid != uid && base.uid_there.as_deref() == Some(uid.as_str()))
-            .map(|base| base.uid.clone());
-        match ours {
-            Some(ours) => {
+        let base = self.ledger.by_remote(&seen.id).await?;
+        let ours = base.filter(|base| base.uid != uid && base.uid_there.as_deref() == Some(uid.as_str()));
+        Ok(Ok(match ours {
+            Some(Base { uid: ours, .. }) => {
                 let bytes = with_uid(&ical, &ours);
                 let ical = parsed(bytes.clone(), &Arc::new(ical));
-                Ok((ours, Seen { bytes, ..seen }, ical))
+                (ours, Seen { bytes, ..seen }, ical)
             }
-            None => Ok((uid, seen, Arc::new(ical))),
-        }
+            None => (uid, seen, Arc::new(ical)),
+        }))
     }
 
     /// Returns a text of ours as it is to be sent: with the UID that the object has there.
-    pub(super) fn addressed(&self, uid: &str, bytes: Bytes) -> Bytes {
-        match self.ledger.by_uid(uid).and_then(|base| base.uid_there.as_deref()) {
+    pub(super) fn addressed(facts: &Facts, bytes: Bytes) -> Bytes {
+        match &facts.uid_there {
             Some(theirs) => match Ical::parse(bytes.clone()) {
                 Ok(ical) => with_uid(&ical, theirs),
                 Err(_) => bytes,

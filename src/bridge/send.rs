@@ -99,9 +99,8 @@ impl Pass {
     }
 
     pub(super) async fn forget_pending(&mut self, uid: &str) -> Result<(), Halt> {
-        if self.ledger.by_uid(uid).is_some_and(|b| b.pending) {
-            self.remember(Vec::new(), self.ledger.delete(uid)).await?;
-            self.ledger.remove(uid);
+        if self.ledger.by_uid(uid).await?.is_some_and(|b| b.pending) {
+            self.remember(Vec::new(), self.ledger.delete(uid).await?).await?;
         }
         Ok(())
     }
@@ -109,13 +108,13 @@ impl Pass {
     /// Remembers what is about to be made on the far side. If the answer never comes, the next pass knows what it
     /// finds there, even if somebody has changed it by then.
     async fn announce(&mut self, outgoing: &[Outgoing]) -> Result<(), Halt> {
-        let mut ops = Vec::new();
+        let mut bases = Vec::new();
         for out in outgoing.iter().filter(|out| out.place.is_none()) {
             let Some(remote) = self.provider.place(&self.mapping.remote, &out.base.uid) else { continue };
             let base = Base { print: self.print_of(&out.text), pending: true, remote, ..out.base.clone() };
-            ops.extend(self.ledger.put(&base, Some(out.text.clone()))?);
-            self.ledger.insert(base);
+            bases.push((base, Some(out.text.clone())));
         }
+        let ops = self.ledger.put_all(bases).await?;
         self.remember(Vec::new(), ops).await
     }
 
@@ -150,10 +149,10 @@ impl Pass {
         }
         let text = self.whole_there(facts, target);
         let bytes = match &base.uid_there {
-            Some(_) => self.addressed(uid, text.clone()),
+            Some(_) => Pass::addressed(facts, text.clone()),
             None => text.clone(),
         };
-        let write = Write { slot, bytes, base: before.map(|before| self.addressed(uid, before)) };
+        let write = Write { slot, bytes, base: before.map(|before| Pass::addressed(facts, before)) };
         self.outgoing.push(Outgoing { base, place, write, text, with, round });
         Settled::Done
     }
@@ -221,15 +220,15 @@ impl Pass {
                 true => Vec::new(),
                 false => self.provider.read(&self.mapping.remote, &ids).await?,
             };
-            let mut ops = Vec::new();
+            let (mut bases, mut ops) = (Vec::new(), Vec::new());
             for push in pushed {
                 let at = seen.iter().position(|s| s.id == push.base.remote);
                 let found = push.seen.or_else(|| at.map(|at| seen.swap_remove(at)));
                 let (base, bytes) = self.read_back_base(push.base, push.version.as_ref(), &push.text, found);
-                ops.extend(self.ledger.put(&base, Some(bytes))?);
+                bases.push((base, Some(bytes)));
                 ops.extend(push.with);
-                self.ledger.insert(base);
             }
+            ops.extend(self.ledger.put_all(bases).await?);
             self.remember(Vec::new(), ops).await?;
         }
         Ok(())
