@@ -533,6 +533,16 @@ fn an_event_tells_why_it_is_where_it_is() {
     let (_, why) = pair.ask("GET", "/events/p/why", None);
     assert_eq!(why["calendars"][0]["present"], false, "{why}");
     assert!(why["sentences"].to_string().contains("was removed from the calendar"), "{why}");
+    assert_eq!(why["calendars"][0]["mappings"][0]["status"], "gone", "{why}");
+    assert!(!why["sentences"].to_string().contains("tried again"), "{why}");
+    // One that the far side removed: nobody brought it from there by that.
+    assert_eq!(pair.there("anna", "DELETE", "t.ics", "").status, 204);
+    eventually("the removal", || {
+        pair.sync(&mapping);
+        pair.text_here("t.ics").is_empty()
+    });
+    let (_, why) = pair.ask("GET", "/events/there%40x/why", None);
+    assert!(why["sentences"].to_string().contains("by the bridge, over the mapping with anna@"), "{why}");
     // Somebody else's events have no story for anna.
     let bert = dav(&pair.near, "bert", "PUT", "calendars/bert/calendar/x.ics", &[], &event("x", ""));
     assert_eq!(bert.status, 201);

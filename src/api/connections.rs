@@ -9,7 +9,7 @@ use super::problem::Problem;
 use super::{Api, done, located};
 use crate::auth::grant::Secret;
 use crate::bridge::Mirrored;
-use crate::bridge::record::{Connection, ConnectionState, Kind, encode};
+use crate::bridge::record::{Connection, ConnectionState, Kind, Mapping, MappingState, encode};
 use crate::http::Reply;
 use crate::store::{Etag, Fault};
 
@@ -57,15 +57,15 @@ struct Again {
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
     let all = api.bridge.connections(call.owner()).await?;
-    let syncing = syncing(api, call.owner()).await?;
-    let items = all.iter().map(|(c, state)| shown(api, c, state, &syncing)).collect::<Result<_, _>>()?;
+    let mappings = api.bridge.mappings(call.owner()).await?;
+    let items = all.iter().map(|(c, state)| shown(api, c, state, &mappings)).collect::<Result<_, _>>()?;
     page.reply(items)
 }
 
 pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
     let (connection, state) = api.bridge.connection(call.owner(), call.id()).await?;
-    let syncing = syncing(api, call.owner()).await?;
-    Ok(reply(StatusCode::OK, &shown(api, &connection, &state, &syncing)?))
+    let mappings = api.bridge.mappings(call.owner()).await?;
+    Ok(reply(StatusCode::OK, &shown(api, &connection, &state, &mappings)?))
 }
 
 /// `POST /connections` names the provider in its body.
@@ -233,12 +233,6 @@ pub(super) async fn calendars(api: &Api, call: Call) -> Result<Reply, Problem> {
     page.reply(items)
 }
 
-/// Returns the connections with a pass that runs.
-async fn syncing(api: &Api, owner: &str) -> Result<Vec<String>, Problem> {
-    let all = api.bridge.mappings(owner).await?;
-    Ok(all.into_iter().filter(|(m, _)| api.bridge.is_running(&m.id)).map(|(m, _)| m.connection).collect())
-}
-
 /// Adds a text to what is shown.
 fn add(document: &mut Value, name: &str, text: &str) {
     if let Some(fields) = document.as_object_mut() {
@@ -254,17 +248,20 @@ fn shown(
     api: &Api,
     connection: &Connection,
     state: &ConnectionState,
-    syncing: &[String],
+    mappings: &[(Mapping, MappingState)],
 ) -> Result<Value, Problem> {
     use crate::bridge::record::Health;
+    let own = || mappings.iter().filter(|(mapping, _)| mapping.connection == connection.id);
     let status = match state.health {
-        Health::Active if syncing.contains(&connection.id) => "syncing",
+        Health::Active if own().any(|(mapping, _)| api.bridge.is_running(&mapping.id)) => "syncing",
         Health::Active => "active",
         Health::Error => "error",
         Health::TokenExpired => "token_expired",
         Health::RateLimited => "rate_limited",
         Health::Pending => "pending",
     };
+    // The account itself is noted only when something about it changes; its mappings know of every pass.
+    let last_good = own().filter_map(|(_, state)| state.last_good).chain(state.last_good).max();
     let mut document = json!({
         "id": connection.id,
         "etag": etag(connection)?.0,
@@ -274,7 +271,7 @@ fn shown(
         "account": connection.account,
         "status": status,
         "message": Some(&state.sentence).filter(|text| !text.is_empty()),
-        "last_synced_at": time_or_null(state.last_good),
+        "last_synced_at": time_or_null(last_good),
         "created_at": time(connection.created),
     });
     if let Some(warning) = api.bridge.warning(connection.kind) {

@@ -47,6 +47,17 @@ impl Names<'_> {
             Origin::System => "by the server".to_owned(),
         }
     }
+
+    /// Says who removed it, in words.
+    fn removed_by(&self, origin: &Origin) -> String {
+        match origin {
+            Origin::Mapping(id) if self.way(id).is_some() => {
+                let account = self.way(id).map(account).unwrap_or_default();
+                format!("by the bridge, over the mapping with {account}")
+            }
+            other => self.by(other),
+        }
+    }
 }
 
 fn account(way: &Way) -> String {
@@ -107,7 +118,8 @@ fn way(way: &Way) -> Value {
     let more = json!({
         "direction": way.mapping.direction,
         "status": word(way.standing),
-        "remote_id": way.base.as_ref().map(|base| &base.remote),
+        "remote_id": way.base.as_ref().filter(|base| base.split.is_none()).map(|base| &base.remote),
+        "in_parts": way.base.as_ref().and_then(|base| base.split.as_ref()),
         "agreed_at": time_or_null(agreed(way)),
         "refused": refused,
         "next_try_at": time_or_null(way.next),
@@ -146,6 +158,7 @@ fn word(standing: Standing) -> &'static str {
         Standing::Direction => "direction",
         Standing::Filtered => "filtered",
         Standing::Outside => "outside_window",
+        Standing::Gone => "gone",
         Standing::New => "not_yet",
     }
 }
@@ -178,7 +191,7 @@ fn sentences(story: &Story, names: &Names<'_>) -> Vec<String> {
             told.push(format!("It was last changed there on {} {}.", moment(*at), names.by(by)));
         }
         (Some(Writing { at, by }), None) => {
-            told.push(format!("It was removed from {calendar} on {} {}.", moment(*at), names.by(by)));
+            told.push(format!("It was removed from {calendar} on {} {}.", moment(*at), names.removed_by(by)));
         }
         (None, None) => told.push(format!("It is not in {calendar}.")),
         _ => {}
@@ -202,6 +215,7 @@ fn of_way(way: &Way) -> Vec<String> {
             Some(at) => format!("{account} has it too; both sides last agreed on {}.", moment(at)),
             None => format!("{account} has it too, and both sides agree."),
         },
+        Standing::Gone => format!("Nothing of it is carried between here and {account} any more."),
         Standing::Pending => format!("It is on its way to {account}."),
         Standing::Conflict => {
             format!(
@@ -231,6 +245,7 @@ fn of_way(way: &Way) -> Vec<String> {
         }
         Standing::New => format!("It was not carried to {account} yet. {again}"),
     });
+    told.extend(way.base.as_ref().and_then(|base| base.split.clone()));
     let open = way.conflicts.iter().filter(|conflict| !conflict.by.is_empty());
     told.extend(open.take(3).map(|conflict| {
         format!("On {} a conflict was decided by {}.", moment(conflict.detected), conflict.by)

@@ -87,6 +87,8 @@ pub enum Standing {
     Filtered,
     /// It takes place outside the window.
     Outside,
+    /// It is not here any more, and nothing of it is remembered.
+    Gone,
     /// It was not looked at yet.
     New,
 }
@@ -242,6 +244,7 @@ fn standing(
     }
     let carried = ical.map(|ical| (shape::passes(&mapping.filters, ical), shape::in_window(ical, window)));
     match carried {
+        None => Standing::Gone,
         _ if !mapping.enabled => Standing::Resting,
         _ if state.hold.is_some() => Standing::Held,
         _ if mapping.direction == Direction::Pull => Standing::Direction,

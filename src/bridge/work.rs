@@ -257,6 +257,7 @@ impl Bridge {
         connection: Option<(String, ConnectionState)>,
     ) -> Option<Pace> {
         let now = self.house.clock.now();
+        let before = state.sentence.clone();
         let outcome = match ended {
             Ok(outcome) => {
                 state.hold = None;
@@ -275,6 +276,14 @@ impl Bridge {
         state.pace = state.pace.after(outcome, now, &schedule, dice);
         if state.pace.given_up(&schedule) {
             tracing::warn!(mapping = %run.mapping, sentence = %state.sentence, "a mapping has failed several times");
+        }
+        // What is wrong is said once, however often it is tried.
+        match (before.is_empty(), state.sentence.is_empty()) {
+            (false, true) => tracing::info!(mapping = %run.mapping, "a mapping goes on again"),
+            (_, false) if before != state.sentence => {
+                tracing::info!(mapping = %run.mapping, sentence = %state.sentence, "a pass did not go through");
+            }
+            _ => {}
         }
         tracing::debug!(mapping = %run.mapping, status = ?run.status, calls = run.calls, "a pass has ended");
         self.spread(&run.mapping, outcome, &mut state.pace, &schedule);

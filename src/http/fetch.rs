@@ -488,7 +488,9 @@ fn root(error: &dyn std::error::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    let text = cause.to_string();
+    // The system's number of the error says nothing to people.
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
