@@ -133,7 +133,7 @@ pub(super) async fn sync(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 /// All mappings, or with `?provider=` those of one kind of account (S3-102).
 pub(super) async fn sync_all(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let _: Empty = call.body()?;
+    call.no_body()?;
     let wanted: Option<Kind> = match call.parameter("provider") {
         Some(name) => Some(serde_json::from_value(json!(name)).map_err(|_| {
             Problem::invalid("provider", "It is one of google, outlook, icloud, caldav, cozi and ics.")
@@ -151,7 +151,7 @@ pub(super) async fn sync_all(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 /// All mappings of one account (S1-069).
 pub(super) async fn sync_connection(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let _: Empty = call.body()?;
+    call.no_body()?;
     let (connection, _) = api.bridge.connection(call.owner(), call.id()).await?;
     sync_those(api, &call, &[connection.id]).await
 }
@@ -184,10 +184,6 @@ fn asker(call: &Call) -> Asker {
         Via::Token(_) | Via::Password | Via::AppPassword => Asker::Person,
     }
 }
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
 
 fn new_mapping(call: &Call) -> Result<NewMapping, Problem> {
     let mut body = Members::of(call.body()?);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
+use super::versions::by;
 use crate::bridge::record::Conflict;
 use crate::bridge::{BridgeError, Standing, Story, Way, Writing};
 use crate::calendar::{Shown, is_hidden};
@@ -37,14 +38,11 @@ impl Names<'_> {
     /// Says who wrote, in words.
     fn by(&self, origin: &Origin) -> String {
         match origin {
-            Origin::Dav { principal, agent } if agent.is_empty() => format!("by {principal}, over CalDAV"),
-            Origin::Dav { principal, agent } => format!("by {principal}, with {agent}"),
-            Origin::Api { principal } => format!("by {principal}, over the API"),
             Origin::Mapping(id) => match self.way(id) {
                 Some(way) => format!("by the bridge, which brought it from {}", account(way)),
                 None => "by the bridge, over a mapping that is no more".to_owned(),
             },
-            Origin::System => "by the server".to_owned(),
+            other => format!("by {}", by(other)),
         }
     }
 

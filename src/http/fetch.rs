@@ -133,7 +133,7 @@ pub enum FetchError {
     )]
     Private(String),
     /// The name is unknown.
-    #[error("no address was found for the name {0}")]
+    #[error("{0} cannot be found: the name has no address")]
     Unresolved(String),
     /// Nobody answers there, or the connection broke.
     #[error("{host} cannot be reached: {reason}")]
@@ -147,10 +147,10 @@ pub enum FetchError {
     #[error("{0} did not answer in time")]
     Timeout(String),
     /// The answer ended too soon or cannot be read.
-    #[error("the answer of {0} broke off")]
+    #[error("The answer of {0} broke off")]
     Truncated(String),
     /// The answer is longer than is accepted.
-    #[error("the answer of {host} is longer than {limit} bytes")]
+    #[error("The answer of {host} is longer than {limit} bytes")]
     TooLarge {
         /// Which host.
         host: String,
