@@ -5,23 +5,21 @@ KALENDS_SIM is the simulator's address; it was started with --control, for the u
 """
 import asyncio
 import datetime
-import json
 import logging
 import os
 import pathlib
 import sys
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-    del os.environ[name]
+
+from common import Steps, act, forget_proxies, sim  # noqa: E402
+
+forget_proxies()
 
 import cozi  # noqa: E402
 import cozi_client  # noqa: E402
 from cozi_client.calendar import Extent, Occurrence, repeat_rule  # noqa: E402
 from cozi_client.exceptions import AuthenticationError, ConflictError, ResourceNotFoundError, WriteVerificationError  # noqa: E402
-
-from common import Steps  # noqa: E402
 
 # py-cozi turns all logging on, and logs tokens.
 logging.disable(logging.CRITICAL)
@@ -32,17 +30,6 @@ cozi.URL_BASE = SIM
 steps = Steps("cozi-python")
 loop = asyncio.new_event_loop()
 step = lambda title, action, needed=False: steps.step(title, lambda: loop.run_until_complete(action()), needed)  # noqa: E731
-
-
-def sim(method, path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{SIM}/_sim/{path}", data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def act(act, **more):
-    return sim("POST", "act", {"act": act, **more})
 
 
 async def refused(kind, action, word=""):
