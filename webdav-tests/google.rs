@@ -225,7 +225,7 @@ async fn calendars_are_listed_with_name_colour_and_leave_to_write() {
     assert!(all.iter().all(|c| c.components == ["VEVENT"]));
 }
 
-// S2-043: what was sent is what is read; a second attempt meets the first
+// S2-043, S3-142: what was sent is what is read; a second attempt meets the first
 #[tokio::test]
 async fn events_go_there_and_come_back_as_they_were() {
     let far = Far::start().await;

@@ -28,6 +28,7 @@ mod journeys;
 mod mappings_api;
 mod notices;
 mod oauth;
+mod operation;
 mod outlook;
 mod push;
 mod query;

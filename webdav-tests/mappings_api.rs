@@ -249,7 +249,7 @@ fn a_mapping_keeps_every_setting() {
     }
 }
 
-// E7, sync-patterns §12: what leaves is what the preset says
+// E7, S4-005 sync-patterns §12: what leaves is what the preset says
 #[test]
 fn a_busy_mapping_tells_when_and_nothing_else() {
     let pair = Pair::start();
@@ -267,7 +267,8 @@ fn a_busy_mapping_tells_when_and_nothing_else() {
     assert_eq!(pair.text_here("a.ics"), event("a", lines), "what does not leave stays");
 }
 
-// S2-031, S2-032, S3-124, S3-126, S3-021, S4-063: a person decides field by field, takes it back, and has the list
+// S2-031, S2-032, S3-124, S3-126, S3-021, S4-063, S3-125: a person decides field by field, takes it back, and has
+// the list
 // as a table
 #[test]
 fn a_person_decides_a_conflict_field_by_field_and_takes_it_back() {

@@ -119,6 +119,33 @@ async fn conflicts_are_told_with_the_version_that_was_kept() {
     assert!(open(&side).await.is_empty(), "{:?}", told(&side).await);
 }
 
+// S3-156: more than fifty conflicts wait
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_fifty_open_conflicts_are_told_together() {
+    let radicale = radicale!();
+    let side = Side::new().await;
+    for n in 0..51 {
+        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:Base")).await;
+    }
+    let mapping = map(&side, &url(&radicale), Policy::Ask).await;
+    assert_eq!(side.sync(&mapping).await.remote.inserted, 51);
+    let clash = async |numbers: std::ops::Range<u32>| {
+        for n in numbers {
+            side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:Ours")).await;
+            radicale.put(&format!("/anna/work/{n}%40x.ics"), &event(&format!("{n}@x"), "SUMMARY:Theirs"));
+        }
+        side.sync(&mapping).await.conflicts
+    };
+    let many = async || open(&side).await.contains(&"conflicts_open".to_owned());
+    assert_eq!((clash(0..50).await, many().await), (50, false));
+    assert_eq!((clash(50..51).await, many().await), (1, true));
+    let one = side.bridge.conflicts("anna", None, 1).await.unwrap().remove(0);
+    side.bridge.resolve("anna", &one.id, ConflictStatus::ResolvedLocal, Default::default()).await.unwrap();
+    side.bridge.settled(&mapping).await;
+    side.sync(&mapping).await;
+    assert!(!many().await, "{:?}", open(&side).await);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deletions_in_bulk_are_told_until_somebody_decides() {
     let radicale = radicale!();

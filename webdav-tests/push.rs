@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use kalends::auth::grant::Secret;
 use kalends::bridge::provider::RemoteId;
 use kalends::bridge::record::{Direction, Kind, Mapping, Policy};
-use kalends::bridge::{Answer, Outcome, Settings};
+use kalends::bridge::{Answer, Outcome, Settings, Wakeful};
 use kalends::config::Config;
+use kalends::follow::Follower as _;
 use kalends::sim::google::Google;
 use kalends::sim::outlook::Outlook;
-use kalends::sim::{Act, Manners, Options, Running, Server, World};
+use kalends::sim::{Act, Clock, Manners, Options, Running, Server, World};
 use kalends::store::Table;
 use serde_json::{Value, json};
 
@@ -352,6 +354,76 @@ async fn channels_are_renewed_before_they_end() {
     assert!(!side.bridge.push_alive(&mapping));
 }
 
+// S3-157: a channel that is silent for half an hour while things change is told of, and polling no longer relies on it
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_falls_silent_is_told_of() {
+    let clock = Clock::fixed(1_800_000_000_000);
+    let options = Options { clock: clock.clone(), ..Options::default() };
+    let far = Server::start(options, Arc::new(Google::new())).await.unwrap();
+    let at = far.url().trim_end_matches('/').to_owned();
+    let mut config = Config::default();
+    let lines = [
+        "[providers.google]".to_owned(),
+        "client_id = \"cid\"\nclient_secret = \"client-geheim\"".into(),
+        format!("api_base = \"{at}/\"\nauth_url = \"{at}/o/oauth2/v2/auth\"\ntoken_url = \"{at}/token\""),
+    ];
+    config.read(&lines.join("\n")).unwrap();
+    // Nobody listens there: what the far side tells is lost.
+    let base_url = "http://127.0.0.1:9".to_owned();
+    let side = Side::with(Settings { providers: config.providers, base_url, ..Settings::default() }).await;
+    clock.set(side.house.clock.now().0);
+    let pass_time = |minutes: u64| {
+        side.later(Duration::from_secs(60 * minutes));
+        clock.set(side.house.clock.now().0);
+    };
+    let (made, url) = side.bridge.ask_consent("anna", Kind::Google, None).await.unwrap();
+    let target = format!("{}?{}", url.path(), url.query().unwrap());
+    let sent = send(far.address(), &Request { method: "GET".into(), target, ..Request::default() }).unwrap();
+    let back = url::Url::parse(sent.all("location")[0]).unwrap();
+    let of = |name: &str| back.query_pairs().find(|(n, _)| n == name).unwrap().1.into_owned();
+    let answer = Answer { state: of("state"), code: Some(Secret::new(of("code"))), error: None, at: None };
+    side.bridge.consent_answered(answer).await.unwrap();
+    let remote = RemoteId("anna@example.com".into());
+    let mapping = side.map_to(&made.id, remote.clone(), Direction::Pull, Policy::External).await;
+    side.bridge.tend_once().await.unwrap();
+    assert!(side.bridge.push_alive(&mapping));
+    let poll = async || {
+        let follower = Wakeful(side.bridge.clone());
+        let _ = follower.woken().now_or_never();
+        follower.tick().await;
+        side.bridge.settled(&mapping).await;
+        side.bridge.tend_once().await.unwrap();
+    };
+    let told = async || {
+        let all = side.bridge.notifications("anna").await.unwrap();
+        all.into_iter().any(|told| told.kind.as_str() == "push_silent" && told.resolved.is_none())
+    };
+    let happens = |title: &str| {
+        let day = jiff::Timestamp::from_millisecond(clock.millis()).unwrap();
+        let day = day.to_zoned(jiff::tz::TimeZone::UTC).date().tomorrow().unwrap();
+        let object = json!({"summary": title, "start": {"dateTime": format!("{day}T09:00:00Z")},
+            "end": {"dateTime": format!("{day}T10:00:00Z")}});
+        far.act(&Act::CreateElsewhere { calendar: remote.0.clone(), object }).unwrap();
+    };
+    poll().await;
+    poll().await;
+    // While nothing changes, silence says nothing.
+    pass_time(90);
+    poll().await;
+    assert!(side.bridge.push_alive(&mapping) && !told().await);
+    happens("Unheard");
+    pass_time(90);
+    poll().await;
+    assert_eq!(side.names().await.len(), 1);
+    assert!(side.bridge.push_silent(&mapping) && !side.bridge.push_alive(&mapping));
+    // It is asked at its own pace again, and the next look says why.
+    pass_time(90);
+    poll().await;
+    assert!(told().await);
+    let next = side.state(&mapping).await.pace.next.unwrap();
+    assert!(next.0 - side.house.clock.now().0 <= 19 * 60_000, "every quarter of an hour");
+}
+
 /// A simulator and a server that knows it.
 struct Simulated {
     house: House,
@@ -443,7 +515,7 @@ impl Simulated {
     }
 }
 
-// S1-003, S1-023, S1-046, S1-047, S2-083, S2-084, S3-048, S3-143, S3-166
+// S1-003, S1-023, S1-046, S1-047, S2-083, S2-084, S3-048, S3-143, S3-166, S3-142
 #[test]
 fn a_change_on_a_far_side_is_told_and_carried_over() {
     for provider in ["google", "outlook"] {

@@ -387,7 +387,7 @@ fn outlook_and_kalends_agree_after_every_kill() {
     Story::begin(Far::outlook()).play();
 }
 
-// A change there while nobody looks is found after the kill; what was removed there does not come back.
+// S4-092: A change there while nobody looks is found after the kill; what was removed there does not come back.
 #[test]
 fn what_happens_there_meanwhile_is_found() {
     let mut story = Story::begin(Far::google());

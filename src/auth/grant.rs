@@ -319,7 +319,7 @@ mod tests {
         Key::new(Table::Secret, path)
     }
 
-    // S2-060, E9, S3-031: sealed at rest, key id in every record
+    // S2-060, E9, S3-031, S3-032, S3-141: sealed at rest, key id in every record
     #[test]
     fn what_is_sealed_opens_only_as_the_same_record() {
         let folder = tempfile::tempdir().unwrap();

@@ -519,7 +519,7 @@ mod tests {
         assert_eq!(found, expected, "base {base}, here {local}, there {remote}");
     }
 
-    // S3-068, E31; sync-patterns §3: the whole table
+    // S3-068, E31, S3-141, S4-067 ; sync-patterns §3: the whole table
     #[test]
     fn every_pair_of_sides_has_its_step() {
         check("A", "=", "=", "nothing");

@@ -54,7 +54,8 @@ async fn ours(world: &World) -> String {
     String::from_utf8(all["s"].1.to_vec()).unwrap()
 }
 
-// S4-051, S4-052: a rule that the far side cannot hold is there as single events; edits of one come back as exceptions
+// S4-051, S4-052, S4-056: a rule that the far side cannot hold is there as single events; edits of one come back as
+// exceptions
 #[tokio::test]
 async fn a_series_is_there_in_parts() {
     let mut world = world().await;

@@ -102,7 +102,8 @@ async fn a_change_of_direction_doubles_nothing() {
     }
 }
 
-// S3-017, S3-018: both states, when both agreed and whether it waits for a person; each object has one place there
+// S3-017, S3-018, S4-055, S4-057, S4-058, S4-059, S4-060, S4-069: where it came from, its name and state on both sides,
+// the digest and the moment that both agreed on, whether it waits for a person; each object has one place there
 #[tokio::test]
 async fn a_record_joins_one_object_here_with_one_there() {
     let mut world = World::with(|mapping| mapping.policy = Policy::Ask).await;
@@ -118,6 +119,14 @@ async fn a_record_joins_one_object_here_with_one_there() {
         assert!((NOW..=world.clock.now().0).contains(&base.agreed.0) && base.conflict.is_none(), "{base:?}");
         assert_eq!((base.from_here, base.from_there), (uid == "a", uid == "b"));
     }
+    // The digest is of what it says, not of how that is written: the same in another order is no change.
+    let print = bases(&world).await[0].print.clone();
+    let text = world.far().text("/a.ics").unwrap();
+    let turned = text.replace("SUMMARY:A\r\n", "").replace("DTSTART", "SUMMARY:A\r\nDTSTART");
+    assert_ne!(turned, text);
+    world.far().store("/a.ics", &turned);
+    world.settled().await;
+    assert_eq!(bases(&world).await[0].print, print);
     // A clash that waits is on the record.
     world.put("a.ics", &event("a", "20T100000Z", "A here")).await;
     world.far().store("/a.ics", &event("a", "20T100000Z", "A there"));
@@ -132,6 +141,11 @@ async fn a_record_joins_one_object_here_with_one_there() {
     let places: Vec<String> = bases(&world).await.into_iter().map(|base| base.remote.0).collect();
     assert_eq!(places, ["/a.ics", "/b.ics"]);
     assert_eq!(world.titles().await, ["A here", "B"]);
+    // Removed there, it is removed here by its record, and the record goes.
+    world.far().remove("/b.ics");
+    world.far().remove("/twin.ics");
+    world.settled().await;
+    assert_eq!((world.titles().await, bases(&world).await.len()), (vec!["A here".to_owned()], 1));
 }
 
 /// A weekly series with two instances of their own.
