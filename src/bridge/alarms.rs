@@ -408,6 +408,9 @@ fn clash(conflict: &Conflict, sides: &Sides) -> String {
         "booking_protected" => {
             format!("is a confirmed booking in {here} and was moved or deleted on {there}")
         }
+        "keeps_changing" => {
+            format!("was written over and over between {here} and {there} although nobody edited it here")
+        }
         _ => format!("was changed in {here} and on {there} in ways that exclude each other"),
     };
     format!("{event} {what}; {kept}.")
@@ -470,6 +473,13 @@ mod tests {
                 ConflictStatus::Pending,
                 "The event u@x was deleted in “Work” and changed on anna@example.org; both stay as they are until you \
                  decide.",
+            ),
+            (
+                "keeps_changing",
+                "Choir",
+                ConflictStatus::Pending,
+                "“Choir” was written over and over between “Work” and anna@example.org although nobody edited it here; \
+                 both stay as they are until you decide.",
             ),
         ] {
             assert_eq!(clash(&conflict(kind, title, status), &sides), expected);

@@ -19,8 +19,8 @@ use super::overlap::Detect;
 use super::pace::{Pace, Schedule};
 use super::provider::{RemoteId, Trouble};
 use super::record::{
-    self, Connection, ConnectionState, Direction, Fields, Filter, Mapping, MappingState, OnDelete, Policy,
-    Reach, Rule, connection_state_key, mapping_state_key,
+    self, Connection, ConnectionState, Direction, Fields, Filter, Kind, Mapping, MappingState, OnDelete,
+    Policy, Reach, Rule, connection_state_key, mapping_state_key,
 };
 use super::run::MassDelete;
 use super::sites::Providers;
@@ -31,7 +31,7 @@ use crate::calendar::House;
 use crate::http::fetch::Fetch;
 use crate::store::{
     Collection, CollectionId, Commit, CommitError, Expect, Fault, Key, Kind as CollectionKind, Op, Origin,
-    Table,
+    Table, Timestamp,
 };
 
 /// Passes at a time.
@@ -132,6 +132,9 @@ impl From<CommitError> for BridgeError {
     }
 }
 
+/// How far a mapping with Cozi looks back and ahead unless somebody says: its interface gives a month at a time.
+const COZI: (Reach, Reach) = (Reach::Days(7), Reach::Days(30));
+
 /// What a new mapping is to be.
 #[derive(Debug, Clone)]
 pub struct NewMapping {
@@ -183,6 +186,33 @@ impl NewMapping {
             on_local_delete: OnDelete::default(),
             enabled: true,
             poll_seconds: None,
+        }
+    }
+
+    /// Returns the mapping with an account of that kind, which may have a window of its own.
+    pub(super) fn with(self, id: String, owner: &str, kind: Kind, created: Timestamp) -> Mapping {
+        let (past, future) = match kind {
+            Kind::Cozi => (Some(COZI.0), Some(COZI.1)),
+            Kind::Google | Kind::Outlook | Kind::Icloud | Kind::Caldav | Kind::Ics => (None, None),
+        };
+        Mapping {
+            id,
+            owner: owner.to_owned(),
+            collection: self.collection,
+            connection: self.connection,
+            remote: self.remote,
+            direction: self.direction,
+            policy: self.policy,
+            rules: self.rules,
+            fields: self.fields,
+            window_past: self.window_past.or(past),
+            window_future: self.window_future.or(future),
+            filters: self.filters,
+            on_remote_delete: self.on_remote_delete,
+            on_local_delete: self.on_local_delete,
+            enabled: self.enabled,
+            poll_seconds: self.poll_seconds,
+            created,
         }
     }
 }

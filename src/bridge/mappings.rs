@@ -3,16 +3,12 @@
 use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
 use super::provider::{RemoteCalendar, RemoteId};
-use super::record::{
-    self, Direction, Kind, Mapping, MappingState, Policy, Reach, mapping_key, mapping_state_key,
-};
+use super::record::{self, Direction, Mapping, MappingState, Policy, Reach, mapping_key, mapping_state_key};
 use crate::calendar::{Error, Refusal, is_hidden};
 use crate::store::{Collection, CollectionId, Fault, Op, Origin, Table};
 
 /// How many rules, and how many filters, a mapping may have.
 const MOST: usize = 100;
-/// How far a mapping with Cozi looks back and ahead unless somebody says: its interface gives a month at a time.
-pub(super) const COZI: (Reach, Reach) = (Reach::Days(7), Reach::Days(30));
 
 impl Bridge {
     /// Maps a collection to a remote calendar. The first pass begins at once.
@@ -81,29 +77,8 @@ impl Bridge {
                 "These two calendars are mapped to each other already.".into(),
             ));
         }
-        let (past, future) = match connection.kind {
-            Kind::Cozi => (Some(COZI.0), Some(COZI.1)),
-            _ => (None, None),
-        };
-        let mapping = Mapping {
-            id: record::random_id()?,
-            owner: owner.to_owned(),
-            collection: new.collection,
-            connection: new.connection,
-            remote: new.remote,
-            direction: new.direction,
-            policy: new.policy,
-            rules: new.rules,
-            fields: new.fields,
-            window_past: new.window_past.or(past),
-            window_future: new.window_future.or(future),
-            filters: new.filters,
-            on_remote_delete: new.on_remote_delete,
-            on_local_delete: new.on_local_delete,
-            enabled: new.enabled,
-            poll_seconds: new.poll_seconds,
-            created: self.house.clock.now(),
-        };
+        let created = self.house.clock.now();
+        let mapping = new.with(record::random_id()?, owner, connection.kind, created);
         sound(&mapping)?;
         Ok(mapping)
     }

@@ -9,9 +9,8 @@ use futures_util::StreamExt as _;
 
 use super::first::Ours;
 use super::front::{Bridge, BridgeError, NewMapping};
-use super::mappings::COZI;
 use super::provider::{Fit, Provider, RemoteId, Seen, Trouble, Window};
-use super::record::{Direction, Fields, Kind, Mapping};
+use super::record::{Direction, Fields, Mapping};
 use super::run::uid_of;
 use super::scope::{shaped, window};
 use super::similar::{Pair, Sketch, pairs};
@@ -94,29 +93,7 @@ impl Bridge {
         let (connection, _) = self.connection(owner, &new.connection).await?;
         let provider = self.provider(&connection, self.fetch.counted()).await?;
         let now = self.house.clock.now();
-        let (past, future) = match connection.kind {
-            Kind::Cozi => (Some(COZI.0), Some(COZI.1)),
-            _ => (None, None),
-        };
-        let mapping = Mapping {
-            id: String::new(),
-            owner: owner.to_owned(),
-            collection: new.collection,
-            connection: new.connection.clone(),
-            remote: new.remote.clone(),
-            direction: new.direction,
-            policy: new.policy,
-            rules: new.rules.clone(),
-            fields: new.fields,
-            window_past: new.window_past.or(past),
-            window_future: new.window_future.or(future),
-            filters: new.filters.clone(),
-            on_remote_delete: new.on_remote_delete,
-            on_local_delete: new.on_local_delete,
-            enabled: true,
-            poll_seconds: None,
-            created: now,
-        };
+        let mapping = new.clone().with(String::new(), owner, connection.kind, now);
         let window = window(&mapping, self.settings.window_past, self.settings.window_future, now);
         Ok(dry_run(&*self.house.store, &mapping, &*provider, window).await?)
     }

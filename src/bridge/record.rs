@@ -20,6 +20,9 @@ use super::pace::Pace;
 use super::provider::{Cursor, RemoteId, Version};
 use crate::store::{Etag, Fault, Key, Name, Op, Rev, Store, Table, Timestamp};
 
+/// Records that are read at a time.
+const PAGE: usize = 500;
+
 /// Which far side a connection speaks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -555,18 +558,25 @@ pub async fn load_all<T: DeserializeOwned>(
     table: Table,
     prefix: &str,
 ) -> Result<Vec<T>, Fault> {
-    let mut all = Vec::new();
-    let mut after: Option<String> = None;
+    let stateful = matches!(table, Table::Connection | Table::Mapping);
+    let rows = rows(store, table, prefix).await?;
+    let plain = rows.iter().filter(|(key, _)| !(stateful && key.path.ends_with("/state")));
+    plain.map(|(key, bytes)| decode(key, bytes)).collect()
+}
+
+/// Reads all records of a table below a prefix, with their keys.
+///
+/// # Errors
+/// When the store fails.
+pub async fn rows(store: &dyn Store, table: Table, prefix: &str) -> Result<Vec<(Key, Bytes)>, Fault> {
+    let mut all: Vec<(Key, Bytes)> = Vec::new();
     loop {
-        let page = store.records(table, prefix, after.as_deref(), 500).await?;
-        let Some((last, _)) = page.last() else { return Ok(all) };
-        after = Some(last.path.clone());
-        let stateful = matches!(table, Table::Connection | Table::Mapping);
-        for (key, bytes) in &page {
-            if !(stateful && key.path.ends_with("/state")) {
-                all.push(decode(key, bytes)?);
-            }
+        let after = all.last().map(|(key, _)| key.path.as_str());
+        let page = store.records(table, prefix, after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(all);
         }
+        all.extend(page);
     }
 }
 

@@ -415,18 +415,13 @@ impl Bridge {
     /// Returns the channels of a mapping, or all of them.
     async fn channels(&self, mapping: Option<&str>) -> Result<Vec<(String, Watched)>, BridgeError> {
         let mut all = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.house.store.records(Table::Channel, "open/", after.as_deref(), 500).await?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            after = Some(last.path.clone());
-            for (key, bytes) in &page {
-                let row: Watched = record::decode(key, bytes)?;
-                if mapping.is_none_or(|id| id == row.mapping) {
-                    all.push((key.path.trim_start_matches("open/").to_owned(), row));
-                }
+        for (key, bytes) in record::rows(&*self.house.store, Table::Channel, "open/").await? {
+            let row: Watched = record::decode(&key, &bytes)?;
+            if mapping.is_none_or(|id| id == row.mapping) {
+                all.push((key.path.trim_start_matches("open/").to_owned(), row));
             }
         }
+        Ok(all)
     }
 }
 

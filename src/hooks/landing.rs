@@ -8,7 +8,7 @@ use super::Answered;
 use crate::auth::grant::Secret;
 use crate::bridge::record::Kind;
 use crate::bridge::{Answer, Bridge, Outcome};
-use crate::http::{Reply, reply_bytes, reply_empty};
+use crate::http::{Reply, escaped, reply_bytes, reply_empty};
 
 /// No script, nothing from elsewhere, in no frame.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'";
@@ -84,12 +84,4 @@ fn guarded(mut reply: Reply) -> Reply {
         reply.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     reply
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
 }
