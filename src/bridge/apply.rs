@@ -335,9 +335,6 @@ impl Pass {
                 if let (None, None, Far::Seen(seen, ical)) = (&facts.base, &facts.object, &facts.far) {
                     self.leave(seen, ical, false).await?;
                 }
-                if facts.object.is_none() && matches!(facts.far, Far::Absent) {
-                    self.forget_pending(uid).await?;
-                }
                 Ok(Settled::Done)
             }
             Step::Agree => self.agree(uid, &facts, with).await,

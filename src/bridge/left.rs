@@ -3,7 +3,7 @@
 //!
 //! Does not own: what is left alone (`scope`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::ledger::spelling;
 use super::provider::{RemoteId, Seen, Version};
@@ -20,7 +20,7 @@ const CHUNK: usize = 200;
 /// What is left alone, by the spelling of its name there.
 #[derive(Debug, Default)]
 pub(super) struct LeftAlone {
-    known: HashMap<String, Left>,
+    known: BTreeMap<String, Left>,
     /// What changed in it and is yet to be stored.
     ops: Vec<Op>,
 }

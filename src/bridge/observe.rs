@@ -6,7 +6,7 @@
 //! Content that a listing brings along is not read a second time: at first it is dealt with page by page, later only
 //! what differs from what was agreed is held, up to a bound.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use futures_util::StreamExt as _;
 
@@ -35,7 +35,7 @@ pub(super) struct Observed {
     /// Far side's objects whose content is needed.
     pub(super) read: Vec<RemoteId>,
     /// Content that is there already, by the spelling of its object.
-    pub(super) held: HashMap<String, Seen>,
+    pub(super) held: BTreeMap<String, Seen>,
     /// UIDs whose far side's object is gone.
     pub(super) far_gone: BTreeSet<String>,
     /// UIDs whose object here was written or removed.
@@ -64,7 +64,7 @@ pub(super) struct Observed {
 #[derive(Debug, Default)]
 pub(super) struct Delta {
     seen: Vec<Sighting>,
-    held: HashMap<String, Seen>,
+    held: BTreeMap<String, Seen>,
     held_bytes: usize,
     /// Objects whose content was compared and is as agreed.
     same: HashSet<String>,
@@ -436,7 +436,12 @@ impl Pass {
         full: bool,
     ) -> Result<(), Halt> {
         let wanted: HashSet<String> = seen.read.iter().map(spelling).collect();
-        for failure in self.state.again.iter().filter(|f| self.is_due(f, full)) {
+        // What failed and was written here since is looked at on both sides: what the far side told of it is not known yet.
+        let due = |f: &Failure, seen: &Observed| self.is_due(f, full) || seen.here.contains_key(&f.uid);
+        for failure in &self.state.again {
+            if !due(failure, seen) {
+                continue;
+            }
             // Also where neither side names it any more: a decision that it goes is to be carried out.
             let base = self.ledger.by_uid(&failure.uid).await?;
             if failure.local.is_some() || failure.remote.is_none() || base.is_some() {

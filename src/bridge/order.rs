@@ -4,7 +4,7 @@
 //! Owns: batches, isolating an object that cannot be read, asking for an object before it counts as gone.
 //! Does not own: decisions about one object (`plan`), carrying them out (`apply`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::ledger::spelling;
 use super::observe::{Here, Urgency};
@@ -63,7 +63,7 @@ impl Pass {
         &mut self,
         open: &mut Open,
         read: &[RemoteId],
-        mut held: HashMap<String, Seen>,
+        mut held: BTreeMap<String, Seen>,
     ) -> Result<(), Halt> {
         let batch = self.provider.abilities().batch.max(1);
         for ids in read.chunks(batch) {

@@ -197,6 +197,8 @@ fn free(case: &Case<'_>) -> Decision {
         (None, Side::Changed(local), Side::Changed(remote)) => both(case, local, remote, false),
         (None, Side::Changed(local), Side::Absent) => Step::Push(local.ical.bytes().clone()).into(),
         (None, Side::Absent, Side::Changed(remote)) => Step::Pull(remote.ical.bytes().clone()).into(),
+        // They waited for a decision, or it was only announced.
+        (None, Side::Absent, Side::Absent) => Step::Forget.into(),
         (None, _, _) => Step::Nothing.into(),
         (Some(_), Side::Same, Side::Same) => Step::Nothing.into(),
         // Written again, but nothing in it changed.
@@ -535,7 +537,7 @@ mod tests {
         check("none", "A", "gone", "push A - -");
         check("none", "gone", "A", "pull A - -");
         check("none", "A", "A", "agree");
-        check("none", "gone", "gone", "nothing");
+        check("none", "gone", "gone", "forget");
     }
 
     #[test]

@@ -131,7 +131,9 @@ impl Pass {
 
     /// Forgets what was agreed on.
     pub(super) async fn forget(&mut self, uid: &str, mut with: Vec<Op>) -> Result<Settled, Halt> {
-        with.extend(self.ledger.delete(uid).await?);
+        if self.ledger.by_uid(uid).await?.is_some() {
+            with.extend(self.ledger.delete(uid).await?);
+        }
         self.remember(Vec::new(), with).await?;
         Ok(Settled::Done)
     }

@@ -2,7 +2,7 @@
 
 use super::super::provider::Trouble;
 use super::super::record::Reach;
-use super::super::record::{Filter, FilterAction, Match, RunStatus};
+use super::super::record::{ConflictStatus, Filter, FilterAction, Match, RunStatus};
 use super::super::run::Halt;
 use super::super::{preview, scope};
 use super::*;
@@ -613,4 +613,40 @@ async fn what_could_not_be_read_is_asked_for_again_whatever_a_listing_says() {
     world.later(70);
     world.settled().await;
     assert_eq!((world.titles().await, world.links[0].state.again.len()), (vec!["A".to_owned()], 0));
+}
+
+// What the far side told and could not be asked about yet is not forgotten over an edit here that is none there
+#[tokio::test]
+async fn an_edit_here_does_not_hide_a_removal_that_could_not_be_confirmed() {
+    let mut world = World::new().await;
+    world.far().lock().lacks = ["LOCATION"].into();
+    world.put("a.ics", &event("a", "20T100000Z", "A")).await;
+    world.settled().await;
+    world.far().remove("/a.ics");
+    world.far().lock().mute = 2;
+    assert_eq!(world.pass().await.failures.len(), 1);
+    world.later(61);
+    assert_eq!(world.pass().await.failures.len(), 1);
+    // It is not its turn yet. An edit goes before a removal, also one that the far side cannot hold.
+    world.put("a.ics", &line(&event("a", "20T100000Z", "A"), "LOCATION:Here")).await;
+    world.later(61);
+    world.pass().await;
+    world.settled().await;
+    assert_eq!((world.titles().await, world.far().titles()), (vec!["A".to_owned()], vec!["A".to_owned()]));
+}
+
+// What waited for a decision and is gone on both sides leaves nothing behind that would count as an event
+#[tokio::test]
+async fn what_waited_for_a_decision_and_is_gone_on_both_sides_is_forgotten() {
+    let mut world = World::with(|mapping| mapping.policy = Policy::Ask).await;
+    world.put("a.ics", &event("a", "20T100000Z", "Here")).await;
+    world.far().store("/a.ics", &event("a", "20T100000Z", "There"));
+    world.pass().await;
+    assert_eq!(world.conflicts().await.len(), 1);
+    world.delete("a.ics").await;
+    world.far().remove("/a.ics");
+    world.settled().await;
+    let store = Arc::clone(&world.session.house.store);
+    assert_eq!(store.records(Table::Base, "0/", None, 10).await.unwrap(), []);
+    assert_eq!(world.conflicts().await[0].status, ConflictStatus::Merged);
 }
