@@ -161,6 +161,9 @@ impl Pass {
             // Parts follow their series.
             return Ok(Settled::Done);
         }
+        if let Some(settled) = self.come_back(uid, &facts).await? {
+            return Ok(settled);
+        }
         if facts.base.as_ref().is_some_and(|b| b.split.is_some()) {
             return self.settle_split(uid, &facts).await;
         }
@@ -421,7 +424,13 @@ impl Pass {
         Ok(Settled::Done)
     }
 
-    async fn pull(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Result<Settled, Halt> {
+    pub(super) async fn pull(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        bytes: Bytes,
+        with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
         let Far::Seen(seen, ical) = &facts.far else { return Ok(Settled::Again) };
         let name = match facts.name() {
             Some(name) => name.clone(),

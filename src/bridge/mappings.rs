@@ -3,7 +3,9 @@
 use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
 use super::provider::{RemoteCalendar, RemoteId};
-use super::record::{self, Direction, Mapping, MappingState, Policy, Reach, mapping_key, mapping_state_key};
+use super::record::{
+    self, Direction, Mapping, MappingState, OnDelete, Policy, Reach, mapping_key, mapping_state_key,
+};
 use crate::calendar::{Error, Refusal, is_hidden};
 use crate::store::{Collection, CollectionId, Fault, Op, Origin, Table};
 
@@ -301,6 +303,10 @@ fn sound(mapping: &Mapping) -> Result<(), BridgeError> {
     if mapping.poll_seconds.is_some_and(|seconds| !(60..=86_400).contains(&seconds)) {
         let why = "It must be between one minute and 24 hours.";
         return Err(BridgeError::Invalid("poll_interval", why.into()));
+    }
+    if mapping.on_remote_delete == OnDelete::Restore {
+        let why = "It is one of trash, cancel and keep: what somebody removed there is not put back.";
+        return Err(BridgeError::Invalid("on_remote_delete", why.into()));
     }
     for (field, count) in [("rules", mapping.rules.len()), ("filters", mapping.filters.len())] {
         if count > MOST {

@@ -97,6 +97,8 @@ pub(super) struct Pass {
     pub(super) run: Run,
     pub(super) now: Timestamp,
     pub(super) window: Window,
+    /// The IANA name of the zone of times that name none, where the far side needs one.
+    pub(super) home: Option<String>,
     /// A person confirmed the deletions that wait.
     pub(super) confirmed: bool,
     /// The settings changed: every object is looked at, changed or not.
@@ -150,6 +152,7 @@ impl Pass {
             provider,
             ledger,
             window: scope::window(&mapping, settings.window_past, settings.window_future, now),
+            home: None,
             confirmed: confirm && state.hold.is_some(),
             anew: state.shape != shape_of(&mapping),
             mapping,
@@ -177,6 +180,9 @@ impl Pass {
     /// Carries the pass out. Returns how the pace goes on.
     pub(super) async fn carry_out(&mut self) -> Result<Outcome, Halt> {
         self.ledger.open(&self.session.origin, self.now).await?;
+        if self.provider.needs_zone() {
+            self.home = self.own_zone().await?;
+        }
         let full = self.is_full_due();
         let (names, rev) = self.touched_here(full).await?;
         if full {
@@ -219,7 +225,10 @@ impl Pass {
     /// Stops the pass before anything is removed when more would be than anybody removes on purpose.
     async fn guard(&self, seen: &Observed) -> Result<(), Halt> {
         let read: HashSet<String> = seen.read.iter().map(spelling).collect();
-        let keeps = |on: OnDelete, count: usize| if on == OnDelete::Keep { 0 } else { count };
+        let keeps = |on: OnDelete, count: usize| match on {
+            OnDelete::Keep | OnDelete::Restore => 0,
+            OnDelete::Trash | OnDelete::Cancel => count,
+        };
         let here = seen.far_gone.iter().filter(|uid| !seen.here.contains_key(*uid)).count();
         let here = keeps(self.mapping.on_remote_delete, here);
         let mut there: usize = 0;

@@ -3,6 +3,7 @@
 //! Owns: turning a text into what is compared and what is sent, and back. Does not own: what a preset or a filter lets
 //! through (`shape`), what a far side can hold (`provider`), what is done about a difference (`plan`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,12 +12,13 @@ use super::apply::Facts;
 use super::print;
 use super::provider::{Fit, Part, Seen, Window};
 use super::record::{Base, Fields, Mapping, Reach};
-use super::run::{Far, Pass, uid_of};
+use super::run::{Far, Halt, Pass, uid_of};
 use super::shape;
-use crate::ical::Ical;
+use crate::calendar::zone_of;
 use crate::ical::merge;
 use crate::ical::series::Series;
-use crate::store::{Etag, Fault, Name, Span, Timestamp};
+use crate::ical::{Ical, Property};
+use crate::store::{Etag, Fault, Name, Properties, Span, Timestamp};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -64,12 +66,46 @@ impl Pass {
     /// Returns what the mapping would have the far side hold of our text.
     pub(super) fn fitted(&self, ours: &Arc<Ical>) -> Fitted {
         let shaped = self.shaped(ours);
-        let (ical, held) = match self.provider.fit(&shaped, self.window) {
+        let (ical, held) = match self.provider.fit(&self.zoned(&shaped), self.window) {
             Fit::Whole(bytes) => (parsed(bytes, &shaped), Held::Whole),
             Fit::Parts(parts, why) => (shaped, Held::Parts(parts, why)),
             Fit::Refused(why) => (shaped, Held::Refused(why)),
         };
         Fitted { ical, held }
+    }
+
+    /// Returns the text with the zone of its times that name none, where the far side needs one.
+    fn zoned(&self, shaped: &Arc<Ical>) -> Arc<Ical> {
+        let (Some(home), Some(calendar)) = (&self.home, shaped.calendar()) else { return Arc::clone(shaped) };
+        let floats = |property: &Property<'_>| {
+            let raw = property.raw();
+            raw.contains('T') && !raw.trim().ends_with('Z') && property.parameter("TZID").is_none()
+        };
+        let any = calendar.components().filter(|c| c.name() != "VTIMEZONE").any(|c| {
+            ["DTSTART", "DTEND"].iter().any(|name| c.property(name).is_some_and(|property| floats(&property)))
+        });
+        if !any || calendar.property("X-WR-TIMEZONE").is_some() {
+            return Arc::clone(shaped);
+        }
+        parsed(shaped.edit().insert(calendar, &format!("X-WR-TIMEZONE:{home}")).finish(), shaped)
+    }
+
+    /// Returns the zone of times that name none: the calendar's own, else the one that most of its owner's name.
+    pub(super) async fn own_zone(&self) -> Result<Option<String>, Halt> {
+        let named = |properties: &Properties| {
+            let zone = zone_of(properties)?;
+            zone.name().map(str::to_owned)
+        };
+        if let Some(own) = named(&self.at.collection().properties) {
+            return Ok(Some(own));
+        }
+        let mut others: BTreeMap<String, usize> = BTreeMap::new();
+        for other in self.session.home().await?.children().await? {
+            if let Some(name) = named(&other.collection().properties) {
+                *others.entry(name).or_default() += 1;
+            }
+        }
+        Ok(others.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name))
     }
 
     /// Returns what the mapping carries of a text.

@@ -177,10 +177,12 @@ impl Pass {
             Err(Trouble::Stale) => Ok(Err(Settled::Again)),
             Err(Trouble::Missing(_)) if place.is_some() => Ok(Err(Settled::Again)),
             Err(Trouble::Taken(Some(id))) if self.is_in_calendar(&id) => Ok(Err(Settled::Found(id))),
+            // It may be about to leave that calendar: a move between two of ours reaches the far side as a removal and a
+            // new event, in any order.
             Err(Trouble::Taken(_)) => {
                 let reason =
                     "The far side already has an event with this UID in another calendar.".to_owned();
-                self.fail(uid, name.cloned(), remote, reason, Retry::OnChange);
+                self.fail(uid, name.cloned(), remote, reason, Retry::Soon);
                 Ok(Err(Settled::Done))
             }
             Err(Trouble::Refused(reason)) => {

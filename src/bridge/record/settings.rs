@@ -129,6 +129,8 @@ pub enum OnDelete {
     Cancel,
     /// It stays as it is.
     Keep,
+    /// What was removed here comes back. Of ours only: nobody undoes what somebody else removed.
+    Restore,
 }
 
 /// A collection here and a calendar there.

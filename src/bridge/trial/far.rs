@@ -31,6 +31,8 @@ pub(super) struct Inside {
     pub(super) refuses: Option<&'static str>,
     /// Writes that it does not answer, by a word in the title.
     pub(super) deaf: Option<&'static str>,
+    /// UIDs that another calendar of the account has; it lets none in twice.
+    pub(super) taken: BTreeSet<&'static str>,
     /// Its budget of calls is used up after so many writes.
     pub(super) budget: Option<u64>,
     /// Somebody there changes every write a moment later.
@@ -199,6 +201,7 @@ impl Provider for Far {
                 *left = less;
             }
             let path = match &write.slot {
+                Slot::New { uid } if inside.taken.contains(uid.as_str()) => return Err(Trouble::Taken(None)),
                 Slot::New { uid } => format!("/{uid}.ics"),
                 Slot::At(id, version) => {
                     let now = inside.seen(&id.0).and_then(|seen| seen.version);

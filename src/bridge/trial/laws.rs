@@ -219,45 +219,6 @@ async fn a_filter_that_would_take_many_copies_back_waits_for_a_word() {
     world.settled().await;
 }
 
-// on_remote_delete, on_local_delete
-#[tokio::test]
-async fn what_the_other_side_removed_is_kept_or_cancelled_if_so_set() {
-    for on in [OnDelete::Keep, OnDelete::Cancel] {
-        let mut world = World::with(|mapping| {
-            (mapping.on_remote_delete, mapping.on_local_delete) = (on, on);
-        })
-        .await;
-        world.put("a.ics", &event("a", "20T100000Z", "A")).await;
-        world.put("b.ics", &event("b", "20T110000Z", "B")).await;
-        world.settled().await;
-        world.far().remove("/a.ics");
-        world.delete("b.ics").await;
-        world.settled().await;
-        assert_eq!(world.titles().await, ["A"], "{on:?}");
-        assert_eq!(world.far().titles(), ["B"], "{on:?}");
-        let cancelled = on == OnDelete::Cancel;
-        assert_eq!(world.get("a.ics").await.unwrap().contains("STATUS:CANCELLED"), cancelled);
-        assert_eq!(world.far().text("/b.ics").unwrap().contains("STATUS:CANCELLED"), cancelled);
-        // Edits of what is left do not bring it back, nor does the daily comparison.
-        world.put("a.ics", &event("a", "20T100000Z", "A edited")).await;
-        world.far().store("/b.ics", &event("b", "20T110000Z", "B edited"));
-        world.later(2 * DAY);
-        world.settled().await;
-        assert_eq!(
-            (world.titles().await, world.far().titles()),
-            (vec!["A edited".into()], vec!["B edited".into()])
-        );
-        // What both sides have again is carried again.
-        world.put("b.ics", &event("b", "20T110000Z", "B edited")).await;
-        world.settled().await;
-        world.far().store("/b.ics", &event("b", "20T110000Z", "B at last"));
-        world.settled().await;
-        assert_eq!(world.titles().await, ["A edited", "B at last"]);
-        world.delete("a.ics").await;
-        world.settled().await;
-    }
-}
-
 // S3-111, S3-112, E24, S3-006: 1, 5, 15 minutes, then daily, with its reason; one event that fails stops no other
 #[tokio::test]
 async fn an_event_that_fails_is_tried_again_by_itself_and_stops_no_other() {

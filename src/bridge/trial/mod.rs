@@ -2,6 +2,7 @@
 
 mod far;
 mod laws;
+mod removals;
 mod rules;
 
 use std::sync::Arc;
