@@ -15,6 +15,7 @@ use super::provider::{self, RemoteId, Seen, Slot, Trouble, Write};
 use super::record::{Base, Fields};
 use super::run::{Far, Halt, Pass, Retry};
 use super::scope::{Fitted, Held, Outside, shaped};
+use super::why::words;
 use crate::calendar::{Error, Put, Refusal, When};
 use crate::ical::Ical;
 use crate::store::{Commit, CommitError, Etag, Expect, Fault, Name, Object, Op};
@@ -588,17 +589,4 @@ fn theirs(facts: &Facts) -> Side<'_> {
     let agreed = facts.agreed.is_some();
     let same = facts.base.as_ref().is_some_and(|base| agreed && base.print == print::print(ical));
     if same { Side::Same } else { Side::Changed(Version { ical, stored: seen.modified }) }
-}
-
-/// Why our rules do not take an object, in words.
-fn words(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::NotCalendar(problem) => format!("It is not stored here: {}", problem.reason),
-        Refusal::WrongComponent { sent, accepted } => {
-            format!("This calendar holds {} only, not {sent}.", accepted.join(" and "))
-        }
-        Refusal::TooLarge(limit) => format!("It is larger than the {limit} bytes that are stored here."),
-        Refusal::CollectionFull(limit) => format!("The calendar here is full ({limit} events)."),
-        other => format!("It is not stored here: {other:?}"),
-    }
 }

@@ -1,7 +1,7 @@
 //! The story of one event: who wrote it, where it came from, where it went, what refused it, when it is tried again.
 //!
 //! Owns: gathering what is known of a UID in one person's calendars, by look-ups under the UID and the event's own
-//! positions in the log. Does not own: the sentences that tell it (`api::why`).
+//! positions in the log; why a text is not stored here. Does not own: the sentences that tell the story (`api::why`).
 
 use super::conflict::title;
 use super::front::{Bridge, BridgeError};
@@ -10,7 +10,7 @@ use super::record::{
     self, Apart, Base, Conflict, Connection, Direction, Failure, Mapping, MappingState, base_key,
 };
 use super::{scope, shape};
-use crate::calendar::{Error, Readable, is_hidden};
+use crate::calendar::{Error, Readable, Refusal, is_hidden};
 use crate::ical::Ical;
 use crate::store::{Collection, Kind, Origin, Rev, Table, Timestamp};
 
@@ -258,5 +258,18 @@ fn failed(error: Error) -> BridgeError {
     match error {
         Error::Failed(fault) => BridgeError::Failed(fault),
         Error::Refused(_) => BridgeError::Missing,
+    }
+}
+
+/// Returns why our rules do not take an object, in words.
+pub(super) fn words(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::NotCalendar(problem) => format!("It is not stored here: {}", problem.reason),
+        Refusal::WrongComponent { sent, accepted } => {
+            format!("This calendar holds {} only, not {sent}.", accepted.join(" and "))
+        }
+        Refusal::TooLarge(limit) => format!("It is larger than the {limit} bytes that are stored here."),
+        Refusal::CollectionFull(limit) => format!("The calendar here is full ({limit} events)."),
+        other => format!("It is not stored here: {other:?}"),
     }
 }
