@@ -162,7 +162,16 @@ impl Pass {
         }
         match self.named(object).await? {
             Ok((uid, seen, ical)) => {
-                if self.is_twin(&uid, &seen.id, &open.far_gone).await? {
+                let twin = match self.is_twin(&uid, &seen.id, &open.far_gone).await {
+                    // One object that cannot be read does not keep the others from being carried.
+                    Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
+                        let why = self.unanswered(trouble)?;
+                        self.fail(&uid, None, Some(seen.id), why, Retry::Soon);
+                        return Ok(());
+                    }
+                    twin => twin?,
+                };
+                if twin {
                     let reason = "The far side has another event with the same UID.".to_owned();
                     self.fail(&seen.id.0.clone(), None, Some(seen.id), reason, Retry::OnChange);
                     return Ok(());
@@ -250,7 +259,9 @@ impl Pass {
     pub(super) async fn settle_here(&mut self, here: Vec<(String, Here)>) -> Result<(), Halt> {
         let batch = self.provider.abilities().batch.max(1);
         let mut urgency = None;
-        for (uid, here) in here {
+        // Of what could not be asked for nobody knows how it is there: it waits with it.
+        let unasked: HashSet<String> = self.failed.iter().map(|failure| failure.uid.clone()).collect();
+        for (uid, here) in here.into_iter().filter(|(uid, _)| !unasked.contains(uid)) {
             if urgency.is_some_and(|before| before != here.urgency) || self.outgoing.len() >= batch {
                 self.flush().await?;
             }

@@ -611,3 +611,19 @@ async fn what_waited_for_a_decision_and_is_gone_on_both_sides_is_forgotten() {
     assert_eq!(store.records(Table::Base, "0/", None, 10).await.unwrap(), []);
     assert_eq!(world.conflicts().await[0].status, ConflictStatus::Merged);
 }
+
+// An edit here waits with an object that could not be asked for: what becomes of it there decides what becomes of both
+#[tokio::test]
+async fn an_edit_of_what_could_not_be_asked_for_is_not_taken_for_seen() {
+    let mut world = World::new().await;
+    world.far().lock().lacks = ["LOCATION"].into();
+    world.put("a.ics", &event("a", "20T100000Z", "A")).await;
+    world.settled().await;
+    world.far().remove("/a.ics");
+    world.put("a.ics", &line(&event("a", "20T100000Z", "A"), "LOCATION:Here")).await;
+    world.far().lock().mute = 1;
+    assert_eq!(world.pass().await.failures.len(), 1);
+    world.later(61);
+    world.settled().await;
+    assert_eq!((world.titles().await, world.far().titles()), (vec!["A".to_owned()], vec!["A".to_owned()]));
+}
