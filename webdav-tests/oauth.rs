@@ -386,7 +386,7 @@ fn cozi_can_be_switched_off() {
     assert!(peer.far().log.is_empty());
 }
 
-fn feed(titles: &[&str]) -> String {
+pub(crate) fn feed(titles: &[&str]) -> String {
     let mut text = String::from("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n");
     // Within every window.
     let day = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().strftime("%Y%m%d").to_string();
@@ -489,6 +489,48 @@ fn asking_by_hand_has_a_limit() {
     assert_eq!(asked("/sync?provider=ics").status, 429);
     assert_eq!(house.api("POST", "/sync?provider=google", None), (202, json!({"runs": []})));
     assert_eq!(asked("/sync?provider=fax").status, 422);
+}
+
+// E17: a word on deletions that wait begins a pass and counts as asking for one; what is refused changes nothing
+#[test]
+fn confirming_counts_as_asking_by_hand() {
+    let peer = Peer::start();
+    let mut config = peer.config();
+    config.extend(["[bridge]".into(), "allow_private = true".into()]);
+    config.extend(["[limits]".into(), "manual_sync = 3".into()]);
+    let house = House::start(config);
+    let (_, mapping) = mapped_feed(&house, &peer, &["one", "two", "three"]);
+    let path = format!("/mappings/{mapping}");
+    let until = |status: &str| {
+        let begun = std::time::Instant::now();
+        while house.api("GET", &path, None).1["status"] != status {
+            assert!(begun.elapsed() < Duration::from_secs(20), "it is never {status}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until("active");
+    // Nothing waits: the word begins nothing and costs nothing.
+    for _ in 0..5 {
+        assert_eq!(house.api("PATCH", &path, Some(json!({"confirm": true}))).0, 200);
+    }
+    peer.far().feed = feed(&[]);
+    let sync = |body: Option<Value>| house.api("POST", &format!("{path}/sync"), body);
+    let (status, asked) = sync(None);
+    assert_eq!(status, 202, "{asked}");
+    follow(&house, asked["run"].as_str().unwrap());
+    until("paused");
+    let mut last = sync(None);
+    while last.0 == 202 {
+        follow(&house, last.1["run"].as_str().unwrap());
+        last = sync(None);
+    }
+    assert_eq!(last.0, 429, "{}", last.1);
+    let (status, problem) = house.api("PATCH", &path, Some(json!({"confirm": true, "fields": "core"})));
+    assert_eq!(status, 429, "{problem}");
+    let (_, shown) = house.api("GET", &path, None);
+    assert_eq!((&shown["fields"], &shown["status"]), (&json!("standard"), &json!("paused")), "{shown}");
+    assert_eq!(sync(Some(json!({"confirm": true}))).0, 429);
+    assert_eq!(objects(&house), 3, "nothing was removed");
 }
 
 fn calendars(house: &House, id: &str) -> (u16, Value) {

@@ -270,7 +270,7 @@ fn answer(state: &str) -> Answer {
     Answer { state: state.to_owned(), code: Some(Secret::new("good-code")), error: None, at: None }
 }
 
-async fn side(peer: &Peer) -> Side {
+pub(crate) async fn side(peer: &Peer) -> Side {
     let mut config = Config::default();
     config.read(&peer.config().join("\n")).unwrap();
     let base_url = "http://127.0.0.1:8008".to_owned();
@@ -280,7 +280,7 @@ async fn side(peer: &Peer) -> Side {
     side
 }
 
-fn later(side: &Side, peer: &Peer, time: Duration) {
+pub(crate) fn later(side: &Side, peer: &Peer, time: Duration) {
     side.later(time);
     peer.far().now = side.house.clock.now().0 / 1000;
 }

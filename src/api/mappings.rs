@@ -76,6 +76,11 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
     let confirm: Option<bool> = body.take("confirm")?;
     let terms = Terms::take(&mut body)?;
     body.end()?;
+    let confirm = confirms(api, &call, confirm).await?;
+    if confirm {
+        // What is refused changes nothing.
+        api.bridge.asks_by_hand(call.owner(), call.id(), asker(&call), true)?;
+    }
     // RFC 9110 §13.1.1: what is looked at is what is changed; nobody comes in between.
     let change = |mapping: &mut Mapping| {
         call.expect(&etag(mapping)?).map_err(|_| BridgeError::Stale)?;
@@ -83,7 +88,7 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
         Ok(())
     };
     api.bridge.update_mapping(call.owner(), call.id(), change).await?;
-    if confirm == Some(true) {
+    if confirm {
         api.bridge.sync(call.owner(), call.id(), true).await?;
     }
     one(api, call).await
@@ -125,10 +130,16 @@ pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 pub(super) async fn sync(api: &Api, call: Call) -> Result<Reply, Problem> {
     let wish: Sync = call.body()?;
-    api.bridge.mapping(call.owner(), call.id()).await?;
-    api.bridge.asks_by_hand(call.owner(), call.id(), asker(&call))?;
-    let run = api.bridge.sync(call.owner(), call.id(), wish.confirm == Some(true)).await?;
+    let confirm = confirms(api, &call, wish.confirm).await?;
+    api.bridge.asks_by_hand(call.owner(), call.id(), asker(&call), confirm)?;
+    let run = api.bridge.sync(call.owner(), call.id(), confirm).await?;
     Ok(located(reply(StatusCode::ACCEPTED, &json!({ "run": run })), &api.site, &format!("/runs/{run}")))
+}
+
+/// Tells whether deletions are confirmed: without any that wait, the word says nothing.
+async fn confirms(api: &Api, call: &Call, wish: Option<bool>) -> Result<bool, Problem> {
+    let (_, state) = api.bridge.mapping(call.owner(), call.id()).await?;
+    Ok(wish == Some(true) && state.hold.is_some())
 }
 
 /// All mappings, or with `?provider=` those of one kind of account (S3-102).
@@ -165,7 +176,7 @@ async fn sync_those(api: &Api, call: &Call, connections: &[String]) -> Result<Re
         }
         // One wish, however many mappings it is for.
         if !counted {
-            api.bridge.asks_by_hand(call.owner(), &mapping.id, asker(call))?;
+            api.bridge.asks_by_hand(call.owner(), &mapping.id, asker(call), false)?;
             counted = true;
         }
         match api.bridge.sync(call.owner(), &mapping.id, false).await {

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use url::Url;
 
 use super::bearer::denied;
@@ -19,10 +20,12 @@ use super::sites::Base;
 use crate::auth::grant::Secret;
 use crate::auth::oauth::{self, Client, Denial, Grant, Pkce};
 use crate::http::fetch::Fetch;
-use crate::store::{Expect, Fault, Op, Table, Timestamp};
+use crate::store::{Expect, Fault, Key, Op, Table, Timestamp};
 
 /// S3-044: how long a consent is awaited.
 const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// Consents that are read at a time.
+const PAGE: usize = 500;
 /// How long a connection that nobody consented to is shown.
 const PENDING: Duration = Duration::from_secs(24 * 3600);
 
@@ -324,44 +327,68 @@ impl Bridge {
         Ok((url, ops))
     }
 
-    /// Removes consents that nobody gave in time, and a day later the connections that waited for them.
+    /// Removes consents that nobody gave in time, and a day later the connections that waited for them. What was changed
+    /// since it was read is left for the next look.
     pub(super) async fn sweep_consents(&self) -> Result<(), BridgeError> {
         let now = self.house.clock.now();
         let store = &*self.house.store;
-        let mut ops = Vec::new();
-        for (key, bytes) in store.records(Table::Consent, "", None, 1000).await? {
-            let consent: Consent = record::decode(&key, &bytes)?;
-            if consent.expires > now {
-                continue;
+        let mut after: Option<String> = None;
+        loop {
+            let page = store.records(Table::Consent, "", after.as_deref(), PAGE).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.path.clone());
+            for (key, bytes) in page {
+                let consent: Consent = record::decode(&key, &bytes)?;
+                if consent.expires <= now {
+                    self.sweep_consent(key, bytes, &consent).await?;
+                }
             }
-            ops.push(Op::DeleteRecord(verifier_key(&key.path)));
-            ops.push(Op::DeleteRecord(key));
-            let mut state = self.connection_state(&consent.connection).await?;
+        }
+    }
+
+    async fn sweep_consent(&self, key: Key, bytes: Bytes, consent: &Consent) -> Result<(), BridgeError> {
+        let state_key = connection_state_key(&consent.connection);
+        let kept = self.house.store.record(&state_key).await?;
+        let mut ops = vec![Op::DeleteRecord(verifier_key(&key.path)), Op::DeleteRecord(key.clone())];
+        let mut expects = vec![Expect::Record(key, Some(bytes))];
+        if let Some(kept) = kept {
+            let mut state: ConnectionState = record::decode(&state_key, &kept)?;
             if state.health == Health::Pending {
                 state.sentence = "The consent was not given in time. Connect again.".into();
-                ops.push(record::put(connection_state_key(&consent.connection), &state)?);
+                ops.push(record::put(state_key.clone(), &state)?);
+                expects.push(Expect::Record(state_key, Some(kept)));
             }
         }
-        if !ops.is_empty() {
-            self.commit(ops).await?;
-        }
-        Ok(())
+        unless_changed(self.commit_if(expects, ops).await)
     }
 
     /// Removes connections that nobody ever consented to.
     pub(super) async fn sweep_pending(&self) -> Result<(), BridgeError> {
         let now = self.house.clock.now();
-        for connection in record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await? {
-            let old = later(connection.created, PENDING) <= now;
-            if old && self.connection_state(&connection.id).await?.health == Health::Pending {
-                self.commit(vec![
-                    Op::DeleteRecord(connection_state_key(&connection.id)),
-                    Op::DeleteRecord(connection_key(&connection.id)),
-                ])
-                .await?;
+        let store = &*self.house.store;
+        for connection in record::load_all::<Connection>(store, Table::Connection, "").await? {
+            if later(connection.created, PENDING) > now {
+                continue;
+            }
+            let (key, state_key) = (connection_key(&connection.id), connection_state_key(&connection.id));
+            let (Some(kept), Some(state)) = (store.record(&key).await?, store.record(&state_key).await?) else {
+                continue;
+            };
+            if record::decode::<ConnectionState>(&state_key, &state)?.health == Health::Pending {
+                let ops = vec![Op::DeleteRecord(state_key.clone()), Op::DeleteRecord(key.clone())];
+                let expects = vec![Expect::Record(key, Some(kept)), Expect::Record(state_key, Some(state))];
+                unless_changed(self.commit_if(expects, ops).await)?;
             }
         }
         Ok(())
+    }
+}
+
+/// What somebody changed meanwhile is not ours to sweep.
+fn unless_changed(swept: Result<(), BridgeError>) -> Result<(), BridgeError> {
+    match swept {
+        Err(BridgeError::Conflict(_)) => Ok(()),
+        other => other,
     }
 }
 

@@ -432,7 +432,7 @@ impl Bridge {
             None => return Err(BridgeError::Missing),
         };
         if let Some(job) = running {
-            job.cut.cancel();
+            job.cut();
             self.run_soon(mapping);
         }
         Ok(lock.lock_owned().await)

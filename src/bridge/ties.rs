@@ -108,17 +108,25 @@ impl Ties {
 }
 
 impl Bridge {
-    /// Counts a pass that is asked for by hand. One that joins a running pass costs nothing. E17.
+    /// Counts a pass that is asked for by hand, or that begins because deletions are confirmed. One that joins a running
+    /// pass costs nothing. E17.
     ///
     /// # Errors
     /// `Often` when too many were asked for in the last hour.
-    pub fn asks_by_hand(&self, owner: &str, mapping: &str, asker: Asker) -> Result<(), BridgeError> {
+    pub fn asks_by_hand(
+        &self,
+        owner: &str,
+        mapping: &str,
+        asker: Asker,
+        confirm: bool,
+    ) -> Result<(), BridgeError> {
         let most = match (self.settings.manual_sync, asker) {
             (Some(most), _) => most,
             (None, Asker::Person) => BY_HAND,
             (None, Asker::Program) => return Ok(()),
         };
-        if self.is_running(mapping) {
+        let running = self.lines().get(mapping).and_then(|line| line.running.clone());
+        if running.is_some_and(|job| job.serves(confirm)) {
             return Ok(());
         }
         self.ties.count(owner, self.house.clock.now(), most).map_err(|wait| BridgeError::Often(most, wait))

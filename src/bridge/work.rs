@@ -31,20 +31,39 @@ const OF_ONE: usize = 4;
 /// The longest sleep of the follower: a clock that was set is noticed.
 const NAP: Duration = Duration::from_secs(60);
 
-/// A pass that runs.
+/// A pass that runs, or is about to.
 #[derive(Debug)]
 pub(super) struct Job {
     run: Run,
     progress: Arc<Progress>,
-    pub(super) cut: CancellationToken,
+    cut: CancellationToken,
     done: watch::Receiver<bool>,
+    /// It carries out what a person confirmed.
+    confirms: bool,
+    /// The one that ran when it was asked for: it waits for the end of that.
+    before: Option<Arc<Job>>,
 }
 
 impl Job {
-    /// Returns the run as far as it has come.
-    pub(super) fn run(&self) -> Run {
+    /// Has it end as soon as possible, and what it waits for too.
+    pub(super) fn cut(&self) {
+        self.cut.cancel();
+        if let Some(before) = &self.before {
+            before.cut();
+        }
+    }
+
+    /// Tells whether this is what somebody wants who asks for a pass. One that confirms is joined by all.
+    pub(super) fn serves(&self, confirm: bool) -> bool {
+        self.confirms || !confirm
+    }
+
+    /// Returns the run as far as it has come, and the one that it waits for.
+    pub(super) fn runs(&self) -> Vec<Run> {
         let told = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        Run { done: told(&self.progress.done), total: told(&self.progress.total), ..self.run.clone() }
+        let run = Run { done: told(&self.progress.done), total: told(&self.progress.total), ..self.run.clone() };
+        let before = self.before.iter().filter(|before| !*before.done.borrow());
+        std::iter::once(run).chain(before.flat_map(|before| before.runs())).collect()
     }
 }
 
@@ -56,7 +75,8 @@ struct Start {
 }
 
 impl Bridge {
-    /// Begins a pass of the mapping, or joins the one that runs. Returns the run's id.
+    /// Begins a pass of the mapping, or joins the one that runs. Returns the run's id. `confirm` concerns deletions that
+    /// wait; where none do, it says nothing.
     ///
     /// # Errors
     /// `Missing`; `Wait` while the far side asked to be left alone; `Conflict` if the mapping rests.
@@ -77,7 +97,7 @@ impl Bridge {
         if let Gate::Barred(wait) = self.gate(&settings.connection) {
             return Err(BridgeError::Wait(wait));
         }
-        self.begin(mapping, true, confirm)?.ok_or(BridgeError::Missing)
+        self.begin(mapping, true, confirm && state.hold.is_some())?.ok_or(BridgeError::Missing)
     }
 
     /// Waits until the mapping's pass has ended, if one runs.
@@ -90,7 +110,8 @@ impl Bridge {
         }
     }
 
-    /// Begins a pass unless one runs. Nothing: there is no such mapping.
+    /// Begins a pass unless one runs. Nothing: there is no such mapping. One that confirms waits for the end of one that does
+    /// not, so that there are two at most.
     fn begin(
         self: &Arc<Self>,
         mapping: &str,
@@ -101,7 +122,7 @@ impl Bridge {
         let now = self.house.clock.now();
         let mut lines = self.lines();
         let Some(line) = lines.get_mut(mapping) else { return Ok(None) };
-        if let Some(job) = line.running.as_ref().filter(|_| !confirm) {
+        if let Some(job) = line.running.as_ref().filter(|job| job.serves(confirm)) {
             // It may have looked already at what the asker has just changed: another one follows it.
             line.dirty = true;
             let id = job.run.id.clone();
@@ -113,24 +134,33 @@ impl Bridge {
         let (tell, done) = watch::channel(false);
         let cut = CancellationToken::new();
         let progress: Arc<Progress> = Arc::default();
-        let job = Job { run: run.clone(), progress: Arc::clone(&progress), cut: cut.clone(), done };
+        let job = Job {
+            run: run.clone(),
+            progress: Arc::clone(&progress),
+            cut: cut.clone(),
+            done,
+            confirms: confirm,
+            before: line.running.take(),
+        };
         line.running = Some(Arc::new(job));
         line.dirty = false;
         let lock = Arc::clone(&line.lock);
         drop(lines);
         let bridge = Arc::clone(self);
         self.tasks.spawn(async move {
-            let permit = bridge.passes.acquire().await;
+            // First the mapping, then a place: whoever waits for a mapping takes no place from others.
             let held = lock.lock().await;
+            let permit = bridge.passes.acquire().await;
             let mapping = run.mapping.clone();
             let id = run.id.clone();
             let pace = tokio::select! {
-                pace = bridge.pass(run.clone(), confirm, progress) => pace,
-                () = cut.cancelled() => bridge.was_cut(run).await,
+                biased;
                 () = bridge.stop.cancelled() => return,
+                () = cut.cancelled() => bridge.was_cut(run).await,
+                pace = bridge.pass(run.clone(), confirm, progress) => pace,
             };
-            drop(held);
             drop(permit);
+            drop(held);
             bridge.ended(&mapping, &id, pace);
             let _ = tell.send(true);
         });
