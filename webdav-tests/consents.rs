@@ -7,11 +7,15 @@ use kalends::bridge::provider::RemoteId;
 use kalends::bridge::record::{
     self, ConnectionState, Direction, Health, Hold, Kind, Policy, connection_state_key, mapping_state_key,
 };
+use kalends::bridge::{Answer, NoticeKind, Outcome, Wakeful, Wish};
+use kalends::follow::Follower as _;
 use kalends::store::{Commit, Origin, Store as _, Table};
+use serde_json::json;
 
 use crate::bridge::side::Side;
+use crate::oauth::objects;
 use crate::oauth::peer::Peer;
-use crate::push::{later, side};
+use crate::push::{Simulated, answer, eventually, later, side};
 
 /// Maps anna's calendar to the peer's feed.
 async fn mapped(side: &Side, peer: &Peer) -> String {
@@ -60,7 +64,8 @@ async fn many_who_confirm_begin_one_pass() {
     let runs = confirm().await;
     assert!(runs.len() == 1 && !runs.contains(&plain), "{runs:?} after {plain}");
     let going = side.bridge.runs("anna", Some(&mapping), 100).await.unwrap();
-    let going: Vec<&str> = going.iter().filter(|run| run.ended.is_none()).map(|run| run.id.as_str()).collect();
+    let going: Vec<&str> =
+        going.iter().filter(|run| run.ended.is_none()).map(|run| run.id.as_str()).collect();
     assert!(going.len() == 2 && going.contains(&plain.as_str()), "{going:?}");
     assert_eq!(side.bridge.run("anna", &plain).await.unwrap().id, plain, "the first one is known all along");
     side.bridge.settled(&mapping).await;
@@ -76,7 +81,7 @@ async fn a_sweep_takes_nothing_that_changed_meanwhile() {
     let state = async |id: &str| side.bridge.connection("anna", id).await.unwrap().1;
     let active = ConnectionState { health: Health::Active, ..ConnectionState::default() };
     // The consent is over; while it is swept, the account is connected another way.
-    let (made, _) = side.bridge.ask_consent("anna", Kind::Google, None).await.unwrap();
+    let made = side.bridge.ask_consent("anna", Kind::Google, Wish::default()).await.unwrap().connection;
     later(&side, &peer, Duration::from_secs(16 * 60));
     side.store.meanwhile(write(connection_state_key(&made.id), &active));
     side.bridge.tend_once().await.unwrap();
@@ -87,7 +92,7 @@ async fn a_sweep_takes_nothing_that_changed_meanwhile() {
     assert!(side.house.store.records(Table::Consent, "", None, 10).await.unwrap().is_empty());
     assert_eq!(state(&made.id).await.health, Health::Active);
     // The same for the connection that waited.
-    let (made, _) = side.bridge.ask_consent("anna", Kind::Google, None).await.unwrap();
+    let made = side.bridge.ask_consent("anna", Kind::Google, Wish::default()).await.unwrap().connection;
     later(&side, &peer, Duration::from_secs(16 * 60));
     side.bridge.tend_once().await.unwrap();
     later(&side, &peer, Duration::from_secs(25 * 3600));
@@ -96,4 +101,165 @@ async fn a_sweep_takes_nothing_that_changed_meanwhile() {
     assert!(side.bridge.connection("anna", &made.id).await.is_ok(), "it was connected in the last moment");
     side.bridge.tend_once().await.unwrap();
     assert!(side.bridge.connection("anna", &made.id).await.is_ok());
+}
+
+// S1-010, S3-044: what was given and not meant does not stay
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consent_that_nobody_says_is_meant_goes_back() {
+    let peer = Peer::start();
+    let side = side(&peer).await;
+    let asked = side.bridge.ask_consent("anna", Kind::Google, Wish::default()).await.unwrap();
+    let stranger = Answer { browser: None, ..answer(&peer, &asked) };
+    let landing = side.bridge.consent_answered(stranger).await.unwrap();
+    let Outcome::Unsure(doubt) = landing.outcome else { panic!("{landing:?}") };
+    assert_eq!((doubt.account.as_deref(), doubt.owner.as_str()), (Some("anna@far.example"), "anna"));
+    later(&side, &peer, Duration::from_secs(15 * 60));
+    let late = side.bridge.consent_confirmed(doubt.token.reveal(), true).await.unwrap();
+    assert!(matches!(late.outcome, Outcome::Unawaited), "{late:?}");
+    side.bridge.tend_once().await.unwrap();
+    assert_eq!(peer.asked("/revoke").len(), 1);
+    for table in [Table::Consent, Table::Secret] {
+        let left = side.house.store.records(table, "", None, 10).await.unwrap();
+        assert!(left.is_empty(), "{table:?}: {left:?}");
+    }
+}
+
+// E33: an account that nothing calls keeps its consent; one that the vendor ends early says why
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_consent_is_kept_alive_and_one_that_ends_early_says_why() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let peer = Peer::start();
+    peer.far().rotates = true;
+    let side = side(&peer).await;
+    let asked = side.bridge.ask_consent("anna", Kind::Google, Wish::default()).await.unwrap();
+    side.bridge.consent_answered(answer(&peer, &asked)).await.unwrap();
+    let fetched = || peer.asked("/token").len();
+    side.bridge.tend_once().await.unwrap();
+    assert_eq!(fetched(), 1, "the consent's own");
+    for month in 1..=4 {
+        for _ in 0..2 {
+            later(&side, &peer, DAY * 31 / 2);
+            side.bridge.tend_once().await.unwrap();
+            side.bridge.tend_once().await.unwrap();
+        }
+        assert_eq!(fetched(), 1 + month, "once a month");
+    }
+    let (_, state) = side.bridge.connection("anna", &asked.connection.id).await.unwrap();
+    assert_eq!(state.health, Health::Active);
+    // google.md §1: seven days while the project is in Testing.
+    let again = side.bridge.ask_consent_again("anna", &asked.connection.id, Wish::default()).await.unwrap();
+    peer.far().consent = Some(7 * 86_400);
+    side.bridge.consent_answered(answer(&peer, &again)).await.unwrap();
+    let told = async || {
+        let all = side.bridge.notifications("anna").await.unwrap();
+        all.into_iter().filter(|told| told.resolved.is_none()).collect::<Vec<_>>()
+    };
+    let follower = Wakeful(side.bridge.clone());
+    later(&side, &peer, DAY * 11 / 2);
+    follower.tick().await;
+    assert_eq!(told().await, []);
+    later(&side, &peer, DAY);
+    follower.tick().await;
+    let [notice] = &told().await[..] else { panic!("{:?}", told().await) };
+    assert_eq!(notice.kind, NoticeKind::TokenExpiring);
+    assert!(notice.sentence.contains("Testing") && notice.sentence.contains("anew before"), "{notice:?}");
+    // It ends: the connection says what to do, and why.
+    later(&side, &peer, DAY * 3 / 5);
+    peer.far().revoke_all();
+    assert!(side.bridge.remote_calendars("anna", &asked.connection.id).await.is_err());
+    let (_, state) = side.bridge.connection("anna", &asked.connection.id).await.unwrap();
+    assert_eq!(state.health, Health::TokenExpired);
+    assert!(state.sentence.contains("Testing") && state.sentence.contains("Connect"), "{state:?}");
+    assert!(told().await.iter().any(|told| told.kind == NoticeKind::TokenExpired));
+    // Given anew, both notices end at once.
+    peer.far().consent = None;
+    let again = side.bridge.ask_consent_again("anna", &asked.connection.id, Wish::default()).await.unwrap();
+    side.bridge.consent_answered(answer(&peer, &again)).await.unwrap();
+    assert_eq!(told().await, []);
+}
+
+/// What was written at the far side, but channels and tokens.
+fn writes(all: &Simulated) -> Vec<String> {
+    let entries = all.far.log().entries();
+    let own = |path: &str| {
+        ["/token", "/watch", "/stop", "/subscriptions", "/revoke"].iter().any(|end| path.contains(end))
+    };
+    let writing = entries.iter().filter(|entry| entry.method != "GET" && !own(&entry.path));
+    writing.map(|entry| format!("{} {}", entry.method, entry.path)).collect()
+}
+
+// S0-033, S1-078, S3-045, E8: who only looks asks for no more, and nothing goes beyond that; a consent anew widens it
+#[test]
+fn an_account_that_is_connected_for_reading_is_only_read() {
+    for provider in ["google", "outlook"] {
+        let all = Simulated::start(provider);
+        let house = &all.house;
+        let wish = json!({"access": "read"});
+        let (status, made) = house.api("POST", &format!("/connections/{provider}"), Some(wish.clone()));
+        assert_eq!((status, &made["access"]), (201, &json!("read")), "{made}");
+        all.consent(&made);
+        let id = made["id"].as_str().unwrap();
+        assert_eq!(house.connection(id)["access"], "read");
+        let (_, list) = house.api("GET", &format!("/connections/{id}/calendars"), None);
+        let list = list["items"].as_array().unwrap().clone();
+        assert!(list.iter().all(|calendar| calendar["writable"] == false), "{list:?}");
+        let remote = list.iter().find(|calendar| calendar["primary"] == true).unwrap()["id"].clone();
+        let (_, own) = house.api("GET", "/calendars", None);
+        let own = own["items"].as_array().unwrap().iter().find(|c| c["name"] == "calendar").unwrap().clone();
+        let mut mapping =
+            json!({"calendar": own["id"], "connection": id, "remote_calendar": remote, "direction": "both"});
+        for path in ["/mappings", "/mappings/preview"] {
+            let (status, problem) = house.api("POST", path, Some(mapping.clone()));
+            assert_eq!((status, &problem["field"]), (422, &json!("direction")), "{path}: {problem}");
+            let words = problem["detail"].as_str().unwrap();
+            assert!(words.contains("for reading only") && words.contains("/reconnect"), "{words}");
+        }
+        mapping["direction"] = json!("pull");
+        let (status, made) = house.api("POST", "/mappings", Some(mapping));
+        assert_eq!(status, 201, "{made}");
+        let path = format!("/mappings/{}", made["id"].as_str().unwrap());
+        all.happens(remote.as_str().unwrap(), "Theirs");
+        eventually("what is there", || objects(house) == 1);
+        let both = || house.api("PATCH", &path, Some(json!({"direction": "both"})));
+        assert_eq!((both().0, both().1["field"].clone()), (422, json!("direction")));
+        assert_eq!(writes(&all), Vec::<String>::new(), "{provider}");
+        // A consent anew widens it; the mapping stays.
+        let again = |wish: &serde_json::Value| {
+            house.api("POST", &format!("/connections/{id}/reconnect"), Some(wish.clone()))
+        };
+        let (status, asked) = again(&json!({"access": "write"}));
+        assert_eq!((status, &asked["access"]), (200, &json!("read")), "not before it is given: {asked}");
+        all.consent(&asked);
+        assert_eq!(house.connection(id)["access"], "write");
+        assert_eq!(both().0, 200);
+        let day = jiff::Timestamp::now().strftime("%Y%m%d").to_string();
+        let text = format!(
+            "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:ours@x\r\nDTSTAMP:20260101T000000Z\r\n\
+             DTSTART:{day}T200000Z\r\nDTEND:{day}T210000Z\r\nSUMMARY:Ours\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n"
+        );
+        let bearer = format!("Bearer {}", house.token);
+        let headers = [("Authorization", bearer.as_str()), ("Content-Type", "text/calendar")];
+        let put = house.as_nobody("PUT", "/dav/calendars/anna/calendar/ours.ics", &headers, &text);
+        assert_eq!(put.status, 201, "{}", put.show());
+        eventually("ours is there", || !writes(&all).is_empty());
+        // While something is written through it, it stays as wide.
+        let (status, problem) = again(&wish);
+        assert_eq!((status, &problem["field"]), (422, &json!("access")), "{problem}");
+        assert!(problem["detail"].as_str().unwrap().contains("`pull` first"), "{problem}");
+        assert_eq!(house.api("PATCH", &path, Some(json!({"direction": "pull"}))).0, 200);
+        let (_, asked) = again(&wish);
+        all.consent(&asked);
+        assert_eq!(house.connection(id)["access"], "read");
+        // Without a word the access stays what it is.
+        let (_, asked) = again(&json!({}));
+        all.consent(&asked);
+        assert_eq!(house.connection(id)["access"], "read");
+        all.happens(remote.as_str().unwrap(), "Theirs too");
+        eventually("the mapping goes on", || objects(house) == 3);
+    }
+    // A password opens what it opens.
+    let house = crate::oauth::House::start(Vec::new());
+    let body = json!({"url": "x.example", "username": "a", "password": "b", "access": "read"});
+    let (status, problem) = house.api("POST", "/connections/caldav", Some(body));
+    assert_eq!((status, &problem["field"]), (422, &json!("access")), "{problem}");
 }

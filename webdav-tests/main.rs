@@ -20,6 +20,7 @@ mod door;
 mod durability;
 mod feeds_in;
 mod google;
+mod hooks;
 #[allow(dead_code, reason = "tests take what they need")]
 mod host;
 mod house;

@@ -108,7 +108,7 @@ impl Program {
         let away = get(far, &ask);
         let back = away.all("location").first().map(|to| (*to).to_owned());
         let back = url::Url::parse(&back.unwrap_or_else(|| panic!("{}", away.show()))).unwrap();
-        let landed = get(self.address, &back);
+        let landed = crate::oauth::agreed(self.address, get(self.address, &back));
         assert!(landed.status < 400, "{}", landed.show());
         made["id"].as_str().unwrap().to_owned()
     }

@@ -22,7 +22,7 @@ use super::record::{
 };
 use super::sites::CoziState;
 use crate::auth::grant::Secret;
-use crate::auth::oauth::Grant;
+use crate::auth::oauth::{Access, Grant};
 use crate::calendar::{Error, Refusal, When};
 use crate::http::fetch::Fetch;
 use crate::store::{Fault, Op, Origin, Table};
@@ -127,6 +127,7 @@ impl Bridge {
             account: String::new(),
             homes: Vec::new(),
             created: self.house.clock.now(),
+            access: Access::default(),
         })
     }
 
@@ -303,10 +304,9 @@ impl Bridge {
             self.unwatch_mapping(&connection, &mapping.id).await;
             self.delete_mapping(owner, &mapping.id).await?;
             self.commit(vec![Op::DeleteRecord(hook_key(&mapping.id))]).await?;
+            self.ties.hooks().remove(&mapping.id);
         }
-        if tokio::time::timeout(GOODBYE, self.give_back(&connection)).await.is_err() {
-            tracing::warn!(connection = %id, "the far side did not hear in time that the account is disconnected");
-        }
+        self.give_back(&connection).await;
         let mut ops = vec![
             Op::DeleteRecord(secret_key(id)),
             Op::DeleteRecord(connection_state_key(id)),
@@ -319,20 +319,32 @@ impl Bridge {
         Ok(())
     }
 
-    /// Gives a consent back. A vendor takes all tokens of the account for this server with it, so that the last
-    /// connection of an account does it.
+    /// Gives a connection's consent back.
     async fn give_back(&self, connection: &Connection) {
-        let Ok(client) = self.oauth(connection.kind, self.fetch.counted()) else { return };
-        let all = record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await;
-        let shared = all.unwrap_or_default().iter().any(|other| {
-            other.id != connection.id
-                && other.kind == connection.kind
-                && other.username == connection.username
-        });
         let Ok(text) = self.secret(&connection.id).await else { return };
-        let Some(grant) = Grant::read(&text).filter(|_| !shared) else { return };
-        if let Err(denial) = client.revoke(&grant).await {
-            tracing::warn!(connection = %connection.id, "a consent could not be given back: {denial}");
+        if let Some(grant) = Grant::read(&text) {
+            self.return_grant(connection.kind, &connection.username, &connection.id, &grant).await;
+        }
+    }
+
+    /// Gives a consent of this account back. A vendor takes all tokens of the account for this server with it, so that it is
+    /// kept while any connection but the named one may be of the same account. A far side that does not answer keeps nobody.
+    pub(super) async fn return_grant(&self, kind: Kind, username: &str, connection: &str, grant: &Grant) {
+        let Ok(client) = self.oauth(kind, Access::default(), self.fetch.counted()) else { return };
+        let Ok(all) = record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await else {
+            return;
+        };
+        let shared = all.iter().any(|other| {
+            let same = username.is_empty() || other.username.eq_ignore_ascii_case(username);
+            other.id != connection && other.kind == kind && !other.username.is_empty() && same
+        });
+        if shared {
+            return;
+        }
+        match tokio::time::timeout(GOODBYE, client.revoke(grant)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(denial)) => tracing::warn!("a consent could not be given back: {denial}"),
+            Err(_) => tracing::warn!("a far side did not take a consent back in time"),
         }
     }
 
@@ -379,7 +391,11 @@ impl Bridge {
             ops.extend(self.connection_alarms(&connection, &next).await?);
             self.commit(ops).await?;
         }
-        Ok(answer?)
+        let mut all = answer?;
+        for calendar in all.iter_mut().filter(|_| connection.only_reads()) {
+            calendar.writable = false;
+        }
+        Ok(all)
     }
 
     /// Returns the far side of a connection.
@@ -423,11 +439,15 @@ impl Bridge {
     }
 
     /// Returns who gives out a connection's tokens.
-    fn bearer(&self, connection: &Connection, fetch: Fetch) -> Result<Arc<dyn Bearer>, BridgeError> {
+    pub(super) fn bearer(
+        &self,
+        connection: &Connection,
+        fetch: Fetch,
+    ) -> Result<Arc<dyn Bearer>, BridgeError> {
         Ok(Arc::new(Holder {
             house: Arc::clone(&self.house),
             keys: Arc::clone(&self.keys),
-            client: self.oauth(connection.kind, fetch)?,
+            client: self.oauth(connection.kind, connection.access, fetch)?,
             connection: connection.id.clone(),
             flight: self.ties.flight(&connection.id),
         }))

@@ -292,7 +292,7 @@ impl Bridge {
             lines.insert(mapping.id, line);
         }
         let budgets = Budgets::open(&*house.store, Arc::clone(&house.clock), settings.rates).await?;
-        Ok(Arc::new(Bridge {
+        let bridge = Arc::new(Bridge {
             house,
             keys,
             fetch,
@@ -308,7 +308,9 @@ impl Bridge {
             stop: CancellationToken::new(),
             ties: Ties::default(),
             departed: Mutex::new(owners),
-        }))
+        });
+        bridge.recall().await?;
+        Ok(bridge)
     }
 
     /// Cuts the passes that run and waits until they are gone. What they had not finished, the next ones finish.
@@ -417,6 +419,16 @@ impl Bridge {
         for mapping in mappings {
             self.run_soon(&mapping);
         }
+    }
+
+    /// Returns the address under which people reach this server.
+    pub fn base_url(&self) -> &str {
+        &self.settings.base_url
+    }
+
+    /// Returns the present.
+    pub fn now(&self) -> Timestamp {
+        self.house.clock.now()
     }
 
     /// Tells whether a pass of the mapping runs.

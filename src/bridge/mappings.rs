@@ -4,8 +4,9 @@ use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
 use super::provider::{RemoteCalendar, RemoteId};
 use super::record::{
-    self, Direction, Mapping, MappingState, OnDelete, Policy, Reach, mapping_key, mapping_state_key,
+    self, Connection, Direction, Mapping, MappingState, OnDelete, Policy, Reach, mapping_key, mapping_state_key,
 };
+use crate::auth::oauth::Access;
 use crate::calendar::{Error, Refusal, is_hidden};
 use crate::store::{Collection, CollectionId, Fault, Op, Origin, Table};
 
@@ -61,6 +62,7 @@ impl Bridge {
             }
             other => other?,
         };
+        may_write(&connection, new.direction)?;
         let calendars = self.remote_calendars(owner, &connection.id).await?;
         let Some(remote) = calendars.into_iter().find(|c| c.id == new.remote) else {
             let why = format!("{} has no such calendar.", connection.account);
@@ -211,6 +213,7 @@ impl Bridge {
         let mut wanted = seen.clone();
         change(&mut wanted)?;
         if wanted.direction != Direction::Pull && seen.direction == Direction::Pull {
+            may_write(&self.connection(owner, &seen.connection).await?.0, wanted.direction)?;
             let calendars = self.remote_calendars(owner, &seen.connection).await?;
             if let Some(remote) = calendars.into_iter().find(|c| c.id == seen.remote && !c.writable) {
                 return Err(read_only(&remote));
@@ -320,6 +323,19 @@ fn sound(mapping: &Mapping) -> Result<(), BridgeError> {
 fn reshapes(before: &Mapping, after: &Mapping) -> bool {
     (before.direction, before.fields, &before.filters, before.window_past, before.window_future)
         != (after.direction, after.fields, &after.filters, after.window_past, after.window_future)
+}
+
+/// E8: what its owner consented to is not gone beyond.
+pub(super) fn may_write(connection: &Connection, direction: Direction) -> Result<(), BridgeError> {
+    if direction == Direction::Pull || connection.access == Access::Write {
+        return Ok(());
+    }
+    let why = format!(
+        "{} is connected for reading only. Choose the direction `pull`, or connect it again with `\"access\": \"write\"` \
+         (POST /connections/{}/reconnect): its mappings stay.",
+        connection.account, connection.id
+    );
+    Err(BridgeError::Invalid("direction", why))
 }
 
 fn read_only(remote: &RemoteCalendar) -> BridgeError {

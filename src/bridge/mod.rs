@@ -56,6 +56,7 @@ mod similar;
 )]
 mod simulation;
 mod sites;
+mod sweep;
 mod ties;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -67,7 +68,7 @@ mod work;
 pub use budget::{Rate, Rates};
 pub use caldav::Caldav;
 pub use connections::Mirrored;
-pub use consent::{Answer, Landing, Outcome};
+pub use consent::{Answer, Asked, Doubt, Landing, Outcome, Wish};
 pub use cozi::Cozi;
 pub use front::{Bridge, BridgeError, NewMapping, Settings};
 pub use google::Google;

@@ -9,6 +9,7 @@ use futures_util::StreamExt as _;
 
 use super::first::Ours;
 use super::front::{Bridge, BridgeError, NewMapping};
+use super::mappings::may_write;
 use super::provider::{Fit, Provider, RemoteId, Seen, Trouble, Window};
 use super::record::{Direction, Fields, Mapping};
 use super::run::uid_of;
@@ -91,6 +92,7 @@ impl Bridge {
     pub async fn preview(&self, owner: &str, new: &NewMapping) -> Result<Preview, BridgeError> {
         self.calendar(owner, new.collection).await?;
         let (connection, _) = self.connection(owner, &new.connection).await?;
+        may_write(&connection, new.direction)?;
         let provider = self.provider(&connection, self.fetch.counted()).await?;
         let now = self.house.clock.now();
         let mapping = new.clone().with(String::new(), owner, connection.kind, now);

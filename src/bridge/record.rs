@@ -18,6 +18,7 @@ pub use ties::*;
 use super::breaker::Breaker;
 use super::pace::Pace;
 use super::provider::{Cursor, RemoteId, Version};
+use crate::auth::oauth::Access;
 use crate::store::{Etag, Fault, Key, Name, Op, Rev, Store, Table, Timestamp};
 
 /// Records that are read at a time.
@@ -60,6 +61,16 @@ pub struct Connection {
     pub homes: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
+    /// What its owner consented to.
+    #[serde(default)]
+    pub access: Access,
+}
+
+impl Connection {
+    /// Tells whether nothing can be written through it: a feed, or an account whose owner consented to looking alone.
+    pub fn only_reads(&self) -> bool {
+        self.kind == Kind::Ics || self.access == Access::Read
+    }
 }
 
 /// How a connection is.

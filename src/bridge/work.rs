@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::alarms::After;
 use super::breaker::Gate;
 use super::front::{Bridge, BridgeError, Line};
+use super::mappings::may_write;
 use super::pace::{Outcome, Pace, Schedule};
 use super::provider::Trouble;
 use super::record::{
@@ -61,7 +62,8 @@ impl Job {
     /// Returns the run as far as it has come, and the one that it waits for.
     pub(super) fn runs(&self) -> Vec<Run> {
         let told = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        let run = Run { done: told(&self.progress.done), total: told(&self.progress.total), ..self.run.clone() };
+        let run =
+            Run { done: told(&self.progress.done), total: told(&self.progress.total), ..self.run.clone() };
         let before = self.before.iter().filter(|before| !*before.done.borrow());
         std::iter::once(run).chain(before.flat_map(|before| before.runs())).collect()
     }
@@ -248,6 +250,10 @@ impl Bridge {
         else {
             return Err(Trouble::Refused("The connection was removed.".into()).into());
         };
+        // Whatever became of the two since the mapping was made.
+        if let Err(BridgeError::Invalid(_, why)) = may_write(&connection, mapping.direction) {
+            return Err(Trouble::Refused(why).into());
+        }
         let connection_state = self.connection_state(&connection.id).await?;
         let provider = match self.provider(&connection, fetch).await {
             Ok(provider) => provider,

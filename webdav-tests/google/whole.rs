@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::dialogue::{Host as _, Request, Response, send};
-use crate::oauth::{House, follow};
+use crate::oauth::{House, agreed, follow};
 
 const CALENDAR: &str = "anna@example.com";
 
@@ -129,6 +129,7 @@ impl Both {
             match answer.all("location").first() {
                 Some(location) => url = url.join(location).unwrap(),
                 None => {
+                    let answer = agreed(address, answer);
                     assert_eq!(answer.status, 200, "{}", answer.show());
                     break;
                 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::{Endpoints, Grant, Pkce, Vendor};
+use super::{Access, Endpoints, Grant, Pkce, Vendor};
 use crate::auth::grant::Secret;
 use crate::http::fetch::{Answer, Call, Fetch};
 use crate::store::Timestamp;
@@ -42,6 +42,7 @@ pub enum Denial {
 #[derive(Debug, Clone)]
 pub struct Client {
     endpoints: Endpoints,
+    access: Access,
     fetch: Fetch,
 }
 
@@ -62,9 +63,9 @@ struct Given {
 }
 
 impl Client {
-    /// Returns a client that calls with `fetch`.
-    pub fn new(endpoints: Endpoints, fetch: Fetch) -> Client {
-        Client { endpoints, fetch }
+    /// Returns a client that asks for no more than that access and calls with `fetch`.
+    pub fn new(endpoints: Endpoints, access: Access, fetch: Fetch) -> Client {
+        Client { endpoints, access, fetch }
     }
 
     /// Returns where people come back to, below the server's own address.
@@ -90,7 +91,7 @@ impl Client {
                 .append_pair("client_id", &self.endpoints.client_id)
                 .append_pair("redirect_uri", redirect)
                 .append_pair("response_type", "code")
-                .append_pair("scope", &self.endpoints.vendor.scopes().join(" "))
+                .append_pair("scope", &self.scope())
                 .append_pair("state", state)
                 .append_pair("code_challenge", &pkce.challenge())
                 .append_pair("code_challenge_method", "S256");
@@ -127,7 +128,7 @@ impl Client {
             ("redirect_uri", redirect),
             ("code_verifier", verifier.reveal()),
         ];
-        let scope = self.endpoints.vendor.scopes().join(" ");
+        let scope = self.scope();
         if self.endpoints.vendor == Vendor::Microsoft {
             form.push(("scope", &scope));
         }
@@ -139,11 +140,11 @@ impl Client {
                 self.name()
             )));
         };
-        let grant = self.grant(given, refresh, now)?;
+        let grant = Grant { given: Some(now), ..self.grant(given, refresh, now)? };
         let missing: Vec<&str> = self
             .endpoints
             .vendor
-            .needs()
+            .needs(self.access)
             .iter()
             .filter(|(_, any)| {
                 !grant.scopes.is_empty() && !grant.scopes.iter().any(|s| any.contains(&last(s).as_str()))
@@ -166,7 +167,7 @@ impl Client {
     /// See [`Denial`].
     pub async fn refresh(&self, old: &Grant, now: Timestamp) -> Result<Grant, Denial> {
         let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", old.refresh.reveal())];
-        let scope = self.endpoints.vendor.scopes().join(" ");
+        let scope = self.scope();
         if self.endpoints.vendor == Vendor::Microsoft {
             form.push(("scope", &scope));
         }
@@ -176,10 +177,16 @@ impl Client {
         let same = refresh == old.refresh.reveal();
         let mut grant = self.grant(given, refresh, now)?;
         grant.ends = grant.ends.or(old.ends.filter(|_| same));
+        grant.given = old.given;
         if grant.scopes.is_empty() {
             grant.scopes.clone_from(&old.scopes);
         }
         Ok(grant)
+    }
+
+    /// Says why a consent ended so early, if it is known; with a space before it.
+    pub fn ended_early(&self, grant: &Grant, now: Timestamp) -> &'static str {
+        grant.given.and_then(|given| self.endpoints.vendor.ends_early(given, now)).unwrap_or_default()
     }
 
     /// Gives the consent back (RFC 7009), where the vendor takes it.
@@ -226,6 +233,10 @@ impl Client {
         let told = names.iter().filter_map(|name| document.get(name)?.as_str()).map(str::trim);
         let sane = |text: &&str| !text.is_empty() && text.len() <= 320 && !text.chars().any(char::is_control);
         Ok(told.filter(|_| answer.status.is_success()).find(sane).map(str::to_owned))
+    }
+
+    fn scope(&self) -> String {
+        self.endpoints.vendor.scopes(self.access).join(" ")
     }
 
     fn name(&self) -> &'static str {
@@ -326,6 +337,7 @@ impl Client {
             refresh: Secret::new(refresh),
             scopes: scopes.split_whitespace().map(str::to_owned).collect(),
             ends: left.map(|left| Timestamp(now.0.saturating_add(left.saturating_mul(1000)))),
+            given: None,
         })
     }
 }
@@ -369,9 +381,9 @@ mod tests {
     use super::*;
     use crate::http::fetch::{Private, Timeouts};
 
-    fn client(endpoints: Endpoints) -> Client {
+    fn client(endpoints: Endpoints, access: Access) -> Client {
         let fetch = Fetch::new(Private::Refused, Timeouts::default()).unwrap();
-        Client::new(Endpoints { client_id: "cid".into(), ..endpoints }, fetch)
+        Client::new(Endpoints { client_id: "cid".into(), ..endpoints }, access, fetch)
     }
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -379,30 +391,34 @@ mod tests {
         Answer { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) }
     }
 
-    // S1-041, S3-045, E8: PKCE, and no wider scope than is needed
+    // S0-033, S1-041, S1-078, S3-045, E8: PKCE, and no wider scope than is needed
     #[test]
     fn consent_is_asked_for_with_pkce_and_the_smallest_scopes() {
-        for (endpoints, scope) in [
-            (Endpoints::google(), "https://www.googleapis.com/auth/calendar.events "),
-            (Endpoints::microsoft(), "offline_access User.Read Calendars.ReadWrite"),
+        let own = "https://www.googleapis.com/auth/calendar.";
+        let rest = format!("{own}calendarlist.readonly https://www.googleapis.com/auth/userinfo.email");
+        for (endpoints, access, scope) in [
+            (Endpoints::google(), Access::Write, format!("{own}events {rest}")),
+            (Endpoints::google(), Access::Read, format!("{own}events.readonly {rest}")),
+            (Endpoints::microsoft(), Access::Write, "offline_access User.Read Calendars.ReadWrite".into()),
+            (Endpoints::microsoft(), Access::Read, "offline_access User.Read Calendars.Read".into()),
         ] {
             let pkce = Pkce::new().unwrap();
-            let url =
-                client(endpoints).consent("https://k.example/oauth/callback", "s-1", &pkce, None).unwrap();
+            let client = client(endpoints, access);
+            let url = client.consent("https://k.example/oauth/callback", "s-1", &pkce, None).unwrap();
             let query: std::collections::BTreeMap<String, String> = url.query_pairs().into_owned().collect();
             assert_eq!(query["code_challenge"], pkce.challenge());
             assert_eq!(query["code_challenge_method"], "S256");
             assert_eq!(query["state"], "s-1");
             assert_eq!(query["response_type"], "code");
             assert_eq!(query["redirect_uri"], "https://k.example/oauth/callback");
-            assert!(query["scope"].starts_with(scope), "{}", query["scope"]);
+            assert_eq!(query["scope"], scope);
             assert!(!url.as_str().contains(pkce.verifier.reveal()));
         }
     }
 
     #[test]
     fn what_a_token_endpoint_refuses_tells_who_can_help() {
-        let client = client(Endpoints::google());
+        let client = client(Endpoints::google(), Access::Write);
         for (status, body, want) in [
             (
                 400,
