@@ -4,7 +4,8 @@ use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
 use super::provider::{RemoteCalendar, RemoteId};
 use super::record::{
-    self, Connection, Direction, Mapping, MappingState, OnDelete, Policy, Reach, mapping_key, mapping_state_key,
+    self, Connection, Direction, Mapping, MappingState, OnDelete, Policy, Reach, mapping_key,
+    mapping_state_key,
 };
 use crate::auth::oauth::Access;
 use crate::calendar::{Error, Refusal, is_hidden};
