@@ -2,6 +2,7 @@
 
 mod far;
 mod laws;
+mod many;
 mod removals;
 mod rules;
 
