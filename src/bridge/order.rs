@@ -231,6 +231,7 @@ impl Pass {
             for object in self.read(ids).await? {
                 self.arrived(object, open).await?;
             }
+            self.looked.extend(ids.iter().map(spelling));
             self.flush().await?;
         }
         // What could not be asked for is not gone yet.

@@ -319,6 +319,21 @@ impl Pass {
         self.run.status =
             if self.run.failures.is_empty() { RunStatus::Success } else { RunStatus::PartialFailure };
         let before = std::mem::replace(&mut self.state.again, std::mem::take(&mut self.failed));
+        for mut failure in before {
+            // What was not looked at in this pass, where it failed, stays known, for whatever reason it was not.
+            let looked = match &failure.remote {
+                Some(id) => self.looked.contains(&spelling(id)),
+                None => self.looked.contains(&failure.uid),
+            };
+            if looked || self.state.again.iter().any(|f| f.uid == failure.uid) {
+                continue;
+            }
+            if failure.next.is_some_and(|next| next <= self.now) {
+                let wait = self.schedule.wait(failure.attempts.max(1), &failure.uid);
+                failure.next = Some(later(self.now, wait));
+            }
+            self.state.again.push(failure);
+        }
         for uid in std::mem::take(&mut self.once_more) {
             if !self.state.again.iter().any(|f| f.uid == uid) {
                 let reason = "It is looked at once more.".to_owned();
@@ -334,12 +349,6 @@ impl Pass {
                 });
             }
         }
-        // What was not looked at in this pass stays known, for whatever reason it was not.
-        let still = |f: &Failure| {
-            let named = f.remote.as_ref().is_some_and(|id| self.looked.contains(&spelling(id)));
-            !named && !self.looked.contains(&f.uid)
-        };
-        self.state.again.extend(before.into_iter().filter(still));
         Ok(())
     }
 
@@ -367,13 +376,15 @@ impl Pass {
         retry: Retry,
     ) {
         let retry = retry == Retry::Soon;
-        let before = self.state.again.iter().find(|f| f.uid == uid).map_or(0, |f| f.attempts);
-        let attempts = before.saturating_add(1);
+        let before = self.state.again.iter().find(|f| f.uid == uid);
+        let attempts = before.map_or(0, |f| f.attempts).saturating_add(1);
+        // Where it was to be looked at before, and was not, it still is.
+        let unread = before.and_then(|f| f.remote.clone()).filter(|id| !self.looked.contains(&spelling(id)));
         self.failed.retain(|f| f.uid != uid);
         self.failed.push(Failure {
             uid: uid.to_owned(),
             local,
-            remote,
+            remote: remote.or(unread),
             reason,
             retry,
             attempts,

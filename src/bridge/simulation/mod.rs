@@ -24,7 +24,7 @@ use super::provider::{
     Trouble, Version, Window, Write, Written,
 };
 use super::record::{
-    self, Conflict, ConflictStatus, Direction, Failure, Fields, Mapping, MappingState, OnDelete, Policy,
+    self, Conflict, ConflictStatus, Counts, Direction, Failure, Fields, Mapping, MappingState, OnDelete, Policy,
     Reach, Run,
 };
 use super::run::{Halt, Pass};
@@ -221,7 +221,15 @@ impl World {
         let told = match &ended {
             None => "crash".to_owned(),
             Some(Err(halt)) => format!("{halt:?}"),
-            Some(Ok(_)) => format!("{:?} {:?} {:?}", pass.run.local, pass.run.remote, pass.run.failures),
+            Some(Ok(_)) => {
+                let counted = |c: Counts| format!("+{} ~{} -{}", c.inserted, c.updated, c.deleted);
+                let failed = |f: &Failure| {
+                    let next = f.next.map_or(0, |next| next.0 - pass.now.0) / 1000;
+                    format!("; {} at {:?}: {} (#{} in {next} s)", f.uid, f.remote, f.reason, f.attempts)
+                };
+                let failures: String = pass.state.again.iter().map(failed).collect();
+                format!("here {}, there {}{failures}", counted(pass.run.local), counted(pass.run.remote))
+            }
         };
         self.story.push(format!("sync: {told} [{calls}]"));
         match ended {

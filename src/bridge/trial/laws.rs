@@ -554,3 +554,23 @@ async fn an_edit_of_what_could_not_be_asked_for_is_not_taken_for_seen() {
     world.settled().await;
     assert_eq!((world.titles().await, world.far().titles()), (vec!["A".to_owned()], vec!["A".to_owned()]));
 }
+
+// S3-111: of two failures of one event the later does not hide where the earlier one is to be looked at
+#[tokio::test]
+async fn what_failed_in_two_ways_is_looked_at_in_both_places() {
+    let mut world = World::new().await;
+    world.settled().await;
+    world.far().lock().deaf = Some("deaf");
+    world.put("a.ics", &event("a", "20T100000Z", "deaf one")).await;
+    assert_eq!(world.pass().await.failures.len(), 1);
+    // It was announced there. Somebody makes one of that UID in another place, and ours goes.
+    world.far().store("/other.ics", &event("a", "20T100000Z", "Theirs"));
+    world.delete("a.ics").await;
+    world.far().lock().mute = 1;
+    world.later(10);
+    world.pass().await;
+    world.later(360);
+    world.settled().await;
+    assert_eq!(world.titles().await, ["Theirs"]);
+    assert!(world.links[0].state.again.is_empty());
+}
