@@ -24,8 +24,8 @@ use super::provider::{
     Trouble, Version, Window, Write, Written,
 };
 use super::record::{
-    self, Conflict, ConflictStatus, Counts, Direction, Failure, Fields, Mapping, MappingState, OnDelete, Policy,
-    Reach, Run,
+    self, Conflict, ConflictStatus, Counts, Direction, Failure, Fields, Mapping, MappingState, OnDelete,
+    Policy, Reach, Run,
 };
 use super::run::{Halt, Pass};
 use crate::calendar::{Clock, House, Limits, NewPrincipal, Put, Session, When, Writable};
