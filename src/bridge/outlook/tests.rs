@@ -288,6 +288,12 @@ fn ends_are_days_where_the_series_is() {
     for (rule, range, back) in [
         ("FREQ=DAILY", json!({"type": "noEnd"}), "FREQ=DAILY"),
         ("FREQ=DAILY;COUNT=7", json!({"type": "numbered", "numberOfOccurrences": 7}), "FREQ=DAILY;COUNT=7"),
+        // Outlook counts to 999.
+        (
+            "FREQ=DAILY;COUNT=1000",
+            json!({"type": "endDate", "endDate": "2028-09-30"}),
+            "FREQ=DAILY;UNTIL=20281001T000000Z",
+        ),
         // 20:00 on the 9th in New York is 01:00 on the 10th in UTC.
         (
             "FREQ=DAILY;UNTIL=20260110T010000Z",
