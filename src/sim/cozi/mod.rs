@@ -190,6 +190,7 @@ impl World for Cozi {
                 inside.revoked = true;
                 return Ok(Value::Null);
             }
+            Act::Own { name, .. } if name == "items" => return Ok(inside.house.all()),
             Act::CreateElsewhere { object, .. } => json!({"itemType": "appointment", "create": object}),
             Act::EditElsewhere { id, patch, .. } => {
                 let mut edit = patch.clone();

@@ -56,6 +56,11 @@ impl Household {
         Value::Array(PEOPLE.iter().enumerate().map(person).collect())
     }
 
+    /// Everything, as the page of its first day shows it.
+    pub(super) fn all(&self) -> Value {
+        self.items.iter().map(|(id, item)| item.shown(id, item.start)).collect()
+    }
+
     /// The page of a month.
     pub(super) fn page(&self, (year, month): (i64, i64), rejected: Vec<Value>) -> Value {
         let first = Civil(days_from_civil(year, month, 1) * DAY);
