@@ -35,6 +35,8 @@ pub(super) struct Inside {
     pub(super) empty: bool,
     /// Calls until the process is gone.
     pub(super) crash_in: Option<u64>,
+    /// Calls until the budget is used up.
+    pub(super) budget: Option<u64>,
     pub(super) writes: u64,
     /// What it was asked since the last pass.
     pub(super) calls: Vec<String>,
@@ -72,7 +74,17 @@ impl Far {
 
     /// A call comes in.
     async fn called(&self, what: String) -> Result<(), Trouble> {
-        self.lock().calls.push(what);
+        {
+            let mut inside = self.lock();
+            if let Some(left) = &mut inside.budget {
+                let Some(less) = left.checked_sub(1) else {
+                    let wait = std::time::Duration::from_secs(60);
+                    return Err(Trouble::Budget("The budget is used up.".into(), wait));
+                };
+                *left = less;
+            }
+            inside.calls.push(what);
+        }
         self.weather().await
     }
 

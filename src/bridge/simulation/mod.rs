@@ -141,6 +141,7 @@ impl World {
             faults: false,
             empty: false,
             crash_in: None,
+            budget: None,
             writes: 0,
             calls: Vec::new(),
         };
