@@ -293,7 +293,9 @@ impl Bridge {
         connection: Option<(String, ConnectionState)>,
     ) -> Option<Pace> {
         let now = self.house.clock.now();
-        let before = state.sentence.clone();
+        // Waiting for a limit is nothing wrong.
+        let wrong = |state: &MappingState| !state.sentence.is_empty() && state.pace.not_before.is_none();
+        let before = Some(state.sentence.clone()).filter(|_| wrong(&state));
         let outcome = match ended {
             Ok(outcome) => {
                 state.hold = None;
@@ -314,9 +316,11 @@ impl Bridge {
             tracing::warn!(mapping = %run.mapping, sentence = %state.sentence, "a mapping has failed several times");
         }
         // What is wrong is said once, however often it is tried.
-        match (before.is_empty(), state.sentence.is_empty()) {
-            (false, true) => tracing::info!(mapping = %run.mapping, "a mapping goes on again"),
-            (_, false) if before != state.sentence => {
+        match before {
+            Some(_) if state.sentence.is_empty() => {
+                tracing::info!(mapping = %run.mapping, "a mapping goes on again");
+            }
+            before if wrong(&state) && before.as_ref() != Some(&state.sentence) => {
                 tracing::info!(mapping = %run.mapping, sentence = %state.sentence, "a pass did not go through");
             }
             _ => {}
