@@ -3,13 +3,17 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use kalends::bridge::pace::next_full;
 use kalends::bridge::provider::RemoteId;
 use kalends::bridge::record::{
-    self, ConnectionState, Direction, Health, Hold, Kind, Policy, connection_state_key, mapping_state_key,
+    self, Conflict, ConflictStatus, ConnectionState, Direction, Health, Hold, Kind, Policy,
+    connection_state_key, mapping_state_key,
 };
 use kalends::bridge::{Answer, NoticeKind, Outcome, Wakeful, Wish};
+use kalends::calendar::Shown;
 use kalends::follow::Follower as _;
-use kalends::store::{Commit, Origin, Store as _, Table};
+use kalends::ical::zone::{Zone, by_tzid};
+use kalends::store::{Collection, Commit, Op, Origin, Store as _, Table, Timestamp};
 use serde_json::json;
 
 use crate::bridge::side::Side;
@@ -176,6 +180,86 @@ async fn an_idle_consent_is_kept_alive_and_one_that_ends_early_says_why() {
     let again = side.bridge.ask_consent_again("anna", &asked.connection.id, Wish::default()).await.unwrap();
     side.bridge.consent_answered(answer(&peer, &again)).await.unwrap();
     assert_eq!(told().await, []);
+}
+
+// S3-028: the conflicts of an event are found by its UID, however many others there are
+#[tokio::test(flavor = "multi_thread")]
+async fn the_story_of_an_event_costs_what_it_tells() {
+    let peer = Peer::start();
+    let side = side(&peer).await;
+    let mapping = mapped(&side, &peer).await;
+    side.sync(&mapping).await;
+    let now = side.house.clock.now();
+    let conflict = |number: u32, uid: &str| Conflict {
+        id: record::falling_id(&mapping, Timestamp(now.0 + i64::from(number)), number),
+        mapping: mapping.clone(),
+        uid: uid.to_owned(),
+        detected: Timestamp(now.0 + i64::from(number)),
+        kind: "both_changed".into(),
+        title: String::new(),
+        clashes: Vec::new(),
+        base: None,
+        local: None,
+        external: None,
+        status: ConflictStatus::ResolvedLocal,
+        resolved: Some(now),
+        by: "anna".into(),
+        choices: Default::default(),
+        history: Vec::new(),
+    };
+    let keep = async |all: Vec<Conflict>| {
+        let ops = all.iter().flat_map(|conflict| record::put_conflict(conflict).unwrap()).collect();
+        side.store.commit(Commit { ops, ..Commit::new(Origin::System, now) }).await.unwrap();
+    };
+    keep((0..3).map(|n| conflict(n, "mine@x")).collect()).await;
+    let tell = async || {
+        let before = (side.store.reads(), side.store.rows());
+        let stories = side.bridge.why("anna", "mine@x").await.unwrap();
+        let told: Vec<Timestamp> = stories[0].ways[0].conflicts.iter().map(|c| c.detected).collect();
+        (told, side.store.reads() - before.0, side.store.rows() - before.1)
+    };
+    let alone = tell().await;
+    assert_eq!(alone.0, [2, 1, 0].map(|n| Timestamp(now.0 + n)), "the newest first");
+    for page in 0..10 {
+        keep((0..200).map(|n| conflict(1000 + page * 200 + n, &format!("{page}-{n}@x"))).collect()).await;
+    }
+    assert_eq!(tell().await, alone, "two thousand newer ones of others change nothing");
+    assert_eq!(side.bridge.why("anna", "9-199@x").await.unwrap()[0].ways[0].conflicts.len(), 1);
+    // They go with their mapping.
+    side.bridge.delete_mapping("anna", &mapping).await.unwrap();
+    for table in [Table::Conflict, Table::Base] {
+        assert!(side.house.store.records(table, "", None, 10).await.unwrap().is_empty(), "{table:?}");
+    }
+}
+
+// E20, S2-091: at night by the clock of the calendar's own zone
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_compared_at_night_where_the_calendar_is() {
+    let peer = Peer::start();
+    let side = side(&peer).await;
+    let mut collection = Collection::clone(side.calendar().await.collection());
+    Shown::TimeZoneId.set(&mut collection.properties, Some("Pacific/Auckland"));
+    let commit = Commit::new(Origin::System, side.house.clock.now()).op(Op::PutCollection(collection));
+    side.store.commit(commit).await.unwrap();
+    let mapping = mapped(&side, &peer).await;
+    let dice = u64::from_str_radix(&mapping, 16).unwrap();
+    let zone = by_tzid("Pacific/Auckland").unwrap();
+    for _ in 0..3 {
+        // One complete listing is confirmed by another one.
+        while !side.state(&mapping).await.settled {
+            side.sync(&mapping).await;
+        }
+        let last = side.state(&mapping).await.full_at.unwrap();
+        let next = next_full(last, 3 * 3600, &zone, dice);
+        assert_ne!(next, next_full(last, 3 * 3600, &Zone::Utc, dice), "half a day from Greenwich");
+        let left = u64::try_from(next.0 - side.house.clock.now().0).unwrap();
+        later(&side, &peer, Duration::from_millis(left - 1));
+        side.sync(&mapping).await;
+        assert_eq!(side.state(&mapping).await.full_at, Some(last), "not yet");
+        later(&side, &peer, Duration::from_millis(1));
+        side.sync(&mapping).await;
+        assert_eq!(side.state(&mapping).await.full_at, Some(next), "now");
+    }
 }
 
 /// What was written at the far side, but channels and tokens.

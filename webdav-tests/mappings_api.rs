@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::dialogue::{Host as _, Request, Response, Setup, password, send};
 use crate::host::Served;
 
-const WAIT: Duration = Duration::from_secs(20);
+const WAIT: Duration = Duration::from_secs(60);
 
 /// Anna's server, one that she has an account on, and a token for the first.
 struct Pair {
@@ -127,6 +127,16 @@ impl Pair {
             run["status"] != "running"
         });
         run
+    }
+
+    /// Lets the mapping rest while both sides are edited: no pass comes in between.
+    fn at_rest(&self, mapping: &str, edits: impl FnOnce()) {
+        let path = format!("/mappings/{mapping}");
+        let rest =
+            |enabled: bool| assert_eq!(self.ask("PATCH", &path, Some(json!({"enabled": enabled}))).0, 200);
+        rest(false);
+        edits();
+        rest(true);
     }
 
     fn here(&self, method: &str, path: &str, body: &str) -> Response {
@@ -268,8 +278,7 @@ fn a_busy_mapping_tells_when_and_nothing_else() {
 }
 
 // S2-031, S2-032, S3-124, S3-126, S3-021, S4-063, S3-125: a person decides field by field, takes it back, and has
-// the list
-// as a table
+// the list as a table
 #[test]
 fn a_person_decides_a_conflict_field_by_field_and_takes_it_back() {
     let pair = Pair::start();
@@ -278,9 +287,11 @@ fn a_person_decides_a_conflict_field_by_field_and_takes_it_back() {
     assert_eq!(pair.here("PUT", "calendar/a.ics", &both("one", "one")).status, 201);
     eventually("the push", || !pair.text_there("a.ics").is_empty());
     pair.sync(&mapping);
-    assert_eq!(pair.there("anna", "PUT", "a.ics", &both("there", "there")).status, 204);
     let ours = both("=here()", "here");
-    assert_eq!(pair.here("PUT", "calendar/a.ics", &ours).status, 204);
+    pair.at_rest(&mapping, || {
+        assert_eq!(pair.there("anna", "PUT", "a.ics", &both("there", "there")).status, 204);
+        assert_eq!(pair.here("PUT", "calendar/a.ics", &ours).status, 204);
+    });
     let mut open = Vec::new();
     eventually("the conflict", || {
         open = pair.items("/conflicts?status=pending");
@@ -349,8 +360,10 @@ fn a_person_decides_between_a_removal_and_an_edit() {
         assert_eq!(pair.here("PUT", &format!("calendar/{name}"), &event(uid, "SUMMARY:one\n")).status, 201);
         eventually("the push", || !pair.text_there(&name).is_empty());
         pair.sync(&mapping);
-        assert_eq!(pair.there("anna", "PUT", &name, &event(uid, "SUMMARY:two\n")).status, 204);
-        assert_eq!(pair.here("DELETE", &format!("calendar/{name}"), "").status, 204);
+        pair.at_rest(&mapping, || {
+            assert_eq!(pair.there("anna", "PUT", &name, &event(uid, "SUMMARY:two\n")).status, 204);
+            assert_eq!(pair.here("DELETE", &format!("calendar/{name}"), "").status, 204);
+        });
         let mut open = Vec::new();
         eventually("the conflict", || {
             open = pair.items("/conflicts?status=pending");
@@ -481,6 +494,61 @@ fn a_link_joins_two_remote_calendars_over_a_hidden_one() {
     assert_eq!(pair.ask("DELETE", &format!("/mappings/{}", mappings[1]), None).0, 204);
     assert_eq!(pair.items("/calendars?hidden=true").len(), seen);
     assert_eq!(pair.there("bert", "GET", "a.ics", "").status, 200, "the events stay at both ends");
+}
+
+// E34: what stands between two accounts is in every backup, and goes on where that was
+#[test]
+fn a_link_goes_on_after_its_server_was_restored_from_a_backup() {
+    let mut pair = Pair::start();
+    let second = pair.connect("bert");
+    let end =
+        |connection: &str| json!({"connection": connection, "remote_calendar": pair.remote(connection)});
+    let wish = json!({"from": end(&pair.connection), "to": end(&second), "window_past": "all", "window_future": "all"});
+    let link = pair.made("/mappings/link", wish);
+    let mappings: Vec<String> =
+        link["mappings"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap().to_owned()).collect();
+    let passes = |pair: &Pair| {
+        for mapping in [&mappings[0], &mappings[1], &mappings[0]] {
+            pair.sync(mapping);
+        }
+    };
+    assert_eq!(pair.there("anna", "PUT", "a.ics", &event("a", "SUMMARY:Before\n")).status, 201);
+    passes(&pair);
+    eventually("the event at the other end", || pair.there("bert", "GET", "a.ics", "").status == 200);
+    passes(&pair);
+    let seen = pair.items("/calendars").len();
+    // What happens after the backup is lost here, and found again at both ends.
+    let dump = pair.near.backup();
+    assert_eq!(pair.there("bert", "PUT", "b.ics", &event("b", "SUMMARY:After\n")).status, 201);
+    passes(&pair);
+    eventually("the other event", || pair.there("anna", "GET", "b.ics", "").status == 200);
+    pair.near.restore(&dump);
+    let all = pair.items("/calendars?hidden=true");
+    let middle = all.iter().find(|c| c["hidden"] == true).unwrap();
+    assert_eq!((all.len(), &middle["id"]), (seen + 1, &link["calendar"]), "{all:?}");
+    assert_eq!(pair.items("/calendars").len(), seen, "it is as hidden as before");
+    let name = middle["name"].as_str().unwrap();
+    assert_eq!(pair.here("PROPFIND", &format!("{name}/"), "").status, 404);
+    let shown = pair.items("/mappings");
+    let of_link = |mapping: &&Value| mappings.iter().any(|id| mapping["id"] == json!(id));
+    assert!(shown.iter().filter(of_link).all(|m| m["calendar"] == link["calendar"]), "{shown:?}");
+    assert_eq!(shown.iter().filter(of_link).count(), 2);
+    // Both ends are alike, nothing is doubled, and a change still passes through.
+    assert_eq!(pair.there("anna", "PUT", "a.ics", &event("a", "SUMMARY:Changed\n")).status, 204);
+    passes(&pair);
+    eventually("the change at the other end", || {
+        text(&pair.there("bert", "GET", "a.ics", "")).contains("Changed")
+    });
+    passes(&pair);
+    for user in ["anna", "bert"] {
+        let listed =
+            dav(&pair.far, user, "PROPFIND", &format!("calendars/{user}/calendar/"), &[("Depth", "1")], "");
+        let listed = text(&listed);
+        assert_eq!(listed.matches(".ics</").count(), 2, "{user}: {listed}");
+        for (name, title) in [("a.ics", "Changed"), ("b.ics", "After")] {
+            assert!(text(&pair.there(user, "GET", name, "")).contains(title), "{user}: {name}");
+        }
+    }
 }
 
 // No client hides a calendar, or shows a hidden one

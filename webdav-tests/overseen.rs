@@ -16,13 +16,20 @@ pub(crate) struct Overseen {
     /// Reads that still succeed.
     luck: AtomicI64,
     reads: AtomicI64,
+    rows: AtomicI64,
     meanwhile: Mutex<Option<Commit>>,
 }
 
 impl Overseen {
     pub(crate) fn new(inner: Sled) -> Overseen {
-        let (luck, reads) = (AtomicI64::new(i64::MAX), AtomicI64::new(0));
-        Overseen { inner, luck, reads, meanwhile: Mutex::default() }
+        let luck = AtomicI64::new(i64::MAX);
+        Overseen {
+            inner,
+            luck,
+            reads: AtomicI64::new(0),
+            rows: AtomicI64::new(0),
+            meanwhile: Mutex::default(),
+        }
     }
 
     /// After so many reads all others fail.
@@ -33,6 +40,11 @@ impl Overseen {
     /// How often anything was read so far.
     pub(crate) fn reads(&self) -> i64 {
         self.reads.load(Ordering::Relaxed)
+    }
+
+    /// How many rows lists of records were long so far.
+    pub(crate) fn rows(&self) -> i64 {
+        self.rows.load(Ordering::Relaxed)
     }
 
     /// Just before the next commit, this one comes from somebody else.
@@ -70,7 +82,12 @@ impl Store for Overseen {
         after: Option<&'a str>,
         limit: usize,
     ) -> Fut<'a, Result<Vec<(Key, Bytes)>, Fault>> {
-        read!(self, self.inner.records(table, prefix, after, limit))
+        Box::pin(async move {
+            self.spend()?;
+            let found = self.inner.records(table, prefix, after, limit).await?;
+            self.rows.fetch_add(i64::try_from(found.len()).unwrap(), Ordering::Relaxed);
+            Ok(found)
+        })
     }
     fn collection(&self, id: CollectionId) -> Fut<'_, Result<Option<Arc<Collection>>, Fault>> {
         read!(self, self.inner.collection(id))

@@ -50,7 +50,7 @@ pub struct Settings {
     pub window_past: Reach,
     /// How far ahead.
     pub window_future: Reach,
-    /// When everything is compared, in seconds of the day (UTC), whatever the cursors say.
+    /// When everything is compared, in seconds of the day by the owner's clock, whatever the cursors say.
     pub full_resync_at: u32,
     /// How many calls each kind of far side may be asked to bear.
     pub rates: Rates,

@@ -3,15 +3,15 @@
 //! Owns: their fields and where they lie. A record of settings is written by people, the record of its state beside it
 //! by the engine, so that neither overwrites the other. Does not own: what any of it means.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+mod conflict;
 mod settings;
 mod ties;
 
+pub use conflict::*;
 pub use settings::*;
 pub use ties::*;
 
@@ -366,82 +366,6 @@ pub struct Run {
     pub asked: bool,
 }
 
-/// Where a conflict stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConflictStatus {
-    /// A person has to decide.
-    Pending,
-    /// Our version was taken.
-    ResolvedLocal,
-    /// Their version was taken.
-    ResolvedExternal,
-    /// The two were merged.
-    Merged,
-    /// Both stay as they are.
-    Ignored,
-}
-
-/// Something that both sides changed in ways that exclude each other, with all three versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conflict {
-    /// Its id.
-    pub id: String,
-    /// The mapping.
-    pub mapping: String,
-    /// The object's UID.
-    pub uid: String,
-    /// When it was seen.
-    pub detected: Timestamp,
-    /// How they clash: the name of a `plan::Kind`.
-    pub kind: String,
-    /// The title of the event.
-    #[serde(default)]
-    pub title: String,
-    /// What clashes, in words.
-    pub clashes: Vec<String>,
-    /// What both sides last agreed on.
-    pub base: Option<String>,
-    /// Our version.
-    pub local: Option<String>,
-    /// Their version.
-    pub external: Option<String>,
-    /// Where it stands.
-    pub status: ConflictStatus,
-    /// When it was decided.
-    pub resolved: Option<Timestamp>,
-    /// Who or what decided, in words; empty: nobody yet.
-    #[serde(default)]
-    pub by: String,
-    /// Whose value a person chose, by name of the property.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub choices: BTreeMap<String, Chosen>,
-    /// What was decided before, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub history: Vec<Turn>,
-}
-
-/// Whose value is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Chosen {
-    /// Ours.
-    Local,
-    /// Theirs.
-    External,
-}
-
-/// A former decision about a conflict.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
-    /// When it was made.
-    pub at: Timestamp,
-    /// What it was.
-    pub status: ConflictStatus,
-    /// Who or what made it, in words.
-    pub by: String,
-}
-
 /// Returns the record of a connection.
 pub fn connection_key(id: &str) -> Key {
     Key::new(Table::Connection, id)
@@ -472,11 +396,6 @@ pub fn run_key(id: &str) -> Option<Key> {
     let (mapping, number) = id.split_once('-')?;
     let plain = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric());
     (plain(mapping) && plain(number)).then(|| Key::new(Table::Run, format!("{mapping}/{number}")))
-}
-
-/// Returns the record of a conflict; its id is formed like a run's.
-pub fn conflict_key(id: &str) -> Option<Key> {
-    run_key(id).map(|key| Key::new(Table::Conflict, key.path))
 }
 
 /// Returns the record of what was agreed on for the object. A UID of any length and content has one.

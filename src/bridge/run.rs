@@ -15,13 +15,14 @@ use super::front::Settings;
 use super::ledger::{Ledger, spelling};
 use super::observe::Observed;
 use super::order::Open;
-use super::pace::{Outcome, Schedule, later, next_full};
+use super::pace::{NIGHT, Outcome, Schedule, later, next_full};
 use super::print;
 use super::provider::{Provider, RemoteId, Seen, Trouble, Window};
 use super::record::{Base, Counts, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus};
 use super::scope;
 use crate::calendar::{Error, Session, Writable};
 use crate::ical::Ical;
+use crate::ical::zone::{Zone, by_tzid};
 use crate::store::{Fault, Name, Timestamp};
 
 /// An object missing from a complete listing is believed gone when another one, this much later, misses it too.
@@ -105,7 +106,7 @@ pub(super) struct Pass {
     pub(super) anew: bool,
     pub(super) mass_delete: MassDelete,
     pub(super) schedule: Schedule,
-    /// The second of the day (UTC) at which everything is compared.
+    /// The second of the day, by the owner's clock, at which everything is compared.
     pub(super) full_resync_at: u32,
     pub(super) progress: Arc<Progress>,
     /// Objects that failed in this pass.
@@ -183,7 +184,7 @@ impl Pass {
         if self.provider.needs_zone() {
             self.home = self.own_zone().await?;
         }
-        let full = self.is_full_due();
+        let full = self.is_full_due().await?;
         let (names, rev) = self.touched_here(full).await?;
         if full {
             self.load_left().await?;
@@ -203,11 +204,21 @@ impl Pass {
 
     /// Tells whether everything is compared: at first, once a day, when the settings changed, and while a missing
     /// object awaits its confirmation.
-    fn is_full_due(&self) -> bool {
+    async fn is_full_due(&self) -> Result<bool, Halt> {
         let state = &self.state;
+        let Some(last) = state.full_at else { return Ok(true) };
+        if !state.settled || state.missing || self.confirmed || self.anew {
+            return Ok(true);
+        }
+        if later(last, NIGHT) > self.now {
+            return Ok(false);
+        }
+        let zone = match &self.home {
+            Some(name) => by_tzid(name),
+            None => self.own_zone().await?.and_then(|name| by_tzid(&name)),
+        };
         let dice = u64::from_str_radix(&self.mapping.id, 16).unwrap_or(0);
-        let due = state.full_at.is_none_or(|at| next_full(at, self.full_resync_at, dice) <= self.now);
-        !state.settled || due || state.missing || self.confirmed || self.anew
+        Ok(next_full(last, self.full_resync_at, &zone.unwrap_or(Zone::Utc), dice) <= self.now)
     }
 
     /// Tells whether the two sides have never been compared as a whole.

@@ -12,10 +12,10 @@ use super::record::{
 use super::{scope, shape};
 use crate::calendar::{Error, Readable, Refusal, is_hidden};
 use crate::ical::Ical;
-use crate::store::{Collection, Kind, Origin, Rev, Table, Timestamp};
+use crate::store::{Collection, Kind, Origin, Rev, Timestamp};
 
-/// How many conflicts of a mapping are looked through, the newest first.
-const CONFLICTS: usize = 1000;
+/// How many conflicts of an event are told, the newest first.
+const CONFLICTS: usize = 100;
 
 /// What is known of the event in one calendar.
 #[derive(Debug, Clone)]
@@ -201,12 +201,12 @@ impl Bridge {
         let names =
             |f: &Failure| f.uid == uid || base.as_ref().is_some_and(|b| f.remote.as_ref() == Some(&b.remote));
         let failure = state.again.iter().find(|f| names(f)).cloned();
-        let prefix = format!("{}/", mapping.id);
+        let lead = record::conflicts_of(&mapping.id, uid);
         let mut conflicts = Vec::new();
-        for (key, bytes) in store.records(Table::Conflict, &prefix, None, CONFLICTS).await? {
-            let conflict: Conflict = record::decode(&key, &bytes)?;
-            if conflict.uid == uid {
-                conflicts.push(conflict);
+        for (key, _) in store.records(lead.table, &lead.path, None, CONFLICTS).await? {
+            let number = key.path.strip_prefix(&lead.path).unwrap_or_default();
+            if let Some(key) = record::conflict_key(&format!("{}-{number}", mapping.id)) {
+                conflicts.extend(record::load::<Conflict>(store, &key).await?);
             }
         }
         let (past, future) = self.reach(&mapping);

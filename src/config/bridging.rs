@@ -57,8 +57,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "bridge.full_resync_at",
         default: "\"03:00\"",
         example: "",
-        doc: "When both sides are compared as a whole, once a day (UTC), up to 90 minutes earlier or later, so that not\n\
-              all are asked at once. Only differences are written.",
+        doc: "When both sides are compared as a whole, once a day, by the clock of the calendar's time zone (else of the\n\
+              one that most of its owner's calendars name, else UTC), up to 90 minutes earlier or later, so that not all\n\
+              are asked at once. Only differences are written.",
         set: |config, text| time_of_day(text, &mut config.full_resync_at),
     },
     Setting {
