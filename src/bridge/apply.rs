@@ -87,9 +87,7 @@ impl Pass {
     }
 
     pub(super) async fn settle_from(&mut self, uid: &str, far: Far, round: usize) -> Result<(), Halt> {
-        if !self.looked.contains(uid) {
-            self.looked.insert(uid.to_owned());
-        }
+        self.looked.insert(uid);
         let mut far = far;
         let mut place = None;
         for round in round..ROUNDS {

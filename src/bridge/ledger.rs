@@ -228,6 +228,29 @@ impl Ledger {
     }
 }
 
+#[cfg(test)]
+impl Ledger {
+    /// Compares the index with what a walk through all bases says.
+    pub(super) async fn flaws(&self) -> Vec<String> {
+        let mut wanted: BTreeSet<(String, String)> = BTreeSet::new();
+        let mut walk = self.walk();
+        while let Ok(Some(page)) = walk.next().await {
+            wanted.extend(
+                page.iter().flat_map(|base| index(base).into_iter().map(|at| (at, base.uid.clone()))),
+            );
+        }
+        let prefix = index_key(&self.mapping, "").path;
+        let all = self.store.records(Table::Base, &prefix, None, usize::MAX).await.unwrap_or_default();
+        let found = all.into_iter().map(|(key, uid)| {
+            let path = key.path.strip_prefix(&prefix).unwrap_or_default().to_owned();
+            (path, String::from_utf8_lossy(&uid).into_owned())
+        });
+        let found: BTreeSet<_> = found.filter(|(path, _)| path != BUILT).collect();
+        let lacks = wanted.difference(&found).map(|flaw| format!("lacks {flaw:?}"));
+        lacks.chain(found.difference(&wanted).map(|flaw| format!("has {flaw:?}"))).collect()
+    }
+}
+
 /// A walk through all bases of a mapping, in the order of their keys. What is written meanwhile is met if it lies ahead.
 pub(super) struct Walk<'a> {
     ledger: &'a Ledger,
@@ -254,4 +277,176 @@ fn latest(found: Vec<Base>) -> Option<Base> {
 /// Far sides spell one name in several ways; decoded they are the same.
 pub(super) fn spelling(id: &RemoteId) -> String {
     percent_decode_str(&id.0).decode_utf8_lossy().into_owned()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+    use crate::store::Etag;
+    use crate::store::memory::Memory;
+    use proptest::prelude::*;
+
+    fn ledger() -> Ledger {
+        Ledger::new(Arc::new(Memory::new()), "m")
+    }
+
+    async fn write(ledger: &Ledger, ops: Vec<Op>) {
+        ledger.commit(&Origin::System, Timestamp(0), ops).await.unwrap();
+    }
+
+    async fn all(ledger: &Ledger) -> Vec<Base> {
+        let (mut all, mut walk) = (Vec::new(), ledger.walk());
+        while let Some(page) = walk.next().await.unwrap() {
+            all.extend(page);
+        }
+        all
+    }
+
+    /// What somebody does with the ledger. Numbers name UIDs, names here and names there.
+    #[derive(Debug, Clone)]
+    enum Deed {
+        Put(Given),
+        PutAll(Vec<Given>),
+        Delete(u8),
+        /// Steps that are made and never committed.
+        Lost(Given),
+    }
+
+    #[derive(Debug, Clone)]
+    struct Given {
+        uid: u8,
+        name: u8,
+        remote: u8,
+        pending: bool,
+        missing: bool,
+        part_of: Option<u8>,
+        at: i64,
+    }
+
+    impl Given {
+        fn base(&self) -> Base {
+            let name = Name::new(format!("{}.ics", self.name)).unwrap();
+            // Two ways to write the same name.
+            let remote = RemoteId(format!("/{}{}", if self.pending { "%61" } else { "a" }, self.remote));
+            Base {
+                pending: self.pending,
+                missing: self.missing.then_some(Timestamp(1)),
+                part: self.part_of.map(|whole| (format!("u{whole}"), "x".to_owned())),
+                agreed: Timestamp(self.at),
+                ..Base::new(&format!("u{}", self.uid), name, Etag(String::new()), remote)
+            }
+        }
+    }
+
+    fn given() -> impl Strategy<Value = Given> {
+        (0..5u8, 0..4u8, 0..4u8, any::<bool>(), any::<bool>(), prop::option::weighted(0.2, 5..7u8), 0..9i64)
+            .prop_map(|(uid, name, remote, pending, missing, part_of, at)| Given {
+                uid,
+                name,
+                remote,
+                pending,
+                missing,
+                part_of,
+                at,
+            })
+    }
+
+    fn deed() -> impl Strategy<Value = Deed> {
+        prop_oneof![
+            4 => given().prop_map(Deed::Put),
+            1 => prop::collection::vec(given(), 0..5).prop_map(Deed::PutAll),
+            2 => (0..6u8).prop_map(Deed::Delete),
+            1 => given().prop_map(Deed::Lost),
+        ]
+    }
+
+    /// What a lookup finds is what a walk through everything finds.
+    async fn agrees(ledger: &Ledger) {
+        assert_eq!(ledger.flaws().await, Vec::<String>::new());
+        let all = all(ledger).await;
+        let of =
+            |counts: &dyn Fn(&Base) -> bool| all.iter().filter(|b| counts(b)).cloned().collect::<Vec<_>>();
+        for n in 0..8 {
+            let name = Name::new(format!("{n}.ics")).unwrap();
+            let named = of(&|b| b.name == name && b.part.is_none());
+            assert_eq!(ledger.by_name(&name).await.unwrap(), latest(named));
+            for way in ["/a", "/%61"] {
+                let id = RemoteId(format!("{way}{n}"));
+                let there = of(&|b| spelling(&b.remote) == format!("/a{n}"));
+                assert_eq!(ledger.by_remote(&id).await.unwrap(), latest(there));
+            }
+            let uid = format!("u{n}");
+            let mut parts = ledger.parts_of(&uid).await.unwrap();
+            parts.sort_by(|a, b| a.uid.cmp(&b.uid));
+            assert_eq!(parts, of(&|b| b.part.as_ref().is_some_and(|(whole, _)| *whole == uid)));
+        }
+        let mut pending = ledger.pending().await.unwrap();
+        pending.sort_by(|a, b| a.uid.cmp(&b.uid));
+        assert_eq!(pending, of(&|b| b.pending));
+        assert_eq!(ledger.any_missing().await.unwrap(), all.iter().any(|b| b.missing.is_some()));
+    }
+
+    proptest! {
+        // The index is as old and as new as the bases, whatever happens and wherever it breaks off
+        #[test]
+        fn what_a_lookup_finds_is_what_is_stored(deeds in prop::collection::vec(deed(), 0..30)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            runtime.block_on(async {
+                let ledger = ledger();
+                ledger.open(&Origin::System, Timestamp(0)).await.unwrap();
+                for deed in deeds {
+                    match deed {
+                        Deed::Put(given) => write(&ledger, ledger.put(&given.base(), None).await.unwrap()).await,
+                        Deed::PutAll(all) => {
+                            let last: BTreeMap<u8, Base> = all.iter().map(|given| (given.uid, given.base())).collect();
+                            let all = all.iter().map(|given| (given.base(), None)).collect();
+                            write(&ledger, ledger.put_all(all).await.unwrap()).await;
+                            for base in last.into_values() {
+                                assert_eq!(ledger.by_uid(&base.uid).await.unwrap(), Some(base));
+                            }
+                        }
+                        Deed::Delete(uid) => {
+                            write(&ledger, ledger.delete(&format!("u{uid}")).await.unwrap()).await;
+                        }
+                        Deed::Lost(given) => drop(ledger.put(&given.base(), None).await.unwrap()),
+                    }
+                    agrees(&ledger).await;
+                }
+            });
+        }
+    }
+
+    // Bases of a store that was written before there was an index
+    #[tokio::test]
+    async fn an_old_ledger_gets_its_index_once() {
+        let ledger = ledger();
+        let count = PAGE + 70;
+        for n in 0..count {
+            let given = Given {
+                uid: 0,
+                name: 0,
+                remote: 0,
+                pending: n % 7 == 0,
+                missing: n % 11 == 0,
+                part_of: (n % 13 == 0).then_some(1),
+                at: 0,
+            };
+            let base = given.base();
+            let (uid, name) = (format!("uid {n}"), Name::new(format!("{n}.ics")).unwrap());
+            let base = Base { uid, name, remote: RemoteId(format!("/{n}")), ..base };
+            write(&ledger, vec![record::put(base_key("m", &base.uid), &base).unwrap()]).await;
+        }
+        assert!(!ledger.flaws().await.is_empty());
+        let mut notices = ledger.store.watch();
+        ledger.open(&Origin::System, Timestamp(0)).await.unwrap();
+        assert_eq!(ledger.flaws().await, Vec::<String>::new());
+        let name = Name::new("8.ics").unwrap();
+        assert_eq!(ledger.by_name(&name).await.unwrap().unwrap().uid, "uid 8");
+        assert_eq!(ledger.by_remote(&RemoteId("/569".into())).await.unwrap().unwrap().uid, "uid 569");
+        assert_eq!(ledger.count(|_| true).await.unwrap(), count);
+        while notices.try_recv().is_ok() {}
+        ledger.open(&Origin::System, Timestamp(0)).await.unwrap();
+        assert!(notices.try_recv().is_err(), "it was made twice");
+    }
 }

@@ -17,6 +17,7 @@ mod conflict;
 mod connections;
 mod consent;
 mod cozi;
+mod digests;
 mod first;
 mod front;
 mod google;
@@ -57,6 +58,7 @@ mod similar;
 mod simulation;
 mod sites;
 mod sweep;
+mod there;
 mod ties;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]

@@ -11,6 +11,7 @@ use super::observe::{Here, Urgency};
 use super::provider::{RemoteId, Seen, Trouble};
 use super::record;
 use super::run::{DOWN, Far, Halt, Pass, Retry, uid_of};
+use super::there::Wanted;
 
 /// What a pass has yet to deal with.
 pub(super) struct Open {
@@ -22,21 +23,20 @@ pub(super) struct Open {
 
 impl Pass {
     /// What is urgent here goes before the far side's changes are read, where those cannot concern it.
-    pub(super) async fn settle_urgent(&mut self, open: &mut Open, read: &[RemoteId]) -> Result<(), Halt> {
+    pub(super) async fn settle_urgent(&mut self, open: &mut Open, wanted: &Wanted) -> Result<(), Halt> {
         // At a first meeting, what is ours may be theirs under another UID: nothing goes before that is known.
         if self.is_first() {
             return Ok(());
         }
-        let awaited: HashSet<String> = read.iter().map(spelling).collect();
         let mut strangers: Option<bool> = None;
         let mut urgent: Vec<(String, Here)> = Vec::new();
         let hurried =
             |uid: &String, here: &Here| here.urgency <= Urgency::Removal && !open.far_gone.contains(uid);
         for (uid, here) in open.here.iter().filter(|(uid, here)| hurried(uid, here)) {
             let apart = match (self.ledger.by_uid(uid).await?, strangers) {
-                (Some(base), _) => !awaited.contains(&spelling(&base.remote)),
+                (Some(base), _) => !wanted.contains(&base.remote),
                 (None, Some(strangers)) => !strangers,
-                (None, None) => !*strangers.insert(self.any_stranger(read).await?),
+                (None, None) => !*strangers.insert(self.any_stranger(wanted).await?),
             };
             if apart {
                 urgent.push((uid.clone(), *here));
@@ -49,8 +49,8 @@ impl Pass {
         self.settle_here(urgent).await
     }
 
-    async fn any_stranger(&self, read: &[RemoteId]) -> Result<bool, Halt> {
-        for id in read {
+    async fn any_stranger(&self, wanted: &Wanted) -> Result<bool, Halt> {
+        for id in wanted.ids() {
             if self.ledger.by_remote(id).await?.is_none() {
                 return Ok(true);
             }
@@ -59,22 +59,9 @@ impl Pass {
     }
 
     /// Deals with what the far side changed.
-    pub(super) async fn settle_read(
-        &mut self,
-        open: &mut Open,
-        read: &[RemoteId],
-        mut held: BTreeMap<String, Seen>,
-    ) -> Result<(), Halt> {
+    pub(super) async fn settle_wanted(&mut self, open: &mut Open, mut wanted: Wanted) -> Result<(), Halt> {
         let batch = self.provider.abilities().batch.max(1);
-        for ids in read.chunks(batch) {
-            let mut objects = Vec::with_capacity(ids.len());
-            let mut unread = Vec::new();
-            for id in ids {
-                match held.remove(&spelling(id)) {
-                    Some(seen) => objects.push(seen),
-                    None => unread.push(id.clone()),
-                }
-            }
+        while let Some((mut objects, unread)) = wanted.take(batch) {
             let found = self.read(&unread).await?;
             self.note_gone(&unread, &found, open).await?;
             objects.extend(found);
@@ -92,7 +79,7 @@ impl Pass {
     async fn note_gone(&mut self, asked: &[RemoteId], found: &[Seen], open: &mut Open) -> Result<(), Halt> {
         let there: HashSet<String> = found.iter().map(|seen| spelling(&seen.id)).collect();
         for id in asked.iter().filter(|id| !there.contains(&spelling(id))) {
-            self.looked.insert(spelling(id));
+            self.looked.insert(&spelling(id));
             let Some(base) = self.ledger.by_remote(id).await? else { continue };
             let failed = self.failed.iter().any(|failure| failure.uid == base.uid);
             if !failed && !base.pending && base.part.is_none() {
@@ -121,7 +108,7 @@ impl Pass {
                 };
                 for id in ids {
                     let uid = self.ledger.by_remote(id).await?.map_or_else(|| id.0.clone(), |b| b.uid);
-                    self.looked.insert(uid.clone());
+                    self.looked.insert(&uid);
                     self.fail(&uid, None, Some(id.clone()), reason.clone(), retry);
                 }
                 return Ok(Vec::new());
@@ -142,7 +129,7 @@ impl Pass {
                         return Err(trouble.into());
                     }
                     let uid = self.ledger.by_remote(id).await?.map_or_else(|| id.0.clone(), |b| b.uid);
-                    self.looked.insert(uid.clone());
+                    self.looked.insert(&uid);
                     self.fail(&uid, None, Some(id.clone()), one.to_string(), Retry::Soon);
                 }
                 Err(trouble) => return Err(trouble.into()),
@@ -154,7 +141,7 @@ impl Pass {
     /// Deals with one object of the far side.
     pub(super) async fn arrived(&mut self, object: Seen, open: &mut Open) -> Result<(), Halt> {
         let object = self.renamed(object).await?;
-        self.looked.insert(spelling(&object.id));
+        self.looked.insert(&spelling(&object.id));
         let before = self.ledger.by_remote(&object.id).await?.map(|b| (b.uid, b.part.is_some()));
         if let Some((uid, true)) = before {
             open.far_gone.remove(&uid);
@@ -192,7 +179,7 @@ impl Pass {
                 let uid = before.map_or_else(|| seen.id.0.clone(), |(uid, _)| uid);
                 open.here.remove(&uid);
                 open.far_gone.remove(&uid);
-                self.looked.insert(uid.clone());
+                self.looked.insert(&uid);
                 self.fail(&uid, None, Some(seen.id), reason, Retry::OnChange);
                 Ok(())
             }
@@ -231,7 +218,9 @@ impl Pass {
             for object in self.read(ids).await? {
                 self.arrived(object, open).await?;
             }
-            self.looked.extend(ids.iter().map(spelling));
+            for id in ids {
+                self.looked.insert(&spelling(id));
+            }
             self.flush().await?;
         }
         // What could not be asked for is not gone yet.
@@ -239,7 +228,7 @@ impl Pass {
         open.far_gone.retain(|uid| !unread.contains(uid));
         open.far_gone.extend(std::mem::take(&mut open.displaced));
         let gone = std::mem::take(&mut open.far_gone);
-        let removals = gone.iter().filter(|uid| !open.here.contains_key(*uid)).count();
+        let removals = self.untouched_here(gone.iter()).await?;
         if let Some(total) = self.mass(removals, |base| !base.pending).await? {
             let sentence = format!("{removals} of {total} events would be removed here.");
             self.hold((removals, 0), sentence)?;

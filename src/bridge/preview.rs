@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 
-use super::first::Ours;
+use super::first::each_of_ours;
 use super::front::{Bridge, BridgeError, NewMapping};
 use super::mappings::may_write;
 use super::provider::{Fit, Provider, RemoteId, Seen, Trouble, Window};
@@ -193,9 +193,9 @@ impl Look<'_> {
         let joined = match strangers.is_empty() || mapping.fields == Fields::Busy {
             true => Vec::new(),
             false => {
-                let read = Ours::read(store, mapping.collection, |_| true).await?;
-                let free: Vec<Sketch> =
-                    read.sketches.into_iter().filter(|sketch| ours.contains_key(&sketch.uid)).collect();
+                let mut free: Vec<Sketch> = Vec::new();
+                let take = |own: Sketch| free.extend(Some(own).filter(|own| ours.contains_key(&own.uid)));
+                each_of_ours(store, mapping.collection, |_| true, take).await?;
                 let shown = |pair: &Pair| {
                     let (own, other) = (free.get(pair.ours)?, strangers.get(pair.theirs)?);
                     Some(Similar {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::digests::Digests;
 use super::front::Settings;
 use super::ledger::{Ledger, spelling};
 use super::observe::Observed;
@@ -112,7 +113,7 @@ pub(super) struct Pass {
     /// Objects that failed in this pass.
     pub(super) failed: Vec<Failure>,
     /// Objects that this pass looked at, by their UIDs and by the spelling of their names there.
-    pub(super) looked: HashSet<String>,
+    pub(super) looked: Digests,
     /// What of the far side is left alone.
     pub(super) left: super::left::LeftAlone,
     /// Names here that a person or program wrote since the last pass.
@@ -131,6 +132,9 @@ pub(super) struct Pass {
     pub(super) unread: Vec<super::send::Pushed>,
     /// Calls in a row that concerned one object and were not answered.
     pub(super) unanswered: u32,
+    /// The most that was ever held.
+    #[cfg(test)]
+    pub(super) most_held: usize,
 }
 
 impl Pass {
@@ -165,7 +169,7 @@ impl Pass {
             full_resync_at: settings.full_resync_at,
             progress: Arc::default(),
             failed: Vec::new(),
-            looked: HashSet::new(),
+            looked: Digests::default(),
             left: super::left::LeftAlone::default(),
             by_people: HashSet::new(),
             withdrawn: super::removal::Withdrawn::default(),
@@ -175,7 +179,17 @@ impl Pass {
             round: 0,
             unread: Vec::new(),
             unanswered: 0,
+            #[cfg(test)]
+            most_held: 0,
         }
+    }
+
+    /// Counts what is held at the moment, digests aside.
+    #[cfg(test)]
+    pub(super) fn weigh(&mut self, more: usize) {
+        let own = [self.outgoing.len(), self.unread.len(), self.failed.len(), self.once_more.len()];
+        let lists = [self.by_people.len(), self.first.aside(), self.left.len(), more];
+        self.most_held = self.most_held.max(own.iter().chain(&lists).sum());
     }
 
     /// Carries the pass out. Returns how the pace goes on.
@@ -186,18 +200,15 @@ impl Pass {
         }
         let full = self.is_full_due().await?;
         let (names, rev) = self.touched_here(full).await?;
-        if full {
-            self.load_left().await?;
-        }
-        let delta = self.changes_there(full).await?;
+        let told = self.changes_there(full).await?;
         let again = self.state.again.iter().any(|failure| self.is_due(failure, full));
-        if names.is_empty() && delta.is_quiet() && !again {
+        if names.is_quiet() && told.is_quiet() && !again {
             self.state.rev = Some(rev);
-            self.state.cursor = delta.into_cursor();
+            self.state.cursor = told.next;
             self.state.was_full = false;
             return Ok(self.outcome());
         }
-        let observed = self.observe(names, rev, delta, full).await?;
+        let observed = self.observe(names, rev, told, full).await?;
         self.guard(&observed).await?;
         self.settle_all(observed, full).await
     }
@@ -235,18 +246,16 @@ impl Pass {
 
     /// Stops the pass before anything is removed when more would be than anybody removes on purpose.
     async fn guard(&self, seen: &Observed) -> Result<(), Halt> {
-        let read: HashSet<String> = seen.read.iter().map(spelling).collect();
         let keeps = |on: OnDelete, count: usize| match on {
             OnDelete::Keep | OnDelete::Restore => 0,
             OnDelete::Trash | OnDelete::Cancel => count,
         };
-        let here = seen.far_gone.iter().filter(|uid| !seen.here.contains_key(*uid)).count();
+        let here = self.untouched_here(seen.far_gone.iter()).await?;
         let here = keeps(self.mapping.on_remote_delete, here);
         let mut there: usize = 0;
         for (uid, _) in seen.here.iter().filter(|(_, here)| here.is_removal()) {
             let base = self.ledger.by_uid(uid).await?.filter(|base| base.apart.is_none());
-            let follows =
-                |base: &Base| !seen.far_gone.contains(uid) && !read.contains(&spelling(&base.remote));
+            let follows = |base: &Base| !seen.far_gone.contains(uid) && !seen.wanted.contains(&base.remote);
             there = there.saturating_add(usize::from(base.is_some_and(|base| follows(&base))));
         }
         let there = keeps(self.mapping.on_local_delete, there);
@@ -295,17 +304,23 @@ impl Pass {
 
     /// Brings every observed object to agreement, in batches, so that memory does not grow with the calendar.
     async fn settle_all(&mut self, seen: Observed, full: bool) -> Result<Outcome, Halt> {
-        let todo = seen.read.len().saturating_add(seen.far_gone.len()).saturating_add(seen.here.len());
+        let held = seen.wanted.len().saturating_add(seen.far_gone.len()).saturating_add(seen.here.len());
+        let todo = held.saturating_add(seen.rest);
+        #[cfg(test)]
+        self.weigh(held + seen.missing.len() + seen.back.len());
         self.run.total = self.run.total.saturating_add(u64::try_from(todo).unwrap_or(u64::MAX));
         let mut open = Open { here: seen.here, far_gone: seen.far_gone, displaced: BTreeSet::new() };
         self.mark_missing(&seen.missing, &seen.back).await?;
-        self.settle_urgent(&mut open, &seen.read).await?;
-        self.settle_read(&mut open, &seen.read, seen.held).await?;
+        self.settle_urgent(&mut open, &seen.wanted).await?;
+        self.settle_wanted(&mut open, seen.wanted).await?;
         self.join_similar(&mut open).await?;
         self.settle_gone(&mut open).await?;
         let mut here: Vec<_> = std::mem::take(&mut open.here).into_iter().collect();
         here.sort_by_key(|(_, here)| here.urgency);
         self.settle_here(here).await?;
+        if seen.rest > 0 {
+            self.settle_rest(full).await?;
+        }
         self.withdraw().await?;
         self.keep_left().await?;
         self.state.rev = Some(seen.rev);

@@ -219,6 +219,7 @@ impl World {
             inside.crash_in = None;
             std::mem::take(&mut inside.calls).join(", ")
         };
+        assert_eq!(pass.ledger.flaws().await, Vec::<String>::new(), "{}", self.told());
         let told = match &ended {
             None => "crash".to_owned(),
             Some(Err(halt)) => format!("{halt:?}"),

@@ -170,7 +170,7 @@ async fn what_the_far_side_lacks_is_no_difference() {
     assert!(b.contains("CATEGORIES:ours") && b.contains("20270121T100000Z"), "{b}");
 }
 
-fn leave_out(title: &str) -> Vec<Filter> {
+pub(super) fn leave_out(title: &str) -> Vec<Filter> {
     let when = Match { title: Some(title.into()), ..Match::default() };
     vec![Filter { when, action: FilterAction::Exclude }]
 }

@@ -1,8 +1,10 @@
 //! Passes against far sides in memory, one behaviour at a time. (What holds whatever happens is in `simulation`.)
 
+mod cost;
 mod far;
 mod laws;
 mod many;
+mod names;
 mod removals;
 mod rules;
 
@@ -71,6 +73,8 @@ struct World {
     clock: Arc<Standing>,
     session: Session,
     links: Vec<Link>,
+    /// The most that the last pass held.
+    held: usize,
 }
 
 impl World {
@@ -80,13 +84,16 @@ impl World {
     }
 
     async fn with(change: impl FnOnce(&mut Mapping)) -> World {
+        World::on(Arc::new(Memory::new()), change).await
+    }
+
+    async fn on(store: Arc<dyn Store>, change: impl FnOnce(&mut Mapping)) -> World {
         let clock = Arc::new(Standing(AtomicI64::new(NOW)));
-        let store: Arc<dyn Store> = Arc::new(Memory::new());
         let house = House::new(store, Arc::clone(&clock) as Arc<dyn Clock>, Limits::default());
         let anna = NewPrincipal { name: "anna".into(), ..NewPrincipal::default() };
         let anna = house.add_principal(anna).await.unwrap();
         let session = house.session(anna, Origin::System);
-        let mut world = World { clock, session, links: Vec::new() };
+        let mut world = World { clock, session, links: Vec::new(), held: 0 };
         let at = world.at("calendar").await;
         world.link(&at, Arc::default());
         change(&mut world.links[0].mapping);
@@ -192,6 +199,7 @@ impl World {
         let mut pass =
             Pass::new(session, at, mapping, provider, (link.state.clone(), run), &settings, confirm);
         let ended = pass.carry_out().await;
+        self.held = pass.most_held;
         let link = &mut self.links[n];
         match ended {
             Ok(_) => {
@@ -228,5 +236,8 @@ impl World {
         assert_eq!((run.local.total(), run.remote.total()), (0, 0), "one more pass wrote: {run:?}");
         assert_eq!(self.far().written(), Vec::<String>::new());
         assert_eq!(self.at("calendar").await.head().await.unwrap().rev, head);
+        let store = &self.session.house.store;
+        let ledger = super::ledger::Ledger::new(Arc::clone(store), &self.links[0].mapping.id);
+        assert_eq!(ledger.flaws().await, Vec::<String>::new());
     }
 }
