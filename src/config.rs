@@ -23,6 +23,7 @@ use crate::bridge::pace::Schedule;
 use crate::bridge::record::Reach;
 use crate::bridge::{Detect, MassDelete, Providers, Rates, Settings};
 use crate::calendar::Limits;
+use crate::http::dns::Dns;
 use crate::http::fetch::{Network, Private};
 
 /// How log lines look.
@@ -60,6 +61,10 @@ pub struct Config {
     pub api_key: Option<Secret>,
     /// `bridge.allow_private`: which private addresses the bridge may call.
     pub allow_private: Private,
+    /// `bridge.ca_file`: what is in it.
+    pub authorities: Vec<u8>,
+    /// `bridge.name_servers`.
+    pub dns: Dns,
     /// `bridge.poll_interval`, `bridge.poll_interval_*`, `bridge.retry_schedule`.
     pub schedule: Schedule,
     /// `bridge.window_past`.
@@ -104,6 +109,8 @@ impl Default for Config {
             encryption_key: None,
             api_key: None,
             allow_private: Private::Refused,
+            authorities: Vec::new(),
+            dns: Dns::system(),
             schedule: Schedule::default(),
             window_past: Settings::default().window_past,
             window_future: Settings::default().window_future,

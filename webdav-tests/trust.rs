@@ -12,7 +12,7 @@ use kalends::sim::Point;
 use serde_json::{Value, json};
 
 pub(crate) use self::far::Far;
-use self::program::Program;
+pub(crate) use self::program::Program;
 
 /// The named points: places in a far side's list of requests.
 const MAKE: usize = 0;
@@ -65,22 +65,7 @@ impl Story {
 
     /// Asks for a pass and waits until it has ended.
     pub(crate) fn pass(&self) -> Value {
-        let (status, asked) = self.program.api("POST", &format!("/mappings/{}/sync", self.mapping), None);
-        if status == 429 {
-            // The far side asked to be left alone, or a call was cut: it is waited for.
-            return Value::Null;
-        }
-        assert_eq!(status, 202, "{asked}");
-        let run = asked["run"].as_str().unwrap_or_default().to_owned();
-        let begun = Instant::now();
-        loop {
-            let (_, run) = self.program.api("GET", &format!("/runs/{run}"), None);
-            if run["status"] != "running" && !run["status"].is_null() {
-                return run;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(60), "a pass does not end: {run}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        self.program.pass(&self.mapping)
     }
 
     /// Passes until one writes nothing on either side.

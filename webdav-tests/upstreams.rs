@@ -1,5 +1,7 @@
 //! CalDAV servers and their quirks as far sides: the provider against the simulator, over real HTTP.
 
+mod found;
+
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;

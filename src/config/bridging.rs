@@ -5,7 +5,11 @@
 use super::Setting;
 use super::values::{duration, interval, items, parsed, reach, time_of_day};
 use crate::bridge::Detect;
+use crate::http::dns::{Dns, name_server};
 use crate::http::fetch::Private;
+
+/// How a certificate begins (RFC 7468 §5.1).
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Every one of them, in the order of the example.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -108,6 +112,33 @@ pub(super) const SETTINGS: &[Setting] = &[
                 "false" => Private::Refused,
                 list => Private::Within(items(list).map(str::parse).collect::<Result<_, _>>()?),
             };
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.ca_file",
+        default: "",
+        example: "\"/etc/kalends.ca.pem\"",
+        doc: "Certificates (PEM) of authorities of your own: connected servers that they vouch for are believed, too. For\n\
+              a home or an office whose servers no public authority knows.",
+        set: |config, text| {
+            config.authorities = std::fs::read(text).map_err(|error| format!("{text}: {error}"))?;
+            let any = config.authorities.windows(CERTIFICATE.len()).any(|bytes| bytes == CERTIFICATE);
+            if any { Ok(()) } else { Err(format!("{text} holds no certificate in PEM")) }
+        },
+    },
+    Setting {
+        key: "bridge.name_servers",
+        default: "[]",
+        example: "",
+        doc: "The name servers that are asked for the hosts of connected accounts and their services (SRV, TXT), such as\n\
+              [\"192.168.1.1\", \"192.168.1.1:5353\"]. Without any, those of the system are, and its list of hosts.",
+        set: |config, text| {
+            let server = |item: &str| {
+                name_server(item).ok_or_else(|| format!("{item:?} is no address of a name server"))
+            };
+            let servers: Vec<_> = items(text).map(server).collect::<Result<_, _>>()?;
+            config.dns = if servers.is_empty() { Dns::system() } else { Dns::at(servers) };
             Ok(())
         },
     },

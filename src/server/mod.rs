@@ -39,7 +39,7 @@ use crate::config::Config;
 use crate::dav::{self, Dav};
 use crate::hooks::Hooks;
 use crate::http::Reply;
-use crate::http::fetch::{Fetch, Network, Timeouts};
+use crate::http::fetch::{Fetch, Network, Timeouts, Ways};
 use crate::store::{Options, Sled, Store, Timestamp};
 
 /// The head of a request must be complete within this time; an idle connection is closed after it.
@@ -276,8 +276,13 @@ async fn bridge(
     keys: &Arc<Keyring>,
     base: &str,
 ) -> Result<Arc<Bridge>, String> {
-    let chosen = config.providers.chosen();
-    let fetch = Fetch::with_chosen(config.allow_private.clone(), &chosen, Timeouts::default())?;
+    let ways = Ways {
+        private: config.allow_private.clone(),
+        chosen: config.providers.chosen(),
+        authorities: config.authorities.clone(),
+        dns: config.dns.clone(),
+    };
+    let fetch = Fetch::by(ways, Timeouts::default())?;
     let settings = Settings {
         schedule: config.schedule.clone(),
         mass_delete: MassDelete { objects: config.mass_delete_limit, ..MassDelete::default() },

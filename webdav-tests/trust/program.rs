@@ -5,7 +5,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use kalends::ical::Ical;
@@ -131,6 +131,26 @@ impl Program {
     pub(crate) fn ours(&self) -> BTreeMap<String, String> {
         let texts = self.texts("/dav/calendars/anna/calendar/");
         texts.into_iter().map(|(uid, text)| (uid, said(&text, "SUMMARY"))).collect()
+    }
+
+    /// Asks for a pass and waits until it has ended.
+    pub(crate) fn pass(&self, mapping: &str) -> Value {
+        let (status, asked) = self.api("POST", &format!("/mappings/{mapping}/sync"), None);
+        if status == 429 {
+            // The far side asked to be left alone, or a call was cut: it is waited for.
+            return Value::Null;
+        }
+        assert_eq!(status, 202, "{asked}");
+        let run = asked["run"].as_str().unwrap_or_default().to_owned();
+        let begun = Instant::now();
+        loop {
+            let (_, run) = self.api("GET", &format!("/runs/{run}"), None);
+            if run["status"] != "running" && !run["status"].is_null() {
+                return run;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(60), "a pass does not end: {run}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// Connects an account with what its owner knows.
