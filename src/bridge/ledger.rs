@@ -245,7 +245,9 @@ impl Ledger {
             let path = key.path.strip_prefix(&prefix).unwrap_or_default().to_owned();
             (path, String::from_utf8_lossy(&uid).into_owned())
         });
-        let found: BTreeSet<_> = found.filter(|(path, _)| path != BUILT).collect();
+        // What leads to conflicts lies beside it, and is theirs (`record::conflict`).
+        let ours = |path: &str| path != BUILT && !path.starts_with("conflict-");
+        let found: BTreeSet<_> = found.filter(|(path, _)| ours(path)).collect();
         let lacks = wanted.difference(&found).map(|flaw| format!("lacks {flaw:?}"));
         lacks.chain(found.difference(&wanted).map(|flaw| format!("has {flaw:?}"))).collect()
     }
