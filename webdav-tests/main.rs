@@ -18,6 +18,7 @@ mod dialogue;
 mod dialogues;
 mod door;
 mod durability;
+mod far_sides;
 mod feeds_in;
 mod google;
 mod hooks;

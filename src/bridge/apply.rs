@@ -169,6 +169,9 @@ impl Pass {
         if let Some(apart) = facts.base.as_ref().and_then(|b| b.apart) {
             return self.stay_apart(uid, &facts, apart).await;
         }
+        if self.leave_shadow(uid, &facts).await? {
+            return Ok(Settled::Done);
+        }
         if facts.base.is_none()
             && let Some(outside) = self.outside(&facts)
         {
@@ -179,6 +182,9 @@ impl Pass {
         }
         if let Some(settled) = self.sieve(uid, &facts).await? {
             return Ok(settled);
+        }
+        if self.says_too_much(&facts) {
+            return self.hush(uid, &facts).await;
         }
         let (local, remote) = (ours(&facts), theirs(&facts));
         let open = match facts.base.as_ref().and_then(|b| b.conflict.clone()) {
@@ -243,7 +249,7 @@ impl Pass {
     /// Reads what the decision needs. Inner error: the object cannot be dealt with, in words.
     pub(super) async fn gather(&self, uid: &str, far: Far) -> Result<Result<Facts, String>, Halt> {
         let base = self.ledger.by_uid(uid).await?;
-        let uid_there = base.as_ref().and_then(|base| base.uid_there.clone());
+        let uid_there = base.as_ref().map_or_else(|| self.seen_veiled(uid), |base| base.uid_there.clone());
         let object = self.object_here(uid, base.as_ref()).await?;
         let unknown = base.as_ref().is_some_and(|b| {
             b.version.is_none() || b.conflict.is_some() || (b.apart.is_some() && object.is_some())
@@ -373,7 +379,7 @@ impl Pass {
             return Ok(Settled::Done);
         };
         let sent = facts.fitted.as_ref().map(Fitted::print).unwrap_or_default();
-        let base = Base { sent, ..self.next_base(facts.base.as_ref(), uid, name, etag, &place.0) };
+        let base = Base { sent, ..self.next_base(facts, uid, name, etag, &place.0) };
         let (base, bytes) = match (&facts.far, &facts.base) {
             (Far::Seen(seen, ical), _) => (self.agreed_base(base, seen, ical), Some(seen.bytes.clone())),
             (_, Some(known)) => {
@@ -435,7 +441,7 @@ impl Pass {
             Some(name) => name.clone(),
             None => self.free_name(uid, &seen.id).await?,
         };
-        let base = self.next_base(facts.base.as_ref(), uid, &name, &Etag::of(&bytes), &seen.id);
+        let base = self.next_base(facts, uid, &name, &Etag::of(&bytes), &seen.id);
         let from_there = base.from_there || (facts.base.is_none() && facts.object.is_none());
         let base = Base { from_there, sent: self.sent_print(&bytes), ..base };
         let base = self.agreed_base(base, seen, ical);
@@ -496,15 +502,15 @@ impl Pass {
         };
         let write = Write {
             slot: Slot::At(place.0.clone(), place.1.clone()),
-            bytes: Pass::addressed(facts, there.clone()),
-            base: base.map(|base| Pass::addressed(facts, base)),
+            bytes: Pass::addressed(facts.uid_there.as_deref(), there.clone()),
+            base: base.map(|base| Pass::addressed(facts.uid_there.as_deref(), base)),
         };
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&name), answer)? {
             Ok(written) => written,
             Err(settled) => return Ok(settled),
         };
-        let base = self.next_base(facts.base.as_ref(), uid, &name, &Etag::of(&here), &written.id);
+        let base = self.next_base(facts, uid, &name, &Etag::of(&here), &written.id);
         let base = Base { sent: self.sent_print(&here), writes: self.writes(facts), ..base };
         let found = match written.seen {
             Some(seen) => Some(seen),

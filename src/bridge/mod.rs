@@ -63,6 +63,7 @@ mod ties;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod trial;
+mod veil;
 mod watch;
 mod why;
 mod work;

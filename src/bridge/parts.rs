@@ -30,7 +30,7 @@ const MARK: &str = "#part-";
 const DAY: i64 = 86_400;
 
 /// Returns the UID that a part has on the far side.
-fn part_uid(uid: &str, key: &str) -> String {
+pub(super) fn part_uid(uid: &str, key: &str) -> String {
     format!("{uid}{MARK}{key}")
 }
 
@@ -210,7 +210,8 @@ impl Pass {
     /// Returns the write that a part needs; nothing: it is there already.
     async fn wanted(&self, whole: &str, uid: &str, part: Part) -> Result<Option<Wanted>, Halt> {
         let Ok(ical) = Ical::parse(part.bytes) else { return Ok(None) };
-        let text = with_uid(&ical, uid);
+        let there = self.veiled(uid).unwrap_or_else(|| uid.to_owned());
+        let text = with_uid(&ical, &there);
         let sent = Ical::parse(text.clone()).map(|ical| print::print(&ical)).unwrap_or_default();
         let (base, slot, before) = match self.ledger.by_uid(uid).await? {
             Some(base) if base.sent == sent || base.print == sent => return Ok(None),
@@ -221,7 +222,7 @@ impl Pass {
             }
             None => {
                 let base = part_base(uid, whole, &part.key, RemoteId(String::new()))?;
-                (base, Slot::New { uid: uid.to_owned() }, None)
+                (base, Slot::New { uid: there }, None)
             }
         };
         let write = Write { slot, bytes: text.clone(), base: before };

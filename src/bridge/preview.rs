@@ -13,9 +13,9 @@ use super::mappings::may_write;
 use super::provider::{Fit, Provider, RemoteId, Seen, Trouble, Window};
 use super::record::{Direction, Fields, Mapping};
 use super::run::uid_of;
-use super::scope::{shaped, window};
+use super::scope::{shaped, window, with_uid};
 use super::similar::{Pair, Sketch, pairs};
-use super::{print, shape};
+use super::{print, shape, veil};
 use crate::ical::Ical;
 use crate::store::{Fault, Name, Store};
 
@@ -74,6 +74,8 @@ struct Look<'a> {
     found: Preview,
     /// Digests of ours that would be carried, by UID; those that the far side has are taken out.
     ours: HashMap<String, String>,
+    /// UIDs of ours by the names that stand for them where no more is told than that somebody is busy.
+    names: HashMap<String, String>,
     /// UIDs of ours that are left alone.
     left: HashSet<String>,
     /// UIDs of ours that the far side cannot hold.
@@ -142,12 +144,14 @@ pub(super) async fn dry_run(
         provider,
         found: Preview::default(),
         ours: HashMap::new(),
+        names: HashMap::new(),
         left: HashSet::new(),
         refused: HashSet::new(),
         strangers: Vec::new(),
         unlike: 0,
     };
     look.look_here(store).await?;
+    look.names = veil::names(store, mapping.collection).await?;
     look.look_there().await?;
     look.conclude(store).await
 }
@@ -261,7 +265,18 @@ impl Look<'_> {
             self.found.unreadable += 1;
             return;
         };
-        let ical = Arc::new(ical);
+        let (uid, ical) = match self.names.get(&uid).filter(|ours| **ours != uid) {
+            Some(ours) if self.mapping.fields == Fields::Busy => {
+                let named = Ical::parse(with_uid(&ical, ours)).unwrap_or(ical);
+                (ours.clone(), Arc::new(named))
+            }
+            // The shadow of an event that is here, made by another mapping.
+            Some(_) => {
+                self.found.filtered += 1;
+                return;
+            }
+            None => (uid, Arc::new(ical)),
+        };
         match self.ours.remove(&uid) {
             Some(ours) if ours == print::print(&shaped(self.mapping.fields, &ical)) => self.found.same += 1,
             Some(_) => self.found.different += 1,

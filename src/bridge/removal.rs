@@ -130,8 +130,8 @@ impl Pass {
         };
         let write = Write {
             slot: Slot::At(place.0.clone(), place.1.clone()),
-            bytes: Pass::addressed(facts, self.cancelled_there(&theirs)),
-            base: Some(Pass::addressed(facts, theirs.bytes().clone())),
+            bytes: Pass::addressed(facts.uid_there.as_deref(), self.cancelled_there(&theirs)),
+            base: Some(Pass::addressed(facts.uid_there.as_deref(), theirs.bytes().clone())),
         };
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&base.name), answer)? {
@@ -187,7 +187,12 @@ impl Pass {
     }
 
     /// Removes an object on the far side.
-    async fn delete_remote(&mut self, uid: &str, facts: &Facts, mut with: Vec<Op>) -> Result<Settled, Halt> {
+    pub(super) async fn delete_remote(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        mut with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
         let Some((id, version)) = facts.place() else { return Ok(Settled::Done) };
         match self.provider.delete(&self.mapping.remote, &id, version.as_ref()).await {
             Ok(()) => {}

@@ -120,6 +120,8 @@ pub(super) struct Pass {
     pub(super) by_people: HashSet<Name>,
     /// Copies that are taken back at the end.
     pub(super) withdrawn: super::removal::Withdrawn,
+    /// What events are called where no more is told than that somebody is busy.
+    pub(super) veil: super::veil::Veil,
     /// What a first pass compares by more than the UID.
     pub(super) first: super::first::First,
     /// Objects that are to be looked at once more, although nothing failed.
@@ -173,6 +175,7 @@ impl Pass {
             left: super::left::LeftAlone::default(),
             by_people: HashSet::new(),
             withdrawn: super::removal::Withdrawn::default(),
+            veil: super::veil::Veil::default(),
             first: super::first::First::default(),
             once_more: BTreeSet::new(),
             outgoing: Vec::new(),
@@ -198,6 +201,7 @@ impl Pass {
         if self.provider.needs_zone() {
             self.home = self.own_zone().await?;
         }
+        self.load_veil().await?;
         let full = self.is_full_due().await?;
         let (names, rev) = self.touched_here(full).await?;
         let told = self.changes_there(full).await?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::apply::Facts;
+use super::parts::part_of;
 use super::print;
 use super::provider::{Fit, Part, Seen, Window};
 use super::record::{Base, Fields, Mapping, Reach};
@@ -124,19 +125,19 @@ impl Pass {
     /// Returns a base that says where the object is on both sides and keeps what is to be kept of the one before.
     pub(super) fn next_base(
         &self,
-        before: Option<&Base>,
+        facts: &Facts,
         uid: &str,
         name: &Name,
         etag: &Etag,
         seen: &super::provider::RemoteId,
     ) -> Base {
         let fresh = Base::new(uid, name.clone(), etag.clone(), seen.clone());
-        let fresh = Base { fields: Some(self.mapping.fields), agreed: self.now, ..fresh };
-        match before {
+        let uid_there = facts.uid_there.clone();
+        let fresh = Base { fields: Some(self.mapping.fields), agreed: self.now, uid_there, ..fresh };
+        match &facts.base {
             Some(before) => Base {
                 from_there: before.from_there,
                 from_here: before.from_here,
-                uid_there: before.uid_there.clone(),
                 part: before.part.clone(),
                 writes: before.writes.clone(),
                 ..fresh
@@ -170,9 +171,18 @@ impl Pass {
             Err(reason) => return Ok(Err((seen, reason))),
         };
         let base = self.ledger.by_remote(&seen.id).await?;
-        let ours = base.filter(|base| base.uid != uid && base.uid_there.as_deref() == Some(uid.as_str()));
+        let known = base.filter(|base| base.uid != uid && base.uid_there.as_deref() == Some(uid.as_str()));
+        let mut ours = known.map(|base| base.uid);
+        if ours.is_none() && self.mapping.fields == Fields::Busy {
+            ours = self.unveiled(&uid).await?;
+            if let Some(part) = ours.clone().filter(|ours| part_of(ours).is_some()) {
+                // Parts keep the text that they have there.
+                return Ok(Ok((part, seen, Arc::new(ical))));
+            }
+            ours.iter().for_each(|uid| self.saw_veiled(uid));
+        }
         Ok(Ok(match ours {
-            Some(Base { uid: ours, .. }) => {
+            Some(ours) => {
                 let bytes = with_uid(&ical, &ours);
                 let ical = parsed(bytes.clone(), &Arc::new(ical));
                 (ours, Seen { bytes, ..seen }, ical)
@@ -182,8 +192,8 @@ impl Pass {
     }
 
     /// Returns a text of ours as it is to be sent: with the UID that the object has there.
-    pub(super) fn addressed(facts: &Facts, bytes: Bytes) -> Bytes {
-        match &facts.uid_there {
+    pub(super) fn addressed(uid_there: Option<&str>, bytes: Bytes) -> Bytes {
+        match uid_there {
             Some(theirs) => match Ical::parse(bytes.clone()) {
                 Ok(ical) => with_uid(&ical, theirs),
                 Err(_) => bytes,

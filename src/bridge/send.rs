@@ -110,7 +110,8 @@ impl Pass {
     async fn announce(&mut self, outgoing: &[Outgoing]) -> Result<(), Halt> {
         let mut bases = Vec::new();
         for out in outgoing.iter().filter(|out| out.place.is_none()) {
-            let Some(remote) = self.provider.place(&self.mapping.remote, &out.base.uid) else { continue };
+            let uid = out.base.uid_there.as_ref().unwrap_or(&out.base.uid);
+            let Some(remote) = self.provider.place(&self.mapping.remote, uid) else { continue };
             let base = Base { print: self.print_of(&out.text), pending: true, remote, ..out.base.clone() };
             bases.push((base, Some(out.text.clone())));
         }
@@ -136,23 +137,25 @@ impl Pass {
         };
         let slot = match &place {
             Some((id, version)) => Slot::At(id.clone(), version.clone()),
-            None => Slot::New { uid: uid.to_owned() },
+            None => Slot::New { uid: self.veiled(uid).unwrap_or_else(|| uid.to_owned()) },
         };
         let remote = place.as_ref().map_or_else(|| RemoteId(String::new()), |(id, _)| id.clone());
-        let base = self.next_base(facts.base.as_ref(), uid, name, etag, &remote);
+        let base = self.next_base(facts, uid, name, etag, &remote);
         let sent = facts.fitted.as_ref().map(Fitted::print).unwrap_or_default();
         let mut base = Base { sent, writes: self.writes(facts), ..base };
         if place.is_none() {
-            // What is made anew there has our UID, and is a copy of ours unless ours was one of theirs.
+            // What is made anew there has our UID, or the name that stands for it, and is a copy of ours unless ours was
+            // one of theirs.
             base.from_here = !base.from_there;
-            base.uid_there = None;
+            base.uid_there = self.veiled(uid);
         }
         let text = self.whole_there(facts, target);
-        let bytes = match &base.uid_there {
-            Some(_) => Pass::addressed(facts, text.clone()),
-            None => text.clone(),
+        let bytes = Pass::addressed(base.uid_there.as_deref(), text.clone());
+        let write = Write {
+            slot,
+            bytes,
+            base: before.map(|before| Pass::addressed(facts.uid_there.as_deref(), before)),
         };
-        let write = Write { slot, bytes, base: before.map(|before| Pass::addressed(facts, before)) };
         self.outgoing.push(Outgoing { base, place, write, text, with, round });
         Settled::Done
     }

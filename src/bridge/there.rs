@@ -18,6 +18,7 @@ use super::print;
 use super::provider::{Cursor, End, Page, RemoteId, Seen, Trouble, Version};
 use super::record::Base;
 use super::run::{Far, Halt, Pass, uid_of};
+use super::veil::is_veiled;
 
 /// How many objects are held with their content, and how many bytes of it.
 const HELD_OBJECTS: usize = 1000;
@@ -268,6 +269,10 @@ impl Pass {
     /// Deals with an object that nobody knew, on a first pass. False: it is not one.
     async fn take_new(&mut self, seen: &Seen) -> Result<bool, Halt> {
         let Ok((uid, ical)) = uid_of(seen) else { return Ok(false) };
+        if is_veiled(&uid) {
+            // Whose shadow it is, is found out when it is its turn.
+            return Ok(false);
+        }
         let known =
             self.ledger.by_remote(&seen.id).await?.is_some() || self.ledger.by_uid(&uid).await?.is_some();
         if known || self.state.again.iter().any(|failure| failure.uid == uid) {

@@ -39,6 +39,8 @@ pub(super) struct Inside {
     pub(super) restless: bool,
     /// Titles of what was written and paths of what was removed, in order.
     pub(super) written: Vec<String>,
+    /// So many writes are carried out and not answered.
+    pub(super) swallows: u64,
     /// So many questions for objects by name are not answered.
     pub(super) mute: u64,
     /// So many complete listings are empty by mistake.
@@ -214,6 +216,10 @@ impl Provider for Far {
             let bytes = inside.kept(&write.bytes);
             inside.store(&path, bytes.clone());
             inside.written.push(title);
+            if let Some(less) = inside.swallows.checked_sub(1) {
+                inside.swallows = less;
+                return Err(Trouble::Unreachable("Its answer was lost.".into()));
+            }
             let seen = inside.seen(&path);
             if inside.restless {
                 let text = String::from_utf8(bytes.to_vec()).unwrap();

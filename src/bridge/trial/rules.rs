@@ -1,6 +1,7 @@
 //! What mappings promise whatever the far side is: whose copy is whose, what a night finds, what a record holds.
 
-use super::super::record::{self, Base};
+use super::super::record::{self, Base, Reach};
+use super::super::{preview, scope};
 use super::*;
 
 const DAY: i64 = 86_400;
@@ -186,4 +187,133 @@ async fn instances_clash_one_by_one() {
     }
     let conflict = world.conflicts().await.remove(0);
     assert!(conflict.clashes.iter().all(|what| what.contains("20270125")), "{:?}", conflict.clashes);
+}
+
+fn uids(far: &Far) -> Vec<String> {
+    let inside = far.lock();
+    inside.objects.values().map(|(bytes, _)| property(bytes, "UID").unwrap()).collect()
+}
+
+/// The paths and the objects of a far side.
+fn paths(far: &Far) -> Vec<String> {
+    far.lock().objects.keys().cloned().collect()
+}
+
+// E7: a copy that tells no more than that somebody is busy has a name of its own, and is known by it for ever
+#[tokio::test]
+async fn busy_copies_have_names_that_tell_nothing() {
+    for content in [false, true] {
+        let mut world = World::with(|mapping| mapping.fields = Fields::Busy).await;
+        world.far().lock().content = content;
+        world.put("a.ics", &event("anna@example.org", "20T100000Z", "Dentist")).await;
+        world.put("b.ics", &event("bert@example.org", "20T100000Z", "Court")).await;
+        world.settled().await;
+        let all = [uids(world.far()), paths(world.far())].concat().join(" ");
+        assert!(!all.contains("anna") && !all.contains("bert") && !all.contains("example"), "{all}");
+        let names = uids(world.far());
+        // Changes and removals find their copies.
+        world.put("a.ics", &event("anna@example.org", "21T100000Z", "Dentist")).await;
+        world.settled().await;
+        assert_eq!((uids(world.far()), world.far().titles()), (names.clone(), vec!["Busy".to_owned(); 2]));
+        // What somebody moves there is moved here, whose UID it never learns.
+        let (path, text) = {
+            let inside = world.far().lock();
+            let moved = inside
+                .objects
+                .iter()
+                .find(|(_, (bytes, _))| property(bytes, "DTSTART").unwrap().contains("0121"));
+            let (path, (bytes, _)) = moved.unwrap();
+            (path.clone(), String::from_utf8(bytes.to_vec()).unwrap())
+        };
+        world.far().store(&path, &text.replace("20270121T", "20270122T"));
+        world.settled().await;
+        let here = world.get("a.ics").await.unwrap();
+        assert!(
+            here.contains("20270122T") && here.contains("Dentist") && here.contains("UID:anna@example.org"),
+            "{here}"
+        );
+        // A mapping that is made again knows its copies again.
+        let (far, mapping) = (Arc::clone(&world.links[0].far), world.links[0].mapping.clone());
+        world.links.clear();
+        let at = world.at("calendar").await;
+        let n = world.link(&at, far);
+        world.links[n].mapping = Mapping { id: "9".into(), ..mapping };
+        let run = world.pass().await;
+        assert_eq!((run.local.total(), run.remote.total()), (0, 0), "{run:?}");
+        world.settled().await;
+        world.delete("b.ics").await;
+        world.put("a.ics", &event("anna@example.org", "23T100000Z", "Dentist")).await;
+        world.settled().await;
+        assert_eq!((uids(world.far()).len(), world.titles().await), (1, vec!["Dentist".to_owned()]));
+        assert!(names.contains(&uids(world.far())[0]));
+        // The dry run of one knows them as well.
+        let (far, mapping) = (Arc::clone(&world.links[0].far), world.links[0].mapping.clone());
+        let window = scope::window(&mapping, Reach::Days(30), Reach::Days(365), world.clock.now());
+        let store = Arc::clone(&world.session.house.store);
+        let found = preview::dry_run(&*store, &mapping, &*far, window).await.unwrap();
+        assert_eq!((found.same, found.insert_here, found.insert_there), (1, 0, 0), "{found:?}");
+    }
+}
+
+// A shadow never comes back as an event of its own, whoever brings it
+#[tokio::test]
+async fn a_cycle_with_busy_comes_to_rest() {
+    for content in [false, true] {
+        let mut world = World::with(|mapping| mapping.fields = Fields::Busy).await;
+        let (far, at) = (Arc::clone(&world.links[0].far), world.at("calendar").await);
+        far.lock().content = content;
+        let n = world.link(&at, Arc::clone(&far));
+        world.links[n].mapping.fields = Fields::Full;
+        world.links[n].mapping.direction = Direction::Pull;
+        let elsewhere = world.at("elsewhere").await;
+        world.link(&elsewhere, Arc::clone(&far));
+        world.put("a.ics", &event("a", "20T100000Z", "Dentist")).await;
+        far.store("/t.ics", &event("t", "20T120000Z", "Theirs"));
+        rounds(&mut world, 5).await;
+        assert_eq!(rounds(&mut world, 1).await, 0, "it does not come to rest");
+        assert_eq!(far.titles(), ["Busy", "Theirs"]);
+        assert_eq!(world.titles_in("elsewhere").await, ["Busy", "Theirs"]);
+        let titles = world.titles().await;
+        assert_eq!((titles.len(), titles[0] == "Busy" || titles[0] == "Dentist"), (2, true), "{titles:?}");
+        assert!(titles.contains(&"Dentist".to_owned()), "{titles:?}");
+    }
+}
+
+// E7: from the moment on that a mapping is to tell no more, its copies tell no more either; what was theirs stays theirs
+#[tokio::test]
+async fn copies_are_hushed_when_a_mapping_becomes_busy() {
+    let mut world = World::new().await;
+    world.put("a.ics", &line(&event("anna@example.org", "20T100000Z", "Dentist"), "LOCATION:Town")).await;
+    world.put("both.ics", &event("both", "20T110000Z", "Lunch")).await;
+    world.far().store("/both.ics", &event("both", "20T110000Z", "Lunch"));
+    world.far().store("/t.ics", &event("t", "20T120000Z", "Theirs"));
+    world.settled().await;
+    world.links[0].mapping.fields = Fields::Busy;
+    world.settled().await;
+    assert_eq!(world.far().titles(), ["Busy", "Lunch", "Theirs"]);
+    let all: String = paths(world.far()).iter().map(|path| world.far().text(path).unwrap()).collect();
+    assert!(!all.contains("anna") && !all.contains("Dentist") && !all.contains("Town"), "{all}");
+    assert_eq!(world.titles().await, ["Dentist", "Lunch", "Theirs"]);
+    assert!(world.get("a.ics").await.unwrap().contains("LOCATION:Town"));
+    // And told again when it may be.
+    world.links[0].mapping.fields = Fields::Full;
+    world.settled().await;
+    assert_eq!(world.far().titles(), ["Dentist", "Lunch", "Theirs"]);
+}
+
+// A write whose answer was lost is known by its name, that of a copy that tells nothing too
+#[tokio::test]
+async fn a_copy_whose_answer_was_lost_is_not_made_twice() {
+    for fields in [Fields::Full, Fields::Busy] {
+        let mut world = World::with(|mapping| mapping.fields = fields).await;
+        world.settled().await;
+        world.far().lock().swallows = 1;
+        world.put("a.ics", &event("anna@example.org", "20T100000Z", "Dentist")).await;
+        assert_eq!(world.pass().await.failures.len(), 1);
+        world.put("a.ics", &event("anna@example.org", "21T100000Z", "Dentist")).await;
+        world.later(61);
+        world.settled().await;
+        assert_eq!((world.far().titles().len(), world.titles().await.len()), (1, 1), "{fields:?}");
+        assert!(world.far().text(&paths(world.far())[0]).unwrap().contains("20270121T"), "{fields:?}");
+    }
 }
