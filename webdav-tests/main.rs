@@ -34,6 +34,7 @@ mod oauth;
 mod operation;
 mod outlook;
 mod overseen;
+mod providers;
 mod push;
 mod query;
 mod quirks;

@@ -209,6 +209,7 @@ fn a_mapping_keeps_every_setting() {
         ("window_future", json!("P365D")),
         ("on_remote_delete", json!("trash")),
         ("on_local_delete", json!("trash")),
+        ("push", json!("immediate")),
         ("enabled", json!(true)),
         ("poll_interval", json!(null)),
     ] {
@@ -225,6 +226,7 @@ fn a_mapping_keeps_every_setting() {
         "filters": [{"when": {"private": true}, "action": "exclude"}],
         "on_remote_delete": "keep",
         "on_local_delete": "cancel",
+        "push": "scheduled",
         "poll_interval": "PT5M",
     });
     let (status, changed) = pair.ask("PATCH", &path, Some(change.clone()));

@@ -34,7 +34,7 @@ pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
 }
 
 pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new = new_mapping(&call)?;
+    let new = new_mapping(api, &call)?;
     let made = api.bridge.add_mapping(call.owner(), new).await?;
     let (made, state) = api.bridge.mapping(call.owner(), &made.id).await?;
     let document = shown(api, &made, &state)?;
@@ -43,7 +43,7 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 /// A dry run: what a first pass would find. Writes nothing on either side.
 pub(super) async fn preview(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new = new_mapping(&call)?;
+    let new = new_mapping(api, &call)?;
     let found = api.bridge.preview(call.owner(), &new).await?;
     let document = json!({
         "same": found.same,
@@ -101,7 +101,7 @@ pub(super) async fn link(api: &Api, call: Call) -> Result<Reply, Problem> {
     let terms = Terms::take(&mut body)?;
     body.end()?;
     // Which calendar here is in the middle is settled by the link.
-    let mut new = NewMapping::new(CollectionId::HOMES, &from.connection, from.remote);
+    let mut new = api.bridge.new_mapping(CollectionId::HOMES, &from.connection, from.remote);
     terms.settle_new(&mut new);
     let made = api.bridge.link(call.owner(), new, to).await?;
     let mut items = Vec::new();
@@ -196,7 +196,7 @@ fn asker(call: &Call) -> Asker {
     }
 }
 
-fn new_mapping(call: &Call) -> Result<NewMapping, Problem> {
+fn new_mapping(api: &Api, call: &Call) -> Result<NewMapping, Problem> {
     let mut body = Members::of(call.body()?);
     let calendar: String = body.need("calendar")?;
     let connection: String = body.need("connection")?;
@@ -205,7 +205,7 @@ fn new_mapping(call: &Call) -> Result<NewMapping, Problem> {
     body.end()?;
     let collection = calendar.parse().map(CollectionId);
     let collection = collection.map_err(|_| Problem::invalid("calendar", "There is no such calendar."))?;
-    let mut new = NewMapping::new(collection, &connection, remote);
+    let mut new = api.bridge.new_mapping(collection, &connection, remote);
     terms.settle_new(&mut new);
     Ok(new)
 }
@@ -256,6 +256,7 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
         "filters": mapping.filters,
         "on_remote_delete": mapping.on_remote_delete,
         "on_local_delete": mapping.on_local_delete,
+        "push": mapping.push,
         "enabled": mapping.enabled,
         "poll_interval": mapping.poll_seconds.map(|s| format!("PT{s}S")),
         "status": status,
@@ -266,6 +267,7 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
         "last_synced_at": time_or_null(state.last_good),
         "next_run_at": time_or_null(state.pace.next.filter(|_| mapping.enabled)),
         "created_at": time(mapping.created),
+        "updated_at": time(mapping.changed.unwrap_or(mapping.created)),
     }))
 }
 

@@ -106,6 +106,10 @@ impl Bridge {
     /// # Errors
     /// As `connect_caldav`.
     pub async fn connect_ics(&self, owner: &str, url: &str) -> Result<Connection, BridgeError> {
+        if !self.settings.feeds {
+            let why = "Feeds are switched off on this server.";
+            return Err(BridgeError::Invalid("provider", why.into()));
+        }
         let url = feed(url)?;
         let connection = Connection { url: shortened(&url), ..self.blank(owner, Kind::Ics)? };
         self.connect(connection, Secret::new(url)).await
@@ -133,7 +137,9 @@ impl Bridge {
 
     /// Tests what was given and remembers it.
     async fn connect(&self, connection: Connection, secret: Secret) -> Result<Connection, BridgeError> {
-        let mut connection = self.tested(connection, &secret).await?;
+        let id = connection.id.clone();
+        let tested = self.tested(connection, &secret).await;
+        let mut connection = tested.inspect_err(|_| self.ties.forget(&id))?;
         if connection.account.is_empty() {
             let host = Url::parse(&connection.url).ok().and_then(|url| url.host_str().map(str::to_owned));
             connection.account = match connection.username.as_str() {
@@ -395,7 +401,19 @@ impl Bridge {
         for calendar in all.iter_mut().filter(|_| connection.only_reads()) {
             calendar.writable = false;
         }
-        Ok(all)
+        Ok(self.offered(all))
+    }
+
+    /// Returns the calendars that people may choose from, each with a colour.
+    fn offered(&self, mut calendars: Vec<RemoteCalendar>) -> Vec<RemoteCalendar> {
+        if self.settings.primary_only && calendars.iter().any(|calendar| calendar.primary) {
+            calendars.retain(|calendar| calendar.primary);
+        }
+        for calendar in &mut calendars {
+            let own = calendar.color.as_deref().and_then(hex);
+            calendar.color = Some(own.unwrap_or_else(|| self.settings.calendar_color.clone()));
+        }
+        calendars
     }
 
     /// Returns the far side of a connection.
@@ -432,7 +450,8 @@ impl Bridge {
                 Ok(Arc::new(Outlook::new(fetch, api, self.bearer(connection, plain)?)))
             }
             Kind::Cozi => {
-                Ok(Arc::new(Cozi::new(fetch, address(&connection.url)?, connection.username.clone(), secret)))
+                let (api, name) = (address(&connection.url)?, connection.username.clone());
+                Ok(Arc::new(Cozi::seated(fetch, api, name, secret, self.ties.seat(&connection.id))))
             }
             Kind::Ics => Ok(Arc::new(Ics::new(fetch, secret))),
         }
@@ -564,10 +583,39 @@ fn address(text: &str) -> Result<Url, BridgeError> {
     Ok(url)
 }
 
+/// Returns a colour as `#RRGGBB`, without what Apple says of its transparency. Nothing: it is said in another way.
+fn hex(color: &str) -> Option<String> {
+    let digits = color.trim().strip_prefix('#')?;
+    if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    match digits.len() {
+        6 | 8 => digits.get(..6).map(|digits| format!("#{digits}")),
+        3 => Some(format!("#{}", digits.chars().flat_map(|c| [c, c]).collect::<String>())),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
+
+    // S2-008, S2-047: `#RRGGBB`, whatever is behind it
+    #[test]
+    fn a_colour_has_one_form() {
+        for (told, shown) in [
+            ("#FF2968FF", Some("#FF2968")),
+            ("#ff2968", Some("#ff2968")),
+            (" #0aF ", Some("#00aaFF")),
+            ("#12345", None),
+            ("#gggggg", None),
+            ("turquoise", None),
+            ("", None),
+        ] {
+            assert_eq!(hex(told).as_deref(), shown, "{told}");
+        }
+    }
 
     // S1-026, S3-084
     #[test]

@@ -450,8 +450,11 @@ impl Bridge {
             })?),
             None => None,
         };
-        let redirect =
-            base.below(client.callback()).ok_or_else(|| Fault::Broken("the base URL is none".into()))?;
+        let redirect = match client.redirect() {
+            Some(set) => Url::parse(set).ok(),
+            None => base.below(client.callback()),
+        };
+        let redirect = redirect.ok_or_else(|| Fault::Broken("the base URL is none".into()))?;
         let word = oauth::random_text().map_err(Fault::Broken)?;
         let browser = Secret::new(oauth::random_text().map_err(Fault::Broken)?);
         let pkce = Pkce::new().map_err(Fault::Broken)?;

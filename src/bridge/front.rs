@@ -20,7 +20,7 @@ use super::pace::{Pace, Schedule};
 use super::provider::{RemoteId, Trouble};
 use super::record::{
     self, Connection, ConnectionState, Direction, Fields, Filter, Kind, Mapping, MappingState, OnDelete,
-    Policy, Reach, Rule, connection_state_key, mapping_state_key,
+    Policy, Push, Reach, Rule, connection_state_key, mapping_state_key,
 };
 use super::run::MassDelete;
 use super::sites::Providers;
@@ -62,6 +62,16 @@ pub struct Settings {
     pub base_url: String,
     /// How many passes a person may ask for in an hour; nothing: as usual.
     pub manual_sync: Option<u32>,
+    /// Which way a new mapping carries if nobody says.
+    pub default_direction: Direction,
+    /// How many calendars of one account may be mapped; nothing: any number.
+    pub mapping_limit: Option<usize>,
+    /// Only main calendars are offered, of accounts that have such a thing.
+    pub primary_only: bool,
+    /// Feeds can be connected.
+    pub feeds: bool,
+    /// The colour of calendars of far sides that name none, as `#RRGGBB`.
+    pub calendar_color: String,
 }
 
 impl Default for Settings {
@@ -78,6 +88,11 @@ impl Default for Settings {
             providers: Providers::default(),
             base_url: String::new(),
             manual_sync: None,
+            default_direction: Direction::Both,
+            mapping_limit: None,
+            primary_only: false,
+            feeds: true,
+            calendar_color: "#4285f4".into(),
         }
     }
 }
@@ -162,6 +177,8 @@ pub struct NewMapping {
     pub on_remote_delete: OnDelete,
     /// What becomes of their event when ours is removed.
     pub on_local_delete: OnDelete,
+    /// When a change that was made here is carried outward.
+    pub push: Push,
     /// False: it rests.
     pub enabled: bool,
     /// Seconds between two looks.
@@ -184,6 +201,7 @@ impl NewMapping {
             filters: Vec::new(),
             on_remote_delete: OnDelete::default(),
             on_local_delete: OnDelete::default(),
+            push: Push::default(),
             enabled: true,
             poll_seconds: None,
         }
@@ -210,9 +228,11 @@ impl NewMapping {
             filters: self.filters,
             on_remote_delete: self.on_remote_delete,
             on_local_delete: self.on_local_delete,
+            push: self.push,
             enabled: self.enabled,
             poll_seconds: self.poll_seconds,
             created,
+            changed: None,
         }
     }
 }
@@ -226,6 +246,8 @@ pub(super) struct Line {
     pub(super) pace: Pace,
     /// Something changed here since the last pass began.
     pub(super) dirty: bool,
+    /// What changed here goes out at once.
+    pub(super) prompt: bool,
     pub(super) running: Option<Arc<Job>>,
     /// Another pass was asked for while this one runs.
     pub(super) again: bool,
@@ -482,6 +504,7 @@ pub(super) fn line(mapping: &Mapping, state: &MappingState) -> Line {
         pace: state.pace,
         // What was written while nobody followed is found by the cursor.
         dirty: true,
+        prompt: mapping.push == Push::Immediate,
         running: None,
         again: false,
         told: None,

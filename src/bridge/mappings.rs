@@ -1,16 +1,20 @@
 //! Mappings: which calendar here goes with which calendar there.
 
+use std::collections::BTreeSet;
+
 use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
 use super::provider::{RemoteCalendar, RemoteId};
 use super::record::{
-    self, Connection, Direction, Mapping, MappingState, OnDelete, Policy, Reach, mapping_key,
+    self, Connection, Direction, Mapping, MappingState, OnDelete, Policy, Push, Reach, mapping_key,
     mapping_state_key,
 };
 use crate::auth::oauth::Access;
 use crate::calendar::{Error, Refusal, is_hidden};
 use crate::store::{Collection, CollectionId, Fault, Op, Origin, Table};
 
+/// What stands for an account's main calendar.
+const PRIMARY: &str = "primary";
 /// How many rules, and how many filters, a mapping may have.
 const MOST: usize = 100;
 
@@ -65,7 +69,8 @@ impl Bridge {
         };
         may_write(&connection, new.direction)?;
         let calendars = self.remote_calendars(owner, &connection.id).await?;
-        let Some(remote) = calendars.into_iter().find(|c| c.id == new.remote) else {
+        let is_it = |c: &RemoteCalendar| c.id == new.remote || (c.primary && new.remote.0 == PRIMARY);
+        let Some(remote) = calendars.into_iter().find(is_it) else {
             let why = format!("{} has no such calendar.", connection.account);
             let field = named("remote_calendar", "from.remote_calendar", "to.remote_calendar");
             return Err(BridgeError::Invalid(field, why));
@@ -74,18 +79,37 @@ impl Bridge {
             return Err(read_only(&remote));
         }
         common_component(components, &remote)?;
+        let new = NewMapping { remote: remote.id, ..new };
         let others = self.mappings(owner).await?;
-        if others.iter().any(|(m, _)| {
-            m.collection == new.collection && m.connection == new.connection && m.remote == new.remote
-        }) {
+        let others: Vec<Mapping> =
+            others.into_iter().map(|(m, _)| m).filter(|m| m.connection == new.connection).collect();
+        if others.iter().any(|m| m.collection == new.collection && m.remote == new.remote) {
             return Err(BridgeError::Conflict(
                 "These two calendars are mapped to each other already.".into(),
             ));
+        }
+        let mapped: BTreeSet<&RemoteId> =
+            others.iter().map(|m| &m.remote).filter(|r| **r != new.remote).collect();
+        if let Some(limit) = self.settings.mapping_limit.filter(|limit| mapped.len() >= *limit) {
+            let why = match limit {
+                1 => "One calendar of each account can be mapped on this server.".to_owned(),
+                limit => format!("{limit} calendars of each account can be mapped on this server."),
+            };
+            let field = named("remote_calendar", "from.remote_calendar", "to.remote_calendar");
+            return Err(BridgeError::Invalid(field, format!("{why} Remove another mapping first.")));
         }
         let created = self.house.clock.now();
         let mapping = new.with(record::random_id()?, owner, connection.kind, created);
         sound(&mapping)?;
         Ok(mapping)
+    }
+
+    /// Returns a mapping that is as nobody said otherwise.
+    pub fn new_mapping(&self, collection: CollectionId, connection: &str, remote: RemoteId) -> NewMapping {
+        NewMapping {
+            direction: self.settings.default_direction,
+            ..NewMapping::new(collection, connection, remote)
+        }
     }
 
     /// Returns how far the mapping looks back and ahead, by its own word or the server's.
@@ -228,6 +252,7 @@ impl Bridge {
         if mapping == before {
             return Ok(mapping);
         }
+        mapping.changed = Some(self.house.clock.now());
         if reshapes(&before, &mapping) {
             // What was left alone before may have to be looked at now.
             state.shape.clear();
@@ -246,6 +271,7 @@ impl Bridge {
         .await?;
         if let Some(line) = self.lines().get_mut(id) {
             line.enabled = mapping.enabled;
+            line.prompt = mapping.push == Push::Immediate;
             line.pace = state.pace;
         }
         self.wake.notify_one();

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::cozi::Seat;
 use super::front::{Bridge, BridgeError};
 use super::pace::later;
 use super::record::Watched;
@@ -65,6 +66,8 @@ pub(super) struct Ties {
     /// Mappings with a hook of their own.
     hooks: Mutex<HashSet<String>>,
     flights: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Sessions of accounts over there, by connection.
+    seats: Mutex<HashMap<String, Seat>>,
     ears: Mutex<HashMap<String, Ear>>,
     /// The mappings that look at the same remote calendar as the one with the channel, by that one.
     others: Mutex<HashMap<String, Vec<String>>>,
@@ -80,6 +83,12 @@ impl Ties {
     pub(super) fn flight(&self, connection: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(flights.entry(connection.to_owned()).or_default())
+    }
+
+    /// Returns where a connection's session is kept.
+    pub(super) fn seat(&self, connection: &str) -> Seat {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.entry(connection.to_owned()).or_default().clone()
     }
 
     /// Returns what was heard of mappings.
@@ -134,6 +143,7 @@ impl Ties {
     /// Forgets a connection.
     pub(super) fn forget(&self, connection: &str) {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
     }
 
     /// Tells, once an hour, that idle consents are to be looked for.

@@ -127,6 +127,7 @@ impl Bridge {
         if let Some(job) = line.running.as_ref().filter(|job| job.serves(confirm)) {
             // It may have looked already at what the asker has just changed: another one follows it.
             line.dirty = true;
+            line.again |= !line.prompt;
             let id = job.run.id.clone();
             line.told = Some(id.clone());
             return Ok(Some(id));
@@ -454,13 +455,14 @@ impl Bridge {
     }
 }
 
-/// A change here is carried over at once, unless the far side is in trouble: then its pace decides.
+/// A change here is carried over at once, unless the mapping says otherwise or the far side is in trouble: then the pace
+/// decides.
 fn is_due(line: &Line, now: Timestamp) -> bool {
     if line.pace.barred(now).is_some() {
         return false;
     }
     let healthy = line.pace.failures == 0 && line.pace.throttled == 0;
-    line.pace.due(now) || (line.dirty && healthy)
+    line.pace.due(now) || (line.dirty && line.prompt && healthy)
 }
 
 /// Notes why a pass stopped. Returns what it means for the pace.

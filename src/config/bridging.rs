@@ -6,6 +6,7 @@ use super::Setting;
 use super::values::{duration, interval, items, parsed, reach, time_of_day};
 use crate::bridge::Detect;
 use crate::http::dns::{Dns, name_server};
+use crate::bridge::record::Direction;
 use crate::http::fetch::Private;
 
 /// How a certificate begins (RFC 7468 §5.1).
@@ -97,6 +98,62 @@ pub(super) const SETTINGS: &[Setting] = &[
                 "all" => Detect::All,
                 _ => return Err(format!("{text:?} is none of off, bookings and all")),
             };
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.default_direction",
+        default: "\"both\"",
+        example: "",
+        doc: "Which way a new mapping carries if nobody says: both, pull (from there to here) or push.",
+        set: |config, text| {
+            config.default_direction = match text {
+                "both" => Direction::Both,
+                "pull" => Direction::Pull,
+                "push" => Direction::Push,
+                _ => return Err(format!("{text:?} is none of both, pull and push")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.mapping_limit",
+        default: "0",
+        example: "",
+        doc: "How many calendars of one connected account may be mapped; 0: any number.",
+        set: |config, text| {
+            let mut limit: usize = 0;
+            parsed(text, "a number", &mut limit)?;
+            config.mapping_limit = Some(limit).filter(|limit| *limit > 0);
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.primary_only",
+        default: "false",
+        example: "",
+        doc: "Whether only the main calendar of an account is offered, where the provider has such a thing (Google, Outlook,\n\
+              Cozi): true or false.",
+        set: |config, text| parsed(text, "true or false", &mut config.primary_only),
+    },
+    Setting {
+        key: "bridge.feeds",
+        default: "true",
+        example: "",
+        doc: "Whether people may connect ICS feeds: true or false.",
+        set: |config, text| parsed(text, "true or false", &mut config.feeds),
+    },
+    Setting {
+        key: "bridge.calendar_color",
+        default: "\"#4285f4\"",
+        example: "",
+        doc: "The colour in which a calendar of a far side is offered that names none.",
+        set: |config, text| {
+            let digits = text.strip_prefix('#').unwrap_or_default();
+            if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(format!("{text:?} is no colour like #4285f4"));
+            }
+            config.calendar_color = text.to_owned();
             Ok(())
         },
     },

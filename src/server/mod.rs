@@ -295,6 +295,11 @@ async fn bridge(
         window_past: config.window_past,
         window_future: config.window_future,
         full_resync_at: config.full_resync_at,
+        default_direction: config.default_direction,
+        mapping_limit: config.mapping_limit,
+        primary_only: config.primary_only,
+        feeds: config.feeds,
+        calendar_color: config.calendar_color.clone(),
     };
     let bridge = Bridge::open(Arc::clone(house), Arc::clone(keys), fetch, settings).await;
     bridge.map_err(|fault| format!("the bridge cannot start: {fault}"))

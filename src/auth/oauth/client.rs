@@ -73,6 +73,11 @@ impl Client {
         self.endpoints.vendor.callback()
     }
 
+    /// Returns where people come back to instead, if whoever runs the server has said so.
+    pub fn redirect(&self) -> Option<&str> {
+        self.endpoints.redirect.as_deref()
+    }
+
     /// Returns the address where a person consents. RFC 6749 §4.1.1, RFC 7636 §4.3.
     ///
     /// # Errors

@@ -56,6 +56,8 @@ pub struct Endpoints {
     pub token_url: String,
     /// Where they are given back; empty: nowhere.
     pub revoke_url: String,
+    /// Where people come back to, if that is not below the server's own address; it has to lead there all the same.
+    pub redirect: Option<String>,
 }
 
 impl Endpoints {
@@ -69,6 +71,7 @@ impl Endpoints {
             auth_url: "https://accounts.google.com/o/oauth2/v2/auth".into(),
             token_url: "https://oauth2.googleapis.com/token".into(),
             revoke_url: "https://oauth2.googleapis.com/revoke".into(),
+            redirect: None,
         }
     }
 
@@ -83,6 +86,7 @@ impl Endpoints {
             token_url: "https://login.microsoftonline.com/common/oauth2/v2.0/token".into(),
             // None is documented: what was entrusted is forgotten here.
             revoke_url: String::new(),
+            redirect: None,
         }
     }
 

@@ -23,6 +23,7 @@ use url::Url;
 use self::draft::{Draft, Why};
 use self::item::{Appointment, Items, Role, assemble, body};
 use self::rule::day_text;
+pub(super) use self::wire::Seat;
 use self::wire::{Month, Wire};
 use super::apart;
 use super::print;
@@ -68,7 +69,12 @@ struct Pages {
 impl Cozi {
     /// Returns the household of this account. Nothing is called yet.
     pub fn new(fetch: Fetch, api: Url, username: String, password: Secret) -> Cozi {
-        Cozi { wire: Wire::new(fetch, api, username, password), known: Mutex::default() }
+        Cozi::seated(fetch, api, username, password, Seat::default())
+    }
+
+    /// The same, with the session that is kept there.
+    pub(super) fn seated(fetch: Fetch, api: Url, username: String, password: Secret, seat: Seat) -> Cozi {
+        Cozi { wire: Wire::new(fetch, api, username, password, seat), known: Mutex::default() }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

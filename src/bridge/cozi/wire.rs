@@ -1,6 +1,6 @@
 //! Calls to Cozi: signing in, month pages, operations, errors as `Trouble`.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -20,6 +20,18 @@ const KEY: &str = "coziwc|v265_production";
 struct Session {
     account: String,
     token: Secret,
+    /// What it was begun with: another password is another session.
+    password: Secret,
+}
+
+/// Where a session is kept, so that not every pass signs in.
+#[derive(Debug, Clone, Default)]
+pub(in crate::bridge) struct Seat(Arc<Mutex<Option<Session>>>);
+
+impl Seat {
+    fn taken(&self) -> std::sync::MutexGuard<'_, Option<Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One household's account.
@@ -29,15 +41,15 @@ pub(super) struct Wire {
     pub(super) api: Url,
     pub(super) username: String,
     pub(super) password: Secret,
-    session: Mutex<Option<Session>>,
+    seat: Seat,
 }
 
 /// A month: year and number.
 pub(super) type Month = (i64, i64);
 
 impl Wire {
-    pub(super) fn new(fetch: Fetch, api: Url, username: String, password: Secret) -> Wire {
-        Wire { fetch, api, username, password, session: Mutex::new(None) }
+    pub(super) fn new(fetch: Fetch, api: Url, username: String, password: Secret, seat: Seat) -> Wire {
+        Wire { fetch, api, username, password, seat }
     }
 
     /// Reads the items of a month.
@@ -95,11 +107,12 @@ impl Wire {
     }
 
     fn known(&self) -> Option<Session> {
-        self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        let known = self.seat.taken().clone();
+        known.filter(|session| session.password.reveal() == self.password.reveal())
     }
 
     fn forget(&self) {
-        *self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        *self.seat.taken() = None;
     }
 
     async fn sign_in(&self) -> Result<Session, Trouble> {
@@ -131,8 +144,12 @@ impl Wire {
         if !account.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             return Err(unreadable("the account's id is none"));
         }
-        let session = Session { account: account.to_owned(), token: Secret::new(token) };
-        *self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(session.clone());
+        let session = Session {
+            account: account.to_owned(),
+            token: Secret::new(token),
+            password: self.password.clone(),
+        };
+        *self.seat.taken() = Some(session.clone());
         Ok(session)
     }
 

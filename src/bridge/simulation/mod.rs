@@ -25,7 +25,7 @@ use super::provider::{
 };
 use super::record::{
     self, Conflict, ConflictStatus, Counts, Direction, Failure, Fields, Mapping, MappingState, OnDelete,
-    Policy, Reach, Run,
+    Policy, Push, Reach, Run,
 };
 use super::run::{Halt, Pass};
 use crate::calendar::{Clock, House, Limits, NewPrincipal, Put, Session, When, Writable};
@@ -171,9 +171,11 @@ impl World {
             filters: Vec::new(),
             on_remote_delete: OnDelete::default(),
             on_local_delete: OnDelete::default(),
+            push: Push::default(),
             enabled: true,
             poll_seconds: None,
             created: clock.now(),
+            changed: None,
         };
         World {
             story: vec![format!("{habits:?} {policy:?}")],

@@ -17,7 +17,7 @@ use far::Far;
 
 use super::front::Settings;
 use super::provider::{Provider, RemoteId};
-use super::record::{Conflict, Direction, Fields, Mapping, MappingState, OnDelete, Policy, Run};
+use super::record::{Conflict, Direction, Fields, Mapping, MappingState, OnDelete, Policy, Push, Run};
 use super::run::{Halt, Pass};
 use crate::calendar::{Clock, House, Limits, NewCollection, NewPrincipal, Put, Session, When, Writable};
 use crate::ical::Ical;
@@ -117,9 +117,11 @@ impl World {
             filters: Vec::new(),
             on_remote_delete: OnDelete::default(),
             on_local_delete: OnDelete::default(),
+            push: Push::default(),
             enabled: true,
             poll_seconds: None,
             created: Timestamp(NOW),
+            changed: None,
         };
         self.links.push(Link { mapping, far, state: MappingState::default() });
         n
