@@ -218,7 +218,7 @@ fn secret_file(text: &str, into: &mut Option<Secret>) -> Result<(), String> {
 mod tests {
     use crate::config::Config;
 
-    // S1-072, S1-073, S3-050 and E11: the documents' names are read too, each with one line that does not tell the value
+    // S1-072, S1-073 and E11: the documents' names are read too, each with one line that does not tell the value
     #[test]
     fn clients_come_from_the_file_from_files_and_from_the_environment() {
         let place = tempfile::tempdir().unwrap();

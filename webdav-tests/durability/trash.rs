@@ -208,7 +208,7 @@ async fn nothing_is_lost(dir: &Path, steps: &BTreeMap<(u64, u64), usize>) -> Res
 async fn a_kill_leaves_every_event_in_its_calendar_or_in_the_trash() {
     let dir = tempfile::tempdir().unwrap();
     let acks = dir.path().join("acks");
-    let mut dice = Dice::of(&[0x7472_6173_68]);
+    let mut dice = Dice::of(&[0x0074_7261_7368]);
     let length = || std::fs::metadata(&acks).map_or(0, |meta| meta.len());
     for kill in 0..KILLS {
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());

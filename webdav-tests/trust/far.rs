@@ -14,11 +14,14 @@ use crate::dialogue::{Request, send};
 /// The requests that make, change and remove an event, and the one that tells of changes: method and path.
 type Points = [(&'static str, &'static str); 4];
 
+/// How the titles that a far side has are read.
+type Titles = Box<dyn Fn(&Running) -> Vec<String>>;
+
 /// A far side and what is asked of it.
 pub(crate) struct Far {
     pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) server: Running,
-    titles: Box<dyn Fn(&Running) -> Vec<String>>,
+    titles: Titles,
     pub(crate) calendar: String,
     provider: &'static str,
     /// The fields that mappings carry.
