@@ -5,8 +5,8 @@
 use super::Setting;
 use super::values::{duration, interval, items, parsed, reach, time_of_day};
 use crate::bridge::Detect;
-use crate::http::dns::{Dns, name_server};
 use crate::bridge::record::Direction;
+use crate::http::dns::{Dns, name_server};
 use crate::http::fetch::Private;
 
 /// How a certificate begins (RFC 7468 §5.1).
