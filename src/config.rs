@@ -20,9 +20,10 @@ use url::Url;
 use self::values::{duration, first_line, items, parsed};
 use crate::auth::grant::Secret;
 use crate::bridge::pace::Schedule;
-use crate::bridge::record::Reach;
+use crate::bridge::record::{Direction, Reach};
 use crate::bridge::{Detect, MassDelete, Providers, Rates, Settings};
 use crate::calendar::Limits;
+use crate::http::dns::Dns;
 use crate::http::fetch::{Network, Private};
 
 /// How log lines look.
@@ -47,7 +48,7 @@ pub struct Config {
     /// `server.connections`.
     pub connections: usize,
     /// `feeds.*`.
-    pub feeds: Feeds,
+    pub published: Feeds,
     /// `compat.gnome`: whether `OPTIONS /remote.php/dav` is answered (Q-21).
     pub decoy: bool,
     /// `store.url`: the directory of the sled store.
@@ -62,6 +63,10 @@ pub struct Config {
     pub api_key: Option<Secret>,
     /// `bridge.allow_private`: which private addresses the bridge may call.
     pub allow_private: Private,
+    /// `bridge.ca_file`: what is in it.
+    pub authorities: Vec<u8>,
+    /// `bridge.name_servers`.
+    pub dns: Dns,
     /// `bridge.poll_interval`, `bridge.poll_interval_*`, `bridge.retry_schedule`.
     pub schedule: Schedule,
     /// `bridge.window_past`.
@@ -78,6 +83,16 @@ pub struct Config {
     pub mass_delete_limit: usize,
     /// `limits.manual_sync`: passes that one person may ask for in an hour; nothing: ten, and programs any number.
     pub manual_sync: Option<u32>,
+    /// `bridge.default_direction`.
+    pub default_direction: Direction,
+    /// `bridge.mapping_limit`; nothing: any number.
+    pub mapping_limit: Option<usize>,
+    /// `bridge.primary_only`.
+    pub primary_only: bool,
+    /// `bridge.feeds`.
+    pub feeds: bool,
+    /// `bridge.calendar_color`.
+    pub calendar_color: String,
     /// `providers.*`.
     pub providers: Providers,
     /// `retention.changes`.
@@ -114,7 +129,7 @@ impl Default for Config {
             base_url: None,
             trusted_proxies: Vec::new(),
             connections: 4096,
-            feeds: Feeds::default(),
+            published: Feeds::default(),
             decoy: true,
             store: PathBuf::from("./kalends-data"),
             limits: Limits::default(),
@@ -122,6 +137,8 @@ impl Default for Config {
             encryption_key: None,
             api_key: None,
             allow_private: Private::Refused,
+            authorities: Vec::new(),
+            dns: Dns::system(),
             schedule: Schedule::default(),
             window_past: Settings::default().window_past,
             window_future: Settings::default().window_future,
@@ -130,6 +147,11 @@ impl Default for Config {
             detect_overlap: Detect::Off,
             mass_delete_limit: MassDelete::default().objects,
             manual_sync: None,
+            default_direction: Settings::default().default_direction,
+            mapping_limit: None,
+            primary_only: false,
+            feeds: true,
+            calendar_color: Settings::default().calendar_color,
             providers: Providers::default(),
             keep_changes: Duration::from_secs(400 * 86_400),
             keep_versions: Duration::from_secs(90 * 86_400),
@@ -280,7 +302,7 @@ pub const SETTINGS: &[Setting] = &[
         example: "",
         doc: "How often subscribers of published feeds are asked to look (REFRESH-INTERVAL, X-PUBLISHED-TTL).",
         set: |config, text| {
-            config.feeds.refresh = duration(text)?;
+            config.published.refresh = duration(text)?;
             Ok(())
         },
     },
@@ -289,7 +311,7 @@ pub const SETTINGS: &[Setting] = &[
         default: "true",
         example: "",
         doc: "Whether a published feed shows reminders, where it does not say otherwise itself.",
-        set: |config, text| parsed(text, "true or false", &mut config.feeds.alarms),
+        set: |config, text| parsed(text, "true or false", &mut config.published.alarms),
     },
     Setting {
         key: "compat.gnome",
@@ -329,14 +351,19 @@ pub const SETTINGS: &[Setting] = &[
 ];
 
 /// Variables that other programs' documents use for an option of ours.
-const ALIASES: [&str; 7] = [
+const ALIASES: [&str; 12] = [
     "BASE_URL",
     "API_KEY",
     "ENCRYPTION_KEY",
     "GOOGLE_CLIENT_ID",
     "GOOGLE_CLIENT_SECRET",
+    "GOOGLE_REDIRECT_URI",
+    "GOOGLE_CALENDAR_CLIENT_ID",
+    "GOOGLE_CALENDAR_CLIENT_SECRET",
+    "GOOGLE_CALENDAR_REDIRECT_URI",
     "MICROSOFT_CLIENT_ID",
     "MICROSOFT_CLIENT_SECRET",
+    "MICROSOFT_REDIRECT_URI",
 ];
 
 /// Returns every option, in the order of the example.
@@ -463,10 +490,18 @@ impl Config {
     fn alias(&mut self, name: &str, value: String) -> Result<(), String> {
         match name {
             "BASE_URL" => self.set("server.base_url", &value)?,
-            "GOOGLE_CLIENT_ID" => self.set("providers.google.client_id", &value)?,
-            "GOOGLE_CLIENT_SECRET" => self.set("providers.google.client_secret", &value)?,
+            "GOOGLE_CLIENT_ID" | "GOOGLE_CALENDAR_CLIENT_ID" => {
+                self.set("providers.google.client_id", &value)?;
+            }
+            "GOOGLE_CLIENT_SECRET" | "GOOGLE_CALENDAR_CLIENT_SECRET" => {
+                self.set("providers.google.client_secret", &value)?;
+            }
+            "GOOGLE_REDIRECT_URI" | "GOOGLE_CALENDAR_REDIRECT_URI" => {
+                self.set("providers.google.redirect_uri", &value)?;
+            }
             "MICROSOFT_CLIENT_ID" => self.set("providers.outlook.client_id", &value)?,
             "MICROSOFT_CLIENT_SECRET" => self.set("providers.outlook.client_secret", &value)?,
+            "MICROSOFT_REDIRECT_URI" => self.set("providers.outlook.redirect_uri", &value)?,
             "ENCRYPTION_KEY" => {
                 if value.len() != 64 || !value.chars().all(|c| c.is_ascii_hexdigit()) {
                     return Err("a key is 64 hexadecimal digits; `openssl rand -hex 32` makes one".into());
@@ -497,8 +532,8 @@ pub fn example() -> String {
          # Read from the file named by --config, else from kalends.toml in the working directory. A variable of the\n\
          # environment wins over the file: server.listen is KALENDS_SERVER__LISTEN (two underscores for the dot).\n\
          # BASE_URL stands for server.base_url; API_KEY is a first token with the scope admin; GOOGLE_CLIENT_ID,\n\
-         # GOOGLE_CLIENT_SECRET, MICROSOFT_CLIENT_ID and MICROSOFT_CLIENT_SECRET stand for those of providers.google and\n\
-         # providers.outlook.\n",
+         # GOOGLE_CLIENT_SECRET, GOOGLE_REDIRECT_URI (also as GOOGLE_CALENDAR_...), MICROSOFT_CLIENT_ID,\n\
+         # MICROSOFT_CLIENT_SECRET and MICROSOFT_REDIRECT_URI stand for those of providers.google and providers.outlook.\n",
     );
     let mut section = "";
     for setting in settings() {

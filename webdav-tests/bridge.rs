@@ -55,7 +55,25 @@ async fn settled(side: &Side, radicale: &Radicale, mapping: &str) {
     }
 }
 
-// B: first sync matches by UID and doubles nothing
+/// Maps a new side's calendar through the proxy, with so many events that both agree on.
+async fn in_step(proxy: &Proxy, events: usize) -> (Side, String) {
+    let side = Side::new().await;
+    for n in 0..events {
+        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
+    }
+    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
+    assert_eq!(side.sync(&mapping).await.remote.inserted, u64::try_from(events).unwrap());
+    (side, mapping)
+}
+
+/// Two events that only the far side has.
+fn two_new_ones(radicale: &Radicale) {
+    for n in ["new", "new2"] {
+        radicale.put(&format!("/anna/work/{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:New\n"));
+    }
+}
+
+// S3-055, S3-056, S3-058, S3-059, S3-060, S4-007, S4-008: a first sync matches by UID and doubles nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn a_first_sync_unites_both_sides_and_doubles_nothing() {
     let radicale = radicale!();
@@ -89,6 +107,7 @@ async fn a_first_sync_unites_both_sides_and_doubles_nothing() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// S3-002, S3-063, S3-065, S3-066, S4-048, S4-068
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_travel_both_ways() {
     let radicale = radicale!();
@@ -136,7 +155,7 @@ const SERIES: &str = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//test//test//EN\nBE
     DTSTART;TZID=Europe/Berlin:20260113T110000\nDTEND;TZID=Europe/Berlin:20260113T120000\nSUMMARY:Team moved\n\
     END:VEVENT\nEND:VCALENDAR\n";
 
-// S1-056, S2: series with a moved and a cancelled instance, both ways
+// S1-056, S4-050, S4-052: series with a moved and a cancelled instance, both ways
 #[tokio::test(flavor = "multi_thread")]
 async fn series_with_moved_and_cancelled_instances_travel_whole() {
     let radicale = radicale!();
@@ -211,7 +230,7 @@ async fn clash(
     (mapping, path)
 }
 
-// E1, E31: who wins a clash
+// E1, E31, S3-003, S3-069, S4-061, S4-062: who wins a clash
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_decides_what_clashes() {
     let at =
@@ -252,6 +271,7 @@ async fn the_policy_decides_what_clashes() {
     }
 }
 
+// S3-076
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_of_different_fields_merge_without_a_word() {
     for policy in [Policy::Newest, Policy::External, Policy::Local, Policy::Ask] {
@@ -269,6 +289,7 @@ async fn edits_of_different_fields_merge_without_a_word() {
     }
 }
 
+// S4-063
 #[tokio::test(flavor = "multi_thread")]
 async fn ask_leaves_both_sides_alone_until_somebody_decides() {
     for (decision, here, there) in [
@@ -305,7 +326,7 @@ async fn ask_leaves_both_sides_alone_until_somebody_decides() {
     }
 }
 
-// An edit beats a deletion, on either side
+// S3-070: An edit beats a deletion, on either side
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edit_beats_a_deletion() {
     let radicale = radicale!();
@@ -325,6 +346,7 @@ async fn an_edit_beats_a_deletion() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// S4-006
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_the_middle_doubles_and_loses_nothing() {
     let radicale = radicale!();
@@ -351,6 +373,7 @@ async fn a_restart_in_the_middle_doubles_and_loses_nothing() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// S3-062, S3-131, S3-132, S3-171
 #[tokio::test(flavor = "multi_thread")]
 async fn the_far_side_goes_down_and_comes_back() {
     let mut radicale = radicale!();
@@ -377,6 +400,7 @@ async fn the_far_side_goes_down_and_comes_back() {
     settled(&side, &radicale, &mapping).await;
 }
 
+// S3-086, S4-077
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_said_clearly_and_stops_nobody_else() {
     let radicale = radicale!();
@@ -424,12 +448,7 @@ fn header<'a>(request: &'a crate::dialogue::Request, name: &str) -> &'a str {
 async fn an_answer_that_is_empty_by_mistake_deletes_nothing() {
     let radicale = radicale!();
     let proxy = Proxy::before(radicale.address());
-    let side = Side::new().await;
-    for n in 0..3 {
-        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
-    }
-    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    side.sync(&mapping).await;
+    let (side, mapping) = in_step(&proxy, 3).await;
     // The position is forgotten and the listing comes empty, over and over.
     proxy.fault(|request| match (request.method.as_str(), header(request, "depth")) {
         ("REPORT", _) if String::from_utf8_lossy(&request.body).contains("sync-collection") => {
@@ -460,14 +479,8 @@ async fn an_answer_that_is_empty_by_mistake_deletes_nothing() {
 async fn broken_answers_delete_nothing() {
     let radicale = radicale!();
     let proxy = Proxy::before(radicale.address());
-    let side = Side::new().await;
-    for n in 0..3 {
-        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
-    }
-    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    side.sync(&mapping).await;
-    radicale.put("/anna/work/new.ics", &event("new@x", "SUMMARY:New\n"));
-    radicale.put("/anna/work/new2.ics", &event("new2@x", "SUMMARY:New\n"));
+    let (side, mapping) = in_step(&proxy, 3).await;
+    two_new_ones(&radicale);
     let html = || Bad::Answer(200, vec![("Content-Type".into(), "text/html".into())], "<html>Sign in".into());
     let faults: Vec<(&str, proxy::Fault)> = vec![
         ("cut off", Box::new(|r| (r.method == "REPORT").then_some(Bad::Cut(100)))),
@@ -501,14 +514,8 @@ async fn broken_answers_delete_nothing() {
 async fn what_an_answer_for_many_lacks_is_asked_for_one_by_one() {
     let radicale = radicale!();
     let proxy = Proxy::before(radicale.address());
-    let side = Side::new().await;
-    for n in 0..3 {
-        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
-    }
-    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    side.sync(&mapping).await;
-    radicale.put("/anna/work/new.ics", &event("new@x", "SUMMARY:New\n"));
-    radicale.put("/anna/work/new2.ics", &event("new2@x", "SUMMARY:New\n"));
+    let (side, mapping) = in_step(&proxy, 3).await;
+    two_new_ones(&radicale);
     proxy.fault(|r| {
         String::from_utf8_lossy(&r.body)
             .contains("multiget")
@@ -607,7 +614,7 @@ async fn an_event_that_moves_there_is_not_removed_here() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// What cannot be carried over is named, and stops nothing else
+// S4-075, S4-076: What cannot be carried over is named, and stops nothing else
 #[tokio::test(flavor = "multi_thread")]
 async fn one_event_that_fails_does_not_stop_the_rest() {
     let radicale = radicale!();
@@ -687,12 +694,7 @@ async fn an_account_that_is_removed_takes_its_secrets_along() {
 async fn a_lost_position_is_compared_in_full() {
     let radicale = radicale!();
     let proxy = Proxy::before(radicale.address());
-    let side = Side::new().await;
-    for n in 0..4 {
-        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E\n")).await;
-    }
-    let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    side.sync(&mapping).await;
+    let (side, mapping) = in_step(&proxy, 4).await;
     radicale.delete("/anna/work/0%40x.ics");
     radicale.put("/anna/work/1%40x.ics", &event("1@x", "SUMMARY:Changed\n"));
     proxy.fault(|request| {
@@ -708,7 +710,7 @@ async fn a_lost_position_is_compared_in_full() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// A server without sync-collection and ctag: names and etags are compared
+// S4-065: A server without sync-collection and ctag: names and etags are compared
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_without_positions_is_compared_by_etags() {
     let radicale = radicale!();
@@ -748,7 +750,7 @@ async fn writes_without_an_etag_do_not_come_back_as_changes() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// Retry-After is obeyed, whoever asks
+// S3-133, S3-171: Retry-After is obeyed, whoever asks
 #[tokio::test(flavor = "multi_thread")]
 async fn a_far_side_that_asks_to_wait_is_waited_for() {
     let radicale = radicale!();
@@ -771,6 +773,7 @@ async fn a_far_side_that_asks_to_wait_is_waited_for() {
     assert_eq!(side.sync(&mapping).await.status, RunStatus::Success);
 }
 
+// S4-046, S4-047
 #[tokio::test(flavor = "multi_thread")]
 async fn one_way_mappings_write_one_way() {
     for direction in [Direction::Pull, Direction::Push] {
@@ -805,7 +808,7 @@ async fn one_way_mappings_write_one_way() {
     }
 }
 
-// Discovery: from the host alone, from the principal, from a calendar itself
+// S4-010: Discovery: from the host alone, from the principal, from a calendar itself
 #[tokio::test(flavor = "multi_thread")]
 async fn calendars_are_found_from_whatever_address_is_given() {
     let radicale = radicale!();

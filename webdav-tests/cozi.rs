@@ -108,6 +108,9 @@ async fn events_go_there_and_come_back_as_they_were() {
     // Nothing changed: nothing is told.
     let again = far.look(end.next.as_ref()).await.unwrap();
     assert!(again.read.is_empty() && !again.end.unwrap().complete);
+    // The service lets some calls through without it; nobody knows for how long.
+    let keyed = |entry: &sim::Entry| entry.query.iter().any(|(name, _)| name == "apikey");
+    assert!(far.server.log().entries().iter().all(keyed));
 }
 
 #[tokio::test]
@@ -138,6 +141,101 @@ async fn changes_of_a_series_reach_single_days() {
     far.cozi.delete(&far.calendar, &id, seen.version.as_ref()).await.unwrap();
     assert!(far.all().await.is_empty());
     far.cozi.delete(&far.calendar, &id, None).await.unwrap();
+}
+
+// What stands in for a day may lie on a page that is not looked at: the day is not taken for one that was left out
+#[tokio::test]
+async fn a_day_that_was_moved_out_of_the_window_is_not_lost() {
+    let far = Far::start().await;
+    let series = "DTSTART;TZID=Europe/Berlin:20260105T180000|DTEND;TZID=Europe/Berlin:20260105T190000|\
+                  RRULE:FREQ=WEEKLY;COUNT=8|SUMMARY:Choir";
+    let moved = event("s", series).replace(
+        "END:VEVENT\r\n",
+        "END:VEVENT\r\nBEGIN:VEVENT\r\nUID:s\r\nDTSTAMP:20260101T000000Z\r\n\
+         RECURRENCE-ID;TZID=Europe/Berlin:20260126T180000\r\nDTSTART;TZID=Europe/Berlin:20260210T200000\r\n\
+         DTEND;TZID=Europe/Berlin:20260210T210000\r\nSUMMARY:Choir\\, elsewhere\r\nEND:VEVENT\r\n",
+    );
+    let moved = far.fit(&moved);
+    let id = far.put(new("s"), moved.clone()).await.unwrap();
+    let text = |seen: &Seen| String::from_utf8(seen.bytes.to_vec()).unwrap();
+    let all = far.all().await;
+    assert_eq!(all.len(), 1);
+    assert_eq!(text(&all[0]), String::from_utf8_lossy(&moved));
+    assert_eq!(far.one(&id).await.unwrap(), all[0]);
+    // The window moves on to where the other day is: it is no event of its own.
+    let february =
+        Window { from: Some(NOW + 32 * 86_400), to: Some(NOW + 40 * 86_400), now: NOW + 35 * 86_400 };
+    let page = far.cozi.changes(&far.calendar, None, february).next().await.unwrap().unwrap();
+    let uids: Vec<bool> = page.read.iter().map(|seen| text(seen).contains("RRULE")).collect();
+    assert_eq!(uids, [true], "the series, with all that it says");
+    assert_eq!(text(&page.read[0]), String::from_utf8_lossy(&moved));
+}
+
+// Days come back: one that was changed as it was before, one that was left out with the series made anew
+#[tokio::test]
+async fn days_of_a_series_are_given_back() {
+    let far = Far::start().await;
+    let series = "DTSTART;TZID=Europe/Berlin:20260105T180000|DTEND;TZID=Europe/Berlin:20260105T190000|\
+                  RRULE:FREQ=WEEKLY;UNTIL=20260126T170000Z|SUMMARY:Choir";
+    let plain = far.fit(&event("s", series));
+    let changed = event("s", series).replace(
+        "END:VEVENT\r\n",
+        "END:VEVENT\r\nBEGIN:VEVENT\r\nUID:s\r\nDTSTAMP:20260101T000000Z\r\n\
+         RECURRENCE-ID;TZID=Europe/Berlin:20260119T180000\r\nDTSTART;TZID=Europe/Berlin:20260120T200000\r\n\
+         DTEND;TZID=Europe/Berlin:20260120T210000\r\nSUMMARY:Choir\r\nEND:VEVENT\r\n",
+    );
+    let id = far.put(new("s"), far.fit(&changed)).await.unwrap();
+    let seen = far.one(&id).await.unwrap();
+    assert_eq!(far.put(Slot::At(id.clone(), seen.version), plain.clone()).await.unwrap(), id);
+    let seen = far.one(&id).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&seen.bytes), String::from_utf8_lossy(&plain));
+    let hole = far.fit(&event("s", &format!("{series}|EXDATE;TZID=Europe/Berlin:20260112T180000")));
+    far.put(Slot::At(id.clone(), seen.version), hole.clone()).await.unwrap();
+    let seen = far.one(&id).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&seen.bytes), String::from_utf8_lossy(&hole));
+    let anew = far.put(Slot::At(id.clone(), seen.version), plain.clone()).await.unwrap();
+    assert_ne!(anew, id, "Cozi fills no hole");
+    let all = far.all().await;
+    assert_eq!(all.len(), 1);
+    assert_eq!(String::from_utf8_lossy(&all[0].bytes), String::from_utf8_lossy(&plain));
+    // A series of the family is not made anew: it says why.
+    let made = far.server.act(&Act::CreateElsewhere {
+        calendar: String::new(),
+        object: json!({"startDay": "2026-01-06", "recurrence": {"rules": [{"frequency": "Weekly", "interval": 1,
+            "byDay": ["TU"], "end": {}}]}, "details": {"startTime": "10:00", "endTime": "11:00", "dateSpan": 0,
+            "attendeeSet": [], "location": "", "notes": "", "subject": "Football"}}),
+    });
+    let theirs = RemoteId(made.unwrap()["id"].as_str().unwrap().to_owned());
+    let seen = far.one(&theirs).await.unwrap();
+    let text = String::from_utf8(seen.bytes.to_vec()).unwrap();
+    let hole = text.replace("RRULE", "EXDATE;TZID=Europe/Berlin:20260113T100000\r\nRRULE");
+    far.put(Slot::At(theirs.clone(), seen.version), hole.into()).await.unwrap();
+    let seen = far.one(&theirs).await.unwrap();
+    let refused = far.put(Slot::At(theirs, seen.version), text.into()).await.unwrap_err();
+    assert!(matches!(&refused, Trouble::Refused(why) if why.contains("bring back")), "{refused:?}");
+}
+
+// Bad input: an appointment that is not understood is there all the same; nothing of ours goes for it
+#[tokio::test]
+async fn what_is_not_understood_is_not_gone() {
+    let far = Far::start().await;
+    let id = far.put(new("u"), far.fit(&event("u", "DTSTART:20260105T090000Z|SUMMARY:Tea"))).await.unwrap();
+    let page = |start: &str| {
+        json!({"days": {}, "items": {id.0.as_str(): {"id": id.0, "itemType": "appointment", "day": "2026-01-05",
+            "startTime": start, "endTime": "10:00:00", "dateSpan": 0, "description": "Tea"}}})
+    };
+    let told = |start: &str| Fault::Status {
+        code: 200,
+        body: None,
+        text: Some(page(start).to_string()),
+        headers: Default::default(),
+    };
+    far.server.fault(Rule::on("GET", "/api/ext/2004/*/calendar/2026/1", told("nine")));
+    let told = far.look(None).await.unwrap();
+    let odd: Vec<(&RemoteId, bool)> =
+        told.read.iter().map(|seen| (&seen.id, seen.bytes.is_empty())).collect();
+    assert_eq!(odd, [(&id, true)]);
+    assert!(!far.one(&id).await.unwrap().bytes.is_empty(), "a moment later it is understood again");
 }
 
 // Somebody in the family edits; our marker stays out of sight.

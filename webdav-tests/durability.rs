@@ -1,4 +1,4 @@
-//! What was acknowledged survives: kills at any moment (`kill`) and power cuts (`power`).
+//! What was acknowledged survives: kills at any moment (`kill`, `trash`) and power cuts (`power`).
 //!
 //! Owns: the work that goes on meanwhile and the law that is checked afterwards. Each writer writes its own objects,
 //! one commit after the other; what a commit does follows from a seed, the writer and a number, and the number is
@@ -13,6 +13,8 @@ mod full;
 mod kill;
 #[path = "durability/power.rs"]
 mod power;
+#[path = "durability/trash.rs"]
+mod trash;
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};

@@ -225,7 +225,7 @@ async fn calendars_are_listed_with_name_colour_and_leave_to_write() {
     assert!(all.iter().all(|c| c.components == ["VEVENT"]));
 }
 
-// S2-043: what was sent is what is read; a second attempt meets the first
+// S2-043, S3-142: what was sent is what is read; a second attempt meets the first
 #[tokio::test]
 async fn events_go_there_and_come_back_as_they_were() {
     let far = Far::start().await;
@@ -282,7 +282,7 @@ async fn events_go_there_and_come_back_as_they_were() {
     assert_eq!(far.account.guests_and_mails(), (0, 0));
 }
 
-// S2-039 … S2-042
+// S2-039 … S2-042, S3-063, S4-066
 #[tokio::test]
 async fn a_listing_goes_on_where_the_last_one_ended() {
     let far = Far::start().await;
@@ -319,6 +319,7 @@ async fn a_listing_goes_on_where_the_last_one_ended() {
     assert!(lists.len() >= 3 && lists.iter().all(|query| *query == lists[0]), "{lists:?}");
 }
 
+// S3-173
 #[tokio::test]
 async fn many_events_come_page_by_page() {
     let far = Far::start().await;
@@ -559,7 +560,7 @@ async fn a_token_that_is_refused_is_replaced_once() {
     assert!(matches!(few.pages(None).await, Err(Trouble::Unauthorised(why)) if why.contains("tick")));
 }
 
-// S3-145: batches; S3-035: quotas
+// S3-145, S3-147, S3-173: batches; S3-035: quotas
 #[tokio::test]
 async fn many_are_read_and_written_in_few_calls() {
     let far = Far::start().await;

@@ -1,13 +1,15 @@
 //! A server of this process for one test: a temporary store, a free port, the accounts `anna` and `bert`.
 
+use std::io::{Cursor, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use kalends::auth::{Guard, Scope};
 use kalends::calendar::NewPrincipal;
 use kalends::config::Config;
 use kalends::server::{Running, Server};
+use kalends::store::{Options, Sled};
 use tokio::runtime::Runtime;
 
 use crate::dialogue::{Host, Setup, password};
@@ -70,11 +72,46 @@ impl Served {
         self.directory.path()
     }
 
+    /// Returns all that it keeps, as it stands now, while it serves.
+    pub(crate) fn backup(&self) -> Vec<u8> {
+        let sink = Sink::default();
+        let store = Arc::clone(&self.running().house().store);
+        self.runtime.block_on(store.dump(Box::new(sink.clone()))).unwrap();
+        std::mem::take(&mut *sink.0.lock().unwrap())
+    }
+
+    /// Stops it, puts what a backup holds in the place of its data, and starts it. The key is no part of a backup: it stays.
+    pub(crate) fn restore(&mut self, dump: &[u8]) {
+        self.stop();
+        let (place, aside) = (self.config.store.clone(), self.directory.path().join("before"));
+        std::fs::rename(&place, &aside).unwrap();
+        Sled::restore(&place, &Options::default(), Cursor::new(dump.to_vec())).unwrap();
+        let key = self.config.key_path();
+        if let Ok(name) = key.strip_prefix(&place) {
+            std::fs::copy(aside.join(name), &key).unwrap();
+        }
+        self.restart().unwrap();
+    }
+
     /// Drains and stops it.
     pub(crate) fn stop(&mut self) {
         if let Some(running) = self.running.take() {
             self.runtime.block_on(running.shutdown());
         }
+    }
+}
+
+/// Where a backup is written to.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

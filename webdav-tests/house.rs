@@ -211,6 +211,7 @@ fn arrows_point_down_only() {
     assert!(wrong.is_empty(), "arrows that do not point down:\n{}", wrong.join("\n"));
 }
 
+// S3-005, S4-093
 #[test]
 fn doors_see_only_the_front_of_the_bridge() {
     let rooms: BTreeSet<String> = files_below(&root().join("src/bridge"))
@@ -249,9 +250,26 @@ const NAMES: &[(&[&str], &[&str], &str)] = &[
         &["server", "sim", "cli", "main"],
         "time comes in through calendar::Clock, so that tests can set it",
     ),
+    (
+        &["google::", "outlook::", "caldav::", "cozi::", "ics::"],
+        &[
+            "bridge/connections",
+            "bridge/mod",
+            "bridge/google",
+            "bridge/outlook",
+            "bridge/caldav",
+            "bridge/cozi",
+            "dav",
+            "hooks",
+            "sim",
+            "cli",
+        ],
+        "the engine knows a far side as a Provider only (S3-007)",
+    ),
     (&["std::process::exit", "process::exit"], &["main", "cli"], "only the outermost layer ends the process"),
 ];
 
+// S3-007, S4-093: among others, the engine names no provider
 #[test]
 fn no_layer_names_what_is_not_its_business() {
     let mut wrong = Vec::new();

@@ -83,7 +83,7 @@ async fn an_event_that_is_refused_is_told_by_its_title_and_both_systems() {
     assert!(told(&side).await.is_empty());
 }
 
-// S3-122: names the event, both systems and which version was kept
+// S3-122, S3-077: names the event, both systems and which version was kept
 #[tokio::test(flavor = "multi_thread")]
 async fn conflicts_are_told_with_the_version_that_was_kept() {
     let radicale = radicale!();
@@ -117,6 +117,33 @@ async fn conflicts_are_told_with_the_version_that_was_kept() {
     side.bridge.settled(&mapping).await;
     side.sync(&mapping).await;
     assert!(open(&side).await.is_empty(), "{:?}", told(&side).await);
+}
+
+// S3-156: more than fifty conflicts wait
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_fifty_open_conflicts_are_told_together() {
+    let radicale = radicale!();
+    let side = Side::new().await;
+    for n in 0..51 {
+        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:Base")).await;
+    }
+    let mapping = map(&side, &url(&radicale), Policy::Ask).await;
+    assert_eq!(side.sync(&mapping).await.remote.inserted, 51);
+    let clash = async |numbers: std::ops::Range<u32>| {
+        for n in numbers {
+            side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:Ours")).await;
+            radicale.put(&format!("/anna/work/{n}%40x.ics"), &event(&format!("{n}@x"), "SUMMARY:Theirs"));
+        }
+        side.sync(&mapping).await.conflicts
+    };
+    let many = async || open(&side).await.contains(&"conflicts_open".to_owned());
+    assert_eq!((clash(0..50).await, many().await), (50, false));
+    assert_eq!((clash(50..51).await, many().await), (1, true));
+    let one = side.bridge.conflicts("anna", None, 1).await.unwrap().remove(0);
+    side.bridge.resolve("anna", &one.id, ConflictStatus::ResolvedLocal, Default::default()).await.unwrap();
+    side.bridge.settled(&mapping).await;
+    side.sync(&mapping).await;
+    assert!(!many().await, "{:?}", open(&side).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -171,7 +198,7 @@ async fn runs(side: &Side, mapping: &str) -> usize {
     side.bridge.runs("anna", Some(mapping), 1000).await.unwrap().len()
 }
 
-// S3-095: one breaker for an account; others notice nothing
+// S3-095, S3-103, S4-077: one breaker for an account; others notice nothing
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_cannot_be_reached_is_left_alone_and_tried_by_one() {
     let radicale = radicale!();
@@ -260,7 +287,7 @@ async fn what_one_mapping_is_asked_to_wait_for_all_of_the_account_wait_for() {
     assert_eq!(side.sync(&two).await.status, RunStatus::Success);
 }
 
-// E12, S4-073, S4-074: the budget defers, says until when, and outlives a restart
+// E12, S4-073, S4-074, S3-171: the budget defers, says until when, and outlives a restart
 #[tokio::test(flavor = "multi_thread")]
 async fn a_budget_that_is_used_up_defers_until_it_is_filled_again() {
     let radicale = radicale!();
@@ -299,7 +326,7 @@ async fn a_budget_that_is_used_up_defers_until_it_is_filled_again() {
     assert!(open(&side).await.is_empty());
 }
 
-// interfaces: a booking overlapped from outside
+// E25: a booking overlapped from outside
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_from_outside_that_overlaps_a_booking_is_told() {
     let radicale = radicale!();
@@ -349,16 +376,8 @@ fn a_consent_that_ends_within_a_day_is_told_before() {
     for (holds, told) in [(None, 0), (Some(7 * 86_400), 0), (Some(3600), 1)] {
         let peer = Peer::start();
         peer.far().consent = holds;
-        let mut house = House::start(peer.config());
+        let house = House::start(peer.config());
         let id = house.connect(&peer, "google");
-        assert_eq!(kinds(&house), []);
-        // It is looked at once an hour, and at a start.
-        house.served.restart().unwrap();
-        house.token = crate::oauth::token(&house.served, "anna");
-        let until = std::time::Instant::now() + Duration::from_secs(10);
-        while kinds(&house).len() < told && std::time::Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(10));
-        }
         assert_eq!(kinds(&house), vec![(json!("token_expiring"), json!(true)); told], "{holds:?}");
         if told > 0 {
             let (_, list) = house.api("GET", "/notifications", None);

@@ -1,5 +1,6 @@
 //! Consents, tokens and accounts: on a whole server against a far side of a few lines.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use kalends::auth::{Scope, Scopes};
@@ -16,13 +17,15 @@ use peer::Peer;
 pub(crate) struct House {
     pub(crate) served: Served,
     pub(crate) token: String,
+    /// What a browser that asks the API keeps: the cookies that it was handed.
+    jar: Mutex<Vec<String>>,
 }
 
 impl House {
     pub(crate) fn start(config: Vec<String>) -> House {
         let served = Served::start(&Setup { config, ..Setup::default() }).unwrap();
         let token = token(&served, "anna");
-        House { served, token }
+        House { served, token, jar: Mutex::default() }
     }
 
     pub(crate) fn api(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
@@ -37,7 +40,16 @@ impl House {
         }
         let body = body.map(|b| b.to_string().into_bytes()).unwrap_or_default();
         let request = Request { method: method.into(), target: format!("/api/v1{path}"), headers, body };
-        send(self.served.address(), &request).unwrap()
+        let answer = send(self.served.address(), &request).unwrap();
+        let pairs = answer.all("set-cookie").into_iter().filter_map(|cookie| cookie.split(';').next());
+        self.jar.lock().unwrap().extend(pairs.map(str::to_owned));
+        answer
+    }
+
+    /// Goes where a far side sends the browser that asked.
+    pub(crate) fn browser(&self, target: &str) -> Response {
+        let cookies = self.jar.lock().unwrap().join("; ");
+        self.as_nobody("GET", target, &[("Cookie", &cookies)], "")
     }
 
     /// Asks as nobody: a browser, or a far side.
@@ -64,12 +76,7 @@ impl House {
     /// Connects an account as a person does it.
     pub(crate) fn connect(&self, peer: &Peer, provider: &str) -> String {
         let (id, state) = self.begin(peer, provider, json!({}));
-        let page = self.as_nobody(
-            "GET",
-            &format!("/oauth/{provider}/callback?state={state}&code=good-code"),
-            &[],
-            "",
-        );
+        let page = self.browser(&format!("/oauth/{provider}/callback?state={state}&code=good-code"));
         assert_eq!(page.status, 200, "{}", page.show());
         id
     }
@@ -96,6 +103,28 @@ fn sent_away(peer: &Peer, made: &Value) -> String {
     of("state")
 }
 
+/// Says on the page that asks whether it is meant, if there is one, that it is; returns what comes then.
+pub(crate) fn agreed(address: std::net::SocketAddr, landed: Response) -> Response {
+    match question(&landed) {
+        Some((action, token)) => answered(address, &action, &token, "yes"),
+        None => landed,
+    }
+}
+
+/// Reads the page that asks whether it is meant: where the answer goes, and what it carries.
+fn question(page: &Response) -> Option<(String, String)> {
+    let text = String::from_utf8_lossy(&page.body).into_owned();
+    let of = |name: &str| Some(text.split(&format!("{name}=\"")).nth(1)?.split('"').next()?.to_owned());
+    let token = text.split("name=\"token\"").nth(1)?.split("value=\"").nth(1)?.split('"').next()?.to_owned();
+    Some((url::Url::parse(&of("action")?).ok()?.path().to_owned(), token))
+}
+
+fn answered(address: std::net::SocketAddr, action: &str, token: &str, word: &str) -> Response {
+    let headers = vec![("Content-Type".to_owned(), "application/x-www-form-urlencoded".to_owned())];
+    let body = format!("token={token}&answer={word}").into_bytes();
+    send(address, &Request { method: "POST".into(), target: action.into(), headers, body }).unwrap()
+}
+
 fn no_secret(answer: &Response) {
     let shown = answer.show();
     assert!(!shown.contains("geheim"), "{shown}");
@@ -115,8 +144,7 @@ fn a_person_consents_and_the_account_is_connected() {
         assert!(peer.far().log.is_empty(), "nobody is called before a person has consented");
         // It takes a restart between the two, and another node as well: the store remembers.
         house.served.restart().unwrap();
-        let back =
-            house.as_nobody("GET", &format!("{callback}?state={state}&code=good-code&scope=x"), &[], "");
+        let back = house.browser(&format!("{callback}?state={state}&code=good-code&scope=x"));
         assert_eq!(back.status, 303, "{}", back.show());
         let location = back.all("location")[0].to_owned();
         assert!(location.ends_with(&format!("/settings?tab=2&connected={id}")), "{location}");
@@ -134,7 +162,7 @@ fn a_person_consents_and_the_account_is_connected() {
             no_secret(&house.api_as(&house.token, "GET", path, None));
         }
         // Once and no more.
-        let again = house.as_nobody("GET", &format!("{callback}?state={state}&code=good-code"), &[], "");
+        let again = house.browser(&format!("{callback}?state={state}&code=good-code"));
         assert_eq!(again.status, 400, "{}", again.show());
         assert_eq!(peer.asked("/token").len(), 1);
         assert_eq!(house.connection(&id)["status"], "active");
@@ -160,7 +188,7 @@ fn an_answer_that_nobody_awaits_changes_nothing() {
         // Google's state at Outlook's door.
         format!("/oauth/outlook/callback?state={state}&code=good-code"),
     ] {
-        let page = house.as_nobody("GET", &target, &[], "");
+        let page = house.browser(&target);
         assert_eq!(page.status, 400, "{target}\n{}", page.show());
         let policy = page.all("content-security-policy")[0];
         assert!(policy.contains("default-src 'none'") && !policy.contains("script"), "{policy}");
@@ -169,12 +197,9 @@ fn an_answer_that_nobody_awaits_changes_nothing() {
     }
     // What a vendor writes is not repeated, and a HEAD uses nothing up.
     let script = "%3Cscript%3Ealert(1)%3C/script%3E";
-    let no = house.as_nobody(
-        "GET",
-        &format!("/oauth/google/callback?state={state}&error=access_denied&error_description={script}"),
-        &[],
-        "",
-    );
+    let no = house.browser(&format!(
+        "/oauth/google/callback?state={state}&error=access_denied&error_description={script}"
+    ));
     assert_eq!(no.status, 400);
     assert!(!String::from_utf8_lossy(&no.body).contains("<script"), "{}", no.show());
     let head =
@@ -183,10 +208,90 @@ fn an_answer_that_nobody_awaits_changes_nothing() {
     assert_eq!(house.connection(&id)["status"], "pending");
     assert!(peer.far().log.is_empty());
     // The right one still works after all that.
-    let page =
-        house.as_nobody("GET", &format!("/oauth/google/callback?state={state}&code=good-code"), &[], "");
+    let page = house.browser(&format!("/oauth/google/callback?state={state}&code=good-code"));
     assert_eq!(page.status, 200, "{}", page.show());
     assert!(String::from_utf8_lossy(&page.body).contains("anna@far.example"), "{}", page.show());
+}
+
+// S1-007, S3-044: who sends somebody the link does not get their calendars
+#[test]
+fn a_consent_in_a_browser_that_did_not_ask_waits_for_a_word() {
+    let peer = Peer::start();
+    let house = House::start(peer.config());
+    let address = house.served.address();
+    let other = house.begin(&peer, "google", json!({}));
+    let (id, state) = house.begin(&peer, "google", json!({"return_to": "/settings"}));
+    let target = |state: &str| format!("/oauth/google/callback?state={state}&code=good-code");
+    let shown = || house.connection(&id)["status"].clone();
+    // The cookie of another consent shows nothing.
+    let cookies = house.jar.lock().unwrap().clone();
+    assert!(cookies.len() == 2 && cookies[0] != cookies[1], "{cookies:?}");
+    let (_, foreign) = cookies[0].split_once('=').unwrap();
+    let (name, _) = cookies[1].split_once('=').unwrap();
+    let page = house.as_nobody("GET", &target(&state), &[("Cookie", &format!("{name}={foreign}"))], "");
+    assert_eq!(page.status, 200, "{}", page.show());
+    let text = String::from_utf8_lossy(&page.body).into_owned();
+    assert!(
+        text.contains("<strong>anna@far.example</strong>") && text.contains("<strong>anna</strong>"),
+        "{text}"
+    );
+    assert!(text.contains("see and change") && !text.contains("<script"), "{text}");
+    let policy = page.all("content-security-policy")[0];
+    assert!(policy.contains("default-src 'none'") && policy.contains("form-action 'self'"), "{policy}");
+    assert!(policy.contains("frame-ancestors 'none'"), "{policy}");
+    assert_eq!(
+        (page.all("cache-control"), page.all("referrer-policy")),
+        (vec!["no-store"], vec!["no-referrer"])
+    );
+    no_secret(&page);
+    let (action, token) = question(&page).unwrap();
+    assert_eq!(action, "/oauth/confirm");
+    // Nothing is connected yet, and neither word opens the other's door.
+    assert_eq!(shown(), "pending");
+    assert_eq!(calendars(&house, &id).0, 409);
+    assert_eq!(house.browser(&target(&state)).status, 400, "the state is used up");
+    assert_eq!(house.browser(&target(&token)).status, 400);
+    assert_eq!(answered(address, &action, &other.1, "yes").status, 400);
+    assert_eq!(answered(address, &action, &token, "perhaps").status, 400);
+    assert_eq!(house.as_nobody("GET", &format!("{action}?token={token}&answer=yes"), &[], "").status, 405);
+    assert_eq!(shown(), "pending");
+    // No: what was given goes back, and the answer is used up.
+    let back = answered(address, &action, &token, "no");
+    assert_eq!(back.status, 303, "{}", back.show());
+    assert!(back.all("location")[0].ends_with("/settings?error=access_denied"), "{}", back.show());
+    assert_eq!(peer.asked("/revoke")[0].form()["token"], "refresh-geheim-1");
+    assert_eq!(answered(address, &action, &token, "yes").status, 400);
+    assert_eq!(shown(), "pending");
+    // Yes: as if the browser had asked.
+    let wish = json!({"return_to": "/settings"});
+    let (_, again) = house.api("POST", &format!("/connections/{id}/reconnect"), Some(wish));
+    let page = house.as_nobody("GET", &target(&sent_away(&peer, &again)), &[], "");
+    let (action, token) = question(&page).unwrap();
+    let back = answered(address, &action, &token, "yes");
+    assert!(back.all("location")[0].ends_with(&format!("/settings?connected={id}")), "{}", back.show());
+    assert_eq!((shown(), calendars(&house, &id).0), (json!("active"), 200));
+    assert_eq!(answered(address, &action, &token, "yes").status, 400, "once");
+    // The browser that asked is not asked, and forgets the cookie.
+    let page = house.browser(&target(&other.1));
+    let name = cookies[0].split('=').next().unwrap();
+    let gone = page.all("set-cookie");
+    assert!(gone.len() == 1 && gone[0].starts_with(&format!("{name}=;")), "{}", page.show());
+    assert_eq!(question(&page), None);
+}
+
+// S1-007: a link to an account that is connected already is no way to another one
+#[test]
+fn another_account_is_refused_before_anybody_is_asked() {
+    let peer = Peer::start();
+    let house = House::start(peer.config());
+    let id = house.connect(&peer, "google");
+    let (_, again) = house.api("POST", &format!("/connections/{id}/reconnect"), Some(json!({})));
+    peer.far().email = "victim@far.example".into();
+    let target = format!("/oauth/callback?state={}&code=good-code", sent_away(&peer, &again));
+    let page = house.as_nobody("GET", &target, &[], "");
+    assert!(page.status == 400 && question(&page).is_none(), "{}", page.show());
+    assert!(String::from_utf8_lossy(&page.body).contains("victim@far.example"), "{}", page.show());
+    assert_eq!(house.connection(&id)["account"], "anna@far.example");
 }
 
 #[test]
@@ -200,7 +305,7 @@ fn people_are_sent_back_to_this_server_only() {
     assert_eq!(house.api("GET", "/connections", None).1["items"], json!([]));
     // Saying no leads back too, with a word that is ours.
     let (_, state) = house.begin(&peer, "google", json!({"return_to": "/done"}));
-    let back = house.as_nobody("GET", &format!("/oauth/callback?state={state}&error=access_denied"), &[], "");
+    let back = house.browser(&format!("/oauth/callback?state={state}&error=access_denied"));
     assert_eq!(back.status, 303);
     assert!(back.all("location")[0].ends_with("/done?error=access_denied"), "{}", back.show());
 }
@@ -212,7 +317,7 @@ fn a_consent_that_lacks_something_says_what() {
     peer.far().scope = "https://www.googleapis.com/auth/calendar.calendarlist.readonly".into();
     let house = House::start(peer.config());
     let (id, state) = house.begin(&peer, "google", json!({}));
-    let page = house.as_nobody("GET", &format!("/oauth/callback?state={state}&code=good-code"), &[], "");
+    let page = house.browser(&format!("/oauth/callback?state={state}&code=good-code"));
     let text = String::from_utf8_lossy(&page.body).into_owned();
     assert!(page.status == 400 && text.contains("see and change your events"), "{}", page.show());
     let connection = house.connection(&id);
@@ -234,13 +339,13 @@ fn reconnecting_keeps_the_connection_and_its_account() {
     let state = sent_away(&peer, &again);
     // Somebody who is signed in as another account over there does not take this one over.
     peer.far().email = "other@far.example".into();
-    let back = house.as_nobody("GET", &format!("/oauth/callback?state={state}&code=good-code"), &[], "");
+    let back = house.browser(&format!("/oauth/callback?state={state}&code=good-code"));
     assert!(back.all("location")[0].ends_with("/x?error=refused"), "{}", back.show());
     assert_eq!(house.connection(&id)["account"], "anna@far.example");
     peer.far().email = "anna@far.example".into();
     let (_, again) = house.api("POST", &format!("/connections/{id}/reconnect"), Some(json!({})));
     let state = sent_away(&peer, &again);
-    let page = house.as_nobody("GET", &format!("/oauth/callback?state={state}&code=good-code"), &[], "");
+    let page = house.browser(&format!("/oauth/callback?state={state}&code=good-code"));
     assert_eq!(page.status, 200, "{}", page.show());
     assert_eq!(house.api("GET", "/connections", None).1["items"].as_array().unwrap().len(), 1);
     let (status, problem) =
@@ -248,7 +353,7 @@ fn reconnecting_keeps_the_connection_and_its_account() {
     assert_eq!(status, 422, "{problem}");
 }
 
-// S1-010, S3-136: the consent is given back, and nothing is left
+// S1-010, S3-136, S3-116: the consent is given back, and nothing is left
 #[test]
 fn disconnecting_gives_the_consent_back_and_leaves_nothing() {
     let peer = Peer::start();
@@ -275,7 +380,7 @@ fn disconnecting_gives_the_consent_back_and_leaves_nothing() {
     }
 }
 
-// S1-008, S1-043, S1-075, S2-009, S3-004, S3-033, S3-163
+// S1-008, S1-043, S1-075, S2-009, S3-004, S3-033, S3-163, S3-012, S3-023
 #[test]
 fn no_token_lies_open_in_the_store() {
     let peer = Peer::start();
@@ -346,12 +451,12 @@ fn connection_errors_are_sentences() {
     // A server that is not set up as the vendor wants it says who can help.
     peer.far().refuses = Some((401, json!({"error": "invalid_client"}).to_string()));
     let (_, state) = house.begin(&peer, "google", json!({}));
-    let page = house.as_nobody("GET", &format!("/oauth/callback?state={state}&code=good-code"), &[], "");
+    let page = house.browser(&format!("/oauth/callback?state={state}&code=good-code"));
     assert!(page.show().contains("providers.google.client_id"), "{}", page.show());
     no_secret(&page);
 }
 
-// S1-026, S2-045, S3-084
+// S1-026, S2-045, S3-084, S3-085
 #[test]
 fn icloud_asks_for_an_app_specific_password() {
     // The real one is never called with a password that cannot be right.
@@ -372,7 +477,7 @@ fn icloud_asks_for_an_app_specific_password() {
     assert!(!peer.asked("/icloud").is_empty());
 }
 
-// S3-095 … S3-100: an interface that is not official is offered with a word of warning, or not at all
+// S3-092, S3-100, E27: an interface that is not official is offered with a word of warning, or not at all
 #[test]
 fn cozi_can_be_switched_off() {
     let peer = Peer::start();
@@ -386,7 +491,7 @@ fn cozi_can_be_switched_off() {
     assert!(peer.far().log.is_empty());
 }
 
-fn feed(titles: &[&str]) -> String {
+pub(crate) fn feed(titles: &[&str]) -> String {
     let mut text = String::from("BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\n");
     // Within every window.
     let day = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date().strftime("%Y%m%d").to_string();
@@ -420,7 +525,7 @@ pub(crate) fn mapped_feed(house: &House, peer: &Peer, titles: &[&str]) -> (Strin
 
 /// Follows a run to its end.
 pub(crate) fn follow(house: &House, run: &str) -> Value {
-    let until = std::time::Instant::now() + Duration::from_secs(20);
+    let until = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         let (status, run) = house.api("GET", &format!("/runs/{run}"), None);
         assert_eq!(status, 200, "{run}");
@@ -463,7 +568,7 @@ fn mirrored_events_stay_or_go_with_their_account() {
     }
 }
 
-// S3-118, E17: a number that is set holds for programs too; a running pass is joined
+// S3-118, E17, S3-102, S3-139: a number that is set holds for programs too; a running pass is joined
 #[test]
 fn asking_by_hand_has_a_limit() {
     let peer = Peer::start();
@@ -489,6 +594,48 @@ fn asking_by_hand_has_a_limit() {
     assert_eq!(asked("/sync?provider=ics").status, 429);
     assert_eq!(house.api("POST", "/sync?provider=google", None), (202, json!({"runs": []})));
     assert_eq!(asked("/sync?provider=fax").status, 422);
+}
+
+// E17: a word on deletions that wait begins a pass and counts as asking for one; what is refused changes nothing
+#[test]
+fn confirming_counts_as_asking_by_hand() {
+    let peer = Peer::start();
+    let mut config = peer.config();
+    config.extend(["[bridge]".into(), "allow_private = true".into()]);
+    config.extend(["[limits]".into(), "manual_sync = 3".into()]);
+    let house = House::start(config);
+    let (_, mapping) = mapped_feed(&house, &peer, &["one", "two", "three"]);
+    let path = format!("/mappings/{mapping}");
+    let until = |status: &str| {
+        let begun = std::time::Instant::now();
+        while house.api("GET", &path, None).1["status"] != status {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it is never {status}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    until("active");
+    // Nothing waits: the word begins nothing and costs nothing.
+    for _ in 0..5 {
+        assert_eq!(house.api("PATCH", &path, Some(json!({"confirm": true}))).0, 200);
+    }
+    peer.far().feed = feed(&[]);
+    let sync = |body: Option<Value>| house.api("POST", &format!("{path}/sync"), body);
+    let (status, asked) = sync(None);
+    assert_eq!(status, 202, "{asked}");
+    follow(&house, asked["run"].as_str().unwrap());
+    until("paused");
+    let mut last = sync(None);
+    while last.0 == 202 {
+        follow(&house, last.1["run"].as_str().unwrap());
+        last = sync(None);
+    }
+    assert_eq!(last.0, 429, "{}", last.1);
+    let (status, problem) = house.api("PATCH", &path, Some(json!({"confirm": true, "fields": "core"})));
+    assert_eq!(status, 429, "{problem}");
+    let (_, shown) = house.api("GET", &path, None);
+    assert_eq!((&shown["fields"], &shown["status"]), (&json!("standard"), &json!("paused")), "{shown}");
+    assert_eq!(sync(Some(json!({"confirm": true}))).0, 429);
+    assert_eq!(objects(&house), 3, "nothing was removed");
 }
 
 fn calendars(house: &House, id: &str) -> (u16, Value) {
@@ -537,7 +684,7 @@ fn one_token_is_fetched_for_all_who_need_one() {
     assert_eq!(refreshes(&peer).len(), 1);
 }
 
-// E33, S3-034: a rotated token is on disk before it is used; an answer that is lost costs no consent
+// E33, S3-034, S4-012: a rotated token is on disk before it is used; an answer that is lost costs no consent
 #[test]
 fn rotated_tokens_survive_restarts_and_lost_answers() {
     let peer = Peer::start();
@@ -590,7 +737,7 @@ fn a_withdrawn_consent_asks_for_a_new_one_and_a_failing_vendor_does_not() {
     no_secret(&house.api_as(&house.token, "GET", &format!("/connections/{id}"), None));
     let (_, again) = house.api("POST", &format!("/connections/{id}/reconnect"), Some(json!({})));
     let state = sent_away(&peer, &again);
-    let page = house.as_nobody("GET", &format!("/oauth/callback?state={state}&code=good-code"), &[], "");
+    let page = house.browser(&format!("/oauth/callback?state={state}&code=good-code"));
     assert_eq!(page.status, 200, "{}", page.show());
     assert_eq!(house.connection(&id)["status"], "active");
     assert_eq!(calendars(&house, &id).0, 200);

@@ -387,7 +387,7 @@ async fn a_series_of_others_keeps_its_cancelled_instances() {
     }
 }
 
-// Only what differs is sent; nothing if nothing does
+// S4-008, S4-011: Only what differs is sent; nothing if nothing does
 #[tokio::test]
 async fn a_write_without_a_difference_is_no_call() {
     let far = Far::start().await;

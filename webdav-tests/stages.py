@@ -40,6 +40,7 @@ KITS = {
     "google-node": ("google", "google", "check.mjs", 300),
     "outlook-python": ("outlook", "outlook", "check.py", 300),
     "outlook-node": ("outlook", "outlook", "check.mjs", 300),
+    "cozi-python": ("cozi", "cozi", "check.py", 300),
 }
 
 
@@ -349,6 +350,7 @@ def make_modules(folder, source):
     folder.mkdir(parents=True, exist_ok=True)
     for file in [source / "package.json", source / "package-lock.json", *source.glob("*.mjs")]:
         shutil.copy(file, folder)
+    shutil.copy(source.parent / "steps.mjs", folder.parent)
     stamp = folder / "installed"
     mark = hashlib.sha256((source / "package-lock.json").read_bytes()).hexdigest()
     if not (stamp.exists() and stamp.read_text() == mark):

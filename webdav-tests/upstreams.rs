@@ -1,5 +1,7 @@
 //! CalDAV servers and their quirks as far sides: the provider against the simulator, over real HTTP.
 
+mod found;
+
 use std::sync::Arc;
 
 use futures_util::StreamExt as _;
@@ -114,7 +116,7 @@ fn names(page: &Page) -> Vec<String> {
     names
 }
 
-// S1-027, S2-046: without any quirk: listing, changes, removals, both ways
+// S1-027, S2-046, S3-142: without any quirk: listing, changes, removals, both ways
 #[tokio::test]
 async fn an_upstream_without_quirks_is_read_and_written() {
     let far = Far::start(Quirks::default()).await;

@@ -32,10 +32,6 @@ struct Decision {
     fields: Option<BTreeMap<String, Chosen>>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Nothing {}
-
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
     let wanted = call.parameter("status");
@@ -72,7 +68,7 @@ pub(super) async fn resolve(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 /// Brings back the version that lost.
 pub(super) async fn undo(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let _: Nothing = call.body()?;
+    call.no_body()?;
     let conflict = api.bridge.undo(call.owner(), call.id()).await?;
     Ok(reply(StatusCode::OK, &shown(&conflict)))
 }

@@ -1,6 +1,6 @@
 //! `/connections`: accounts on far sides. Their secrets come in here and never go out.
 
-use http::StatusCode;
+use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -8,8 +8,9 @@ use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
 use super::{Api, done, located};
 use crate::auth::grant::Secret;
-use crate::bridge::Mirrored;
-use crate::bridge::record::{Connection, ConnectionState, Kind, encode};
+use crate::auth::oauth::{self, Access};
+use crate::bridge::record::{Connection, ConnectionState, Kind, Mapping, MappingState, encode};
+use crate::bridge::{Asked, Mirrored, Wish};
 use crate::http::Reply;
 use crate::store::{Etag, Fault};
 
@@ -37,6 +38,7 @@ struct Any {
     username: Option<String>,
     password: Option<Password>,
     return_to: Option<String>,
+    access: Option<Access>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,20 +54,21 @@ struct Again {
     password: Option<Password>,
     url: Option<Password>,
     return_to: Option<String>,
+    access: Option<Access>,
 }
 
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
     let all = api.bridge.connections(call.owner()).await?;
-    let syncing = syncing(api, call.owner()).await?;
-    let items = all.iter().map(|(c, state)| shown(api, c, state, &syncing)).collect::<Result<_, _>>()?;
+    let mappings = api.bridge.mappings(call.owner()).await?;
+    let items = all.iter().map(|(c, state)| shown(api, c, state, &mappings)).collect::<Result<_, _>>()?;
     page.reply(items)
 }
 
 pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
     let (connection, state) = api.bridge.connection(call.owner(), call.id()).await?;
-    let syncing = syncing(api, call.owner()).await?;
-    Ok(reply(StatusCode::OK, &shown(api, &connection, &state, &syncing)?))
+    let mappings = api.bridge.mappings(call.owner()).await?;
+    Ok(reply(StatusCode::OK, &shown(api, &connection, &state, &mappings)?))
 }
 
 /// `POST /connections` names the provider in its body.
@@ -115,6 +118,7 @@ async fn connect(api: &Api, call: &Call, kind: Kind, new: Any) -> Result<Reply, 
         ("username", new.username.is_some(), !consents && kind != Kind::Ics),
         ("password", new.password.is_some(), !consents && kind != Kind::Ics),
         ("return_to", new.return_to.is_some(), consents),
+        ("access", new.access.is_some(), consents),
     ] {
         if given && !taken {
             return Err(Problem::invalid(name, format!("Such accounts are connected without `{name}`.")));
@@ -122,11 +126,10 @@ async fn connect(api: &Api, call: &Call, kind: Kind, new: Any) -> Result<Reply, 
     }
     let owner = call.owner();
     if consents {
-        let (made, url) = api.bridge.ask_consent(owner, kind, new.return_to.as_deref()).await?;
-        let (made, state) = api.bridge.connection(owner, &made.id).await?;
-        let mut document = shown(api, &made, &state, &[])?;
-        add(&mut document, "authorization_url", url.as_str());
-        return Ok(created(api, &made, &document));
+        let wish = Wish { return_to: new.return_to.as_deref(), access: new.access };
+        let asked = api.bridge.ask_consent(owner, kind, wish).await?;
+        let document = sent_away(api, &asked)?;
+        return Ok(handed(api, &asked, created(api, &asked.connection, &document)));
     }
     let url = new.url.map(|url| url.0).filter(|url| !url.reveal().trim().is_empty());
     let password = || {
@@ -156,6 +159,21 @@ async fn connect(api: &Api, call: &Call, kind: Kind, new: Any) -> Result<Reply, 
     let (made, state) = api.bridge.connection(owner, &made.id).await?;
     let document = shown(api, &made, &state, &[])?;
     Ok(created(api, &made, &document))
+}
+
+/// Shows a connection with the address where its owner consents.
+fn sent_away(api: &Api, asked: &Asked) -> Result<Value, Problem> {
+    let mut document = shown(api, &asked.connection, &asked.state, &[])?;
+    add(&mut document, "authorization_url", asked.url.as_str());
+    Ok(document)
+}
+
+/// Hands the browser that asks what shows, when it comes back, that it did. A program has no use for it.
+fn handed(api: &Api, asked: &Asked, mut reply: Reply) -> Reply {
+    if let Some(cookie) = oauth::handed(&asked.word, &asked.browser, api.bridge.base_url()) {
+        reply.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    reply
 }
 
 fn created(api: &Api, made: &Connection, document: &Value) -> Reply {
@@ -197,15 +215,15 @@ pub(super) async fn reconnect(api: &Api, call: Call) -> Result<Reply, Problem> {
             let why = "Such accounts are connected with a consent: open the authorization link.";
             return Err(Problem::invalid("password", why));
         }
-        let return_to = again.return_to.as_deref();
-        let (connection, state, url) =
-            api.bridge.ask_consent_again(call.owner(), call.id(), return_to).await?;
-        let mut document = shown(api, &connection, &state, &[])?;
-        add(&mut document, "authorization_url", url.as_str());
-        return Ok(reply(StatusCode::OK, &document));
+        let wish = Wish { return_to: again.return_to.as_deref(), access: again.access };
+        let asked = api.bridge.ask_consent_again(call.owner(), call.id(), wish).await?;
+        let document = sent_away(api, &asked)?;
+        return Ok(handed(api, &asked, reply(StatusCode::OK, &document)));
     }
-    if again.return_to.is_some() {
-        return Err(Problem::invalid("return_to", "Such accounts are connected without a consent."));
+    for (name, given) in [("return_to", again.return_to.is_some()), ("access", again.access.is_some())] {
+        if given {
+            return Err(Problem::invalid(name, "Such accounts are connected without a consent."));
+        }
     }
     let secret = if before.kind == Kind::Ics { again.url } else { again.password };
     let secret = secret.map(|given| given.0);
@@ -233,12 +251,6 @@ pub(super) async fn calendars(api: &Api, call: Call) -> Result<Reply, Problem> {
     page.reply(items)
 }
 
-/// Returns the connections with a pass that runs.
-async fn syncing(api: &Api, owner: &str) -> Result<Vec<String>, Problem> {
-    let all = api.bridge.mappings(owner).await?;
-    Ok(all.into_iter().filter(|(m, _)| api.bridge.is_running(&m.id)).map(|(m, _)| m.connection).collect())
-}
-
 /// Adds a text to what is shown.
 fn add(document: &mut Value, name: &str, text: &str) {
     if let Some(fields) = document.as_object_mut() {
@@ -254,17 +266,20 @@ fn shown(
     api: &Api,
     connection: &Connection,
     state: &ConnectionState,
-    syncing: &[String],
+    mappings: &[(Mapping, MappingState)],
 ) -> Result<Value, Problem> {
     use crate::bridge::record::Health;
+    let own = || mappings.iter().filter(|(mapping, _)| mapping.connection == connection.id);
     let status = match state.health {
-        Health::Active if syncing.contains(&connection.id) => "syncing",
+        Health::Active if own().any(|(mapping, _)| api.bridge.is_running(&mapping.id)) => "syncing",
         Health::Active => "active",
         Health::Error => "error",
         Health::TokenExpired => "token_expired",
         Health::RateLimited => "rate_limited",
         Health::Pending => "pending",
     };
+    // The account itself is noted only when something about it changes; its mappings know of every pass.
+    let last_good = own().filter_map(|(_, state)| state.last_good).chain(state.last_good).max();
     let mut document = json!({
         "id": connection.id,
         "etag": etag(connection)?.0,
@@ -272,9 +287,10 @@ fn shown(
         "url": connection.url,
         "username": connection.username,
         "account": connection.account,
+        "access": if connection.only_reads() { Access::Read } else { Access::Write },
         "status": status,
         "message": Some(&state.sentence).filter(|text| !text.is_empty()),
-        "last_synced_at": time_or_null(state.last_good),
+        "last_synced_at": time_or_null(last_good),
         "created_at": time(connection.created),
     });
     if let Some(warning) = api.bridge.warning(connection.kind) {

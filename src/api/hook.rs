@@ -1,7 +1,6 @@
 //! `/mappings/ID/hook`: an address with which any program may have a mapping looked at.
 
 use http::StatusCode;
-use serde::Deserialize;
 use serde_json::json;
 
 use super::json::{Call, reply};
@@ -9,13 +8,9 @@ use super::problem::Problem;
 use super::{Api, done};
 use crate::http::Reply;
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
-
 /// Makes a secret; it is shown this once. An older one ends.
 pub(super) async fn open(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let _: Empty = call.body()?;
+    call.no_body()?;
     let (url, secret) = api.bridge.open_hook(call.owner(), call.id()).await?;
     Ok(reply(StatusCode::CREATED, &json!({ "url": url, "secret": secret.reveal() })))
 }

@@ -127,6 +127,14 @@ impl Call {
         }
     }
 
+    /// Refuses a body that says anything: there is nothing to say.
+    pub(super) fn no_body(&self) -> Result<(), Problem> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Nothing {}
+        self.body::<Nothing>().map(|_| ())
+    }
+
     /// RFC 9110 §13.1.1: a change is carried out only to what the caller has read.
     pub(super) fn expect(&self, etag: &Etag) -> Result<(), Problem> {
         let Some(wanted) = &self.if_match else { return Ok(()) };

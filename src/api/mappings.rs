@@ -34,7 +34,7 @@ pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
 }
 
 pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new = new_mapping(&call)?;
+    let new = new_mapping(api, &call)?;
     let made = api.bridge.add_mapping(call.owner(), new).await?;
     let (made, state) = api.bridge.mapping(call.owner(), &made.id).await?;
     let document = shown(api, &made, &state)?;
@@ -43,7 +43,7 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 /// A dry run: what a first pass would find. Writes nothing on either side.
 pub(super) async fn preview(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new = new_mapping(&call)?;
+    let new = new_mapping(api, &call)?;
     let found = api.bridge.preview(call.owner(), &new).await?;
     let document = json!({
         "same": found.same,
@@ -76,6 +76,11 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
     let confirm: Option<bool> = body.take("confirm")?;
     let terms = Terms::take(&mut body)?;
     body.end()?;
+    let confirm = confirms(api, &call, confirm).await?;
+    if confirm {
+        // What is refused changes nothing.
+        api.bridge.asks_by_hand(call.owner(), call.id(), asker(&call), true)?;
+    }
     // RFC 9110 §13.1.1: what is looked at is what is changed; nobody comes in between.
     let change = |mapping: &mut Mapping| {
         call.expect(&etag(mapping)?).map_err(|_| BridgeError::Stale)?;
@@ -83,7 +88,7 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
         Ok(())
     };
     api.bridge.update_mapping(call.owner(), call.id(), change).await?;
-    if confirm == Some(true) {
+    if confirm {
         api.bridge.sync(call.owner(), call.id(), true).await?;
     }
     one(api, call).await
@@ -96,7 +101,7 @@ pub(super) async fn link(api: &Api, call: Call) -> Result<Reply, Problem> {
     let terms = Terms::take(&mut body)?;
     body.end()?;
     // Which calendar here is in the middle is settled by the link.
-    let mut new = NewMapping::new(CollectionId::HOMES, &from.connection, from.remote);
+    let mut new = api.bridge.new_mapping(CollectionId::HOMES, &from.connection, from.remote);
     terms.settle_new(&mut new);
     let made = api.bridge.link(call.owner(), new, to).await?;
     let mut items = Vec::new();
@@ -125,15 +130,21 @@ pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 pub(super) async fn sync(api: &Api, call: Call) -> Result<Reply, Problem> {
     let wish: Sync = call.body()?;
-    api.bridge.mapping(call.owner(), call.id()).await?;
-    api.bridge.asks_by_hand(call.owner(), call.id(), asker(&call))?;
-    let run = api.bridge.sync(call.owner(), call.id(), wish.confirm == Some(true)).await?;
+    let confirm = confirms(api, &call, wish.confirm).await?;
+    api.bridge.asks_by_hand(call.owner(), call.id(), asker(&call), confirm)?;
+    let run = api.bridge.sync(call.owner(), call.id(), confirm).await?;
     Ok(located(reply(StatusCode::ACCEPTED, &json!({ "run": run })), &api.site, &format!("/runs/{run}")))
+}
+
+/// Tells whether deletions are confirmed: without any that wait, the word says nothing.
+async fn confirms(api: &Api, call: &Call, wish: Option<bool>) -> Result<bool, Problem> {
+    let (_, state) = api.bridge.mapping(call.owner(), call.id()).await?;
+    Ok(wish == Some(true) && state.hold.is_some())
 }
 
 /// All mappings, or with `?provider=` those of one kind of account (S3-102).
 pub(super) async fn sync_all(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let _: Empty = call.body()?;
+    call.no_body()?;
     let wanted: Option<Kind> = match call.parameter("provider") {
         Some(name) => Some(serde_json::from_value(json!(name)).map_err(|_| {
             Problem::invalid("provider", "It is one of google, outlook, icloud, caldav, cozi and ics.")
@@ -151,7 +162,7 @@ pub(super) async fn sync_all(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 /// All mappings of one account (S1-069).
 pub(super) async fn sync_connection(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let _: Empty = call.body()?;
+    call.no_body()?;
     let (connection, _) = api.bridge.connection(call.owner(), call.id()).await?;
     sync_those(api, &call, &[connection.id]).await
 }
@@ -165,7 +176,7 @@ async fn sync_those(api: &Api, call: &Call, connections: &[String]) -> Result<Re
         }
         // One wish, however many mappings it is for.
         if !counted {
-            api.bridge.asks_by_hand(call.owner(), &mapping.id, asker(call))?;
+            api.bridge.asks_by_hand(call.owner(), &mapping.id, asker(call), false)?;
             counted = true;
         }
         match api.bridge.sync(call.owner(), &mapping.id, false).await {
@@ -185,11 +196,7 @@ fn asker(call: &Call) -> Asker {
     }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Empty {}
-
-fn new_mapping(call: &Call) -> Result<NewMapping, Problem> {
+fn new_mapping(api: &Api, call: &Call) -> Result<NewMapping, Problem> {
     let mut body = Members::of(call.body()?);
     let calendar: String = body.need("calendar")?;
     let connection: String = body.need("connection")?;
@@ -198,7 +205,7 @@ fn new_mapping(call: &Call) -> Result<NewMapping, Problem> {
     body.end()?;
     let collection = calendar.parse().map(CollectionId);
     let collection = collection.map_err(|_| Problem::invalid("calendar", "There is no such calendar."))?;
-    let mut new = NewMapping::new(collection, &connection, remote);
+    let mut new = api.bridge.new_mapping(collection, &connection, remote);
     terms.settle_new(&mut new);
     Ok(new)
 }
@@ -207,20 +214,27 @@ fn etag(mapping: &Mapping) -> Result<Etag, Fault> {
     Ok(Etag::of(&encode(mapping)?))
 }
 
-fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Problem> {
-    let status = if !mapping.enabled {
+/// How a mapping is, in one word.
+fn status(mapping: &Mapping, state: &MappingState, running: bool) -> &'static str {
+    if !mapping.enabled {
         "disabled"
-    } else if api.bridge.is_running(&mapping.id) {
+    } else if running {
         "syncing"
     } else if state.hold.is_some() {
         "paused"
+    } else if !state.sentence.is_empty() && state.pace.not_before.is_some() {
+        "deferred"
     } else if !state.sentence.is_empty() {
         "error"
     } else if state.last_good.is_none() {
         "pending"
     } else {
         "active"
-    };
+    }
+}
+
+fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Problem> {
+    let status = status(mapping, state, api.bridge.is_running(&mapping.id));
     let hold = state.hold.as_ref().map(|hold| {
         json!({ "since": time(hold.since), "local_deletions": hold.local, "remote_deletions": hold.remote })
     });
@@ -242,6 +256,7 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
         "filters": mapping.filters,
         "on_remote_delete": mapping.on_remote_delete,
         "on_local_delete": mapping.on_local_delete,
+        "push": mapping.push,
         "enabled": mapping.enabled,
         "poll_interval": mapping.poll_seconds.map(|s| format!("PT{s}S")),
         "status": status,
@@ -252,5 +267,41 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
         "last_synced_at": time_or_null(state.last_good),
         "next_run_at": time_or_null(state.pace.next.filter(|_| mapping.enabled)),
         "created_at": time(mapping.created),
+        "updated_at": time(mapping.changed.unwrap_or(mapping.created)),
     }))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::bridge::record::Hold;
+    use crate::store::Timestamp;
+
+    // S4-074: what waits for a limit is deferred, not failed
+    #[test]
+    fn a_mapping_says_how_it_is() {
+        let mapping: Mapping = serde_json::from_value(json!({
+            "id": "m", "owner": "anna", "collection": 1, "connection": "c", "remote": "/", "direction": "both",
+            "policy": "newest", "enabled": true, "created": 0,
+        }))
+        .unwrap();
+        let good = MappingState { last_good: Some(Timestamp(1)), ..MappingState::default() };
+        let failed = MappingState { sentence: "It cannot be reached.".into(), ..good.clone() };
+        let mut waits = failed.clone();
+        waits.pace.not_before = Some(Timestamp(2));
+        let hold = Hold { since: Timestamp(1), local: 1, remote: 0, sentence: String::new() };
+        let held = MappingState { hold: Some(hold), ..failed.clone() };
+        for (state, word) in [
+            (&MappingState::default(), "pending"),
+            (&good, "active"),
+            (&failed, "error"),
+            (&waits, "deferred"),
+            (&held, "paused"),
+        ] {
+            assert_eq!(status(&mapping, state, false), word);
+            assert_eq!(status(&mapping, state, true), "syncing");
+        }
+        assert_eq!(status(&Mapping { enabled: false, ..mapping }, &held, false), "disabled");
+    }
 }

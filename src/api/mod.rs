@@ -245,6 +245,42 @@ mod tests {
         }
     }
 
+    /// The rows of `docs/api.md`, as `METHOD path scopes`; a segment in capitals stands for any.
+    #[test]
+    fn the_page_about_the_routes_names_all_of_them() {
+        let page = include_str!("../../docs/api.md");
+        let code = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+        let mut told: Vec<String> = Vec::new();
+        for line in page.lines().filter(|line| line.starts_with("| `") && line.contains(" /")) {
+            let cells: Vec<&str> = line.split('|').collect();
+            let place = |segment: &str| {
+                if segment.bytes().all(|b| b.is_ascii_uppercase()) && !segment.is_empty() {
+                    "{}".to_owned()
+                } else {
+                    segment.to_owned()
+                }
+            };
+            let route = code(cells[1]).remove(0);
+            let (method, path) = route.split_once(' ').unwrap();
+            let path: Vec<String> = path.split('/').map(place).collect();
+            told.push(format!("{method} {} {}", path.join("/"), code(cells[2]).join(" ")));
+        }
+        let scopes = |route: &Route| route.scopes.iter().map(|s| s.as_str()).collect::<Vec<_>>().join(" ");
+        let mut there: Vec<String> = ROUTES
+            .iter()
+            .map(|route| {
+                let place = |segment: &str| {
+                    if segment.starts_with('{') { "{}".to_owned() } else { segment.to_owned() }
+                };
+                let path: Vec<String> = route.path.split('/').map(place).collect();
+                format!("{} {} {}", route.method, path.join("/"), scopes(route))
+            })
+            .collect();
+        told.sort();
+        there.sort();
+        assert_eq!(told, there);
+    }
+
     #[test]
     fn no_route_is_listed_twice() {
         let mut seen = std::collections::BTreeSet::new();

@@ -309,3 +309,24 @@ impl From<Refusal> for Problem {
         }
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    // S3-040: what went wrong inside is for the log alone
+    #[test]
+    fn a_failure_tells_nothing_of_the_inside() {
+        let why = "src/store/sled/read.rs:12: key 0x17 of /srv/kalends/db";
+        for problem in [
+            Problem::from(Fault::Broken(why.into())),
+            Problem::from(Error::Failed(Fault::Broken(why.into()))),
+            Problem::from(BridgeError::Failed(Fault::Broken(why.into()))),
+        ] {
+            assert_eq!((problem.status, problem.kind), (StatusCode::SERVICE_UNAVAILABLE, "failure"));
+            let told = format!("{} {} {:?}", problem.title, problem.detail, problem.more);
+            assert!(!told.contains("src/") && !told.contains("0x17") && !told.contains("/srv"), "{told}");
+        }
+    }
+}

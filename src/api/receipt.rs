@@ -93,14 +93,12 @@ impl Answer {
         Answer { status, headers, body: document.to_string().into() }
     }
 
-    /// Takes an answer apart. Answers of this door are whole in memory.
-    pub(super) async fn of(reply: Reply) -> Result<Answer, Problem> {
-        let (head, body) = reply.into_parts();
-        let body = body.collect().await.map_err(|_| Fault::Broken("an answer broke off".into()))?;
+    /// Takes from an answer what is kept of it.
+    fn with(head: &http::response::Parts, body: Bytes) -> Answer {
         let headers = HEADERS.iter().filter_map(|name| {
             Some((name.as_str().to_owned(), head.headers.get(name)?.to_str().ok()?.to_owned()))
         });
-        Ok(Answer { status: head.status, headers: headers.collect(), body: body.to_bytes() })
+        Answer { status: head.status, headers: headers.collect(), body }
     }
 
     /// Puts it together again.
@@ -206,15 +204,19 @@ impl Receipts {
         if slip.done.load(Ordering::Relaxed) || !reply.status().is_success() {
             return Ok(reply);
         }
-        let answer = Answer::of(reply).await?;
+        let (head, body) = reply.into_parts();
+        let body = body.collect().await.map_err(|_| Fault::Broken("an answer broke off".into()))?.to_bytes();
+        let answer = Answer::with(&head, body.clone());
+        // What is for this one answer alone, such as a cookie, goes out with it and is not kept.
+        let reply = Reply::from_parts(head, crate::http::body(body));
         let (expect, op) = slip.keep(&answer)?;
         let commit = Commit::new(Origin::System, slip.at).expect(expect).op(op);
         match house.store.commit(commit).await {
             // Somebody else was answered under it: what was done for this one is done all the same.
-            Ok(_) | Err(CommitError::Rejected(_)) => Ok(answer.reply()),
+            Ok(_) | Err(CommitError::Rejected(_)) => Ok(reply),
             Err(CommitError::Fault(fault)) => {
                 tracing::warn!("an answer could not be kept for its Idempotency-Key: {fault}");
-                Ok(answer.reply())
+                Ok(reply)
             }
         }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::problem::Problem;
 use crate::bridge::NewMapping;
 use crate::bridge::record::{
-    Direction, Fields, Filter, FilterAction, Mapping, Match, OnDelete, Policy, Reach, Rule,
+    Direction, Fields, Filter, FilterAction, Mapping, Match, OnDelete, Policy, Push, Reach, Rule,
 };
 
 /// How far a window reaches at most, in days.
@@ -126,6 +126,7 @@ pub(super) struct Terms {
     filters: Option<Vec<Filter>>,
     on_remote_delete: Option<OnDelete>,
     on_local_delete: Option<OnDelete>,
+    push: Option<Push>,
     enabled: Option<bool>,
     poll_seconds: Option<Option<u64>>,
 }
@@ -140,6 +141,7 @@ macro_rules! settle {
         of.window_future = terms.window_future.unwrap_or(of.window_future);
         of.on_remote_delete = terms.on_remote_delete.unwrap_or(of.on_remote_delete);
         of.on_local_delete = terms.on_local_delete.unwrap_or(of.on_local_delete);
+        of.push = terms.push.unwrap_or(of.push);
         of.enabled = terms.enabled.unwrap_or(of.enabled);
         of.poll_seconds = terms.poll_seconds.unwrap_or(of.poll_seconds);
         if let Some(rules) = &terms.rules {
@@ -164,6 +166,7 @@ impl Terms {
             filters: body.items("filters")?.map(|all| all.into_iter().map(filter).collect()).transpose()?,
             on_remote_delete: body.take("on_remote_delete")?,
             on_local_delete: body.take("on_local_delete")?,
+            push: body.take("push")?,
             enabled: body.take("enabled")?,
             poll_seconds: match body.said::<String>("poll_interval")? {
                 Some(Some(text)) => Some(Some(seconds(&text)?)),
@@ -300,6 +303,7 @@ mod tests {
             (json!({"filters": [{"when": {"colour": 1}, "action": "include"}]}), "filters[0].when.colour"),
             (json!({"filters": [{"when": {}, "action": "maybe"}]}), "filters[0].action"),
             (json!({"on_remote_delete": "shred"}), "on_remote_delete"),
+            (json!({"push": "later"}), "push"),
             (json!({"enabled": "yes"}), "enabled"),
             (json!({"poll_interval": "soon"}), "poll_interval"),
             (json!({"colour": 1}), "colour"),

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Api;
 use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
+use super::versions::by;
 use crate::bridge::record::Conflict;
 use crate::bridge::{BridgeError, Standing, Story, Way, Writing};
 use crate::calendar::{Shown, is_hidden};
@@ -37,14 +38,22 @@ impl Names<'_> {
     /// Says who wrote, in words.
     fn by(&self, origin: &Origin) -> String {
         match origin {
-            Origin::Dav { principal, agent } if agent.is_empty() => format!("by {principal}, over CalDAV"),
-            Origin::Dav { principal, agent } => format!("by {principal}, with {agent}"),
-            Origin::Api { principal } => format!("by {principal}, over the API"),
             Origin::Mapping(id) => match self.way(id) {
                 Some(way) => format!("by the bridge, which brought it from {}", account(way)),
                 None => "by the bridge, over a mapping that is no more".to_owned(),
             },
-            Origin::System => "by the server".to_owned(),
+            other => format!("by {}", by(other)),
+        }
+    }
+
+    /// Says who removed it, in words.
+    fn removed_by(&self, origin: &Origin) -> String {
+        match origin {
+            Origin::Mapping(id) if self.way(id).is_some() => {
+                let account = self.way(id).map(account).unwrap_or_default();
+                format!("by the bridge, over the mapping with {account}")
+            }
+            other => self.by(other),
         }
     }
 }
@@ -107,7 +116,8 @@ fn way(way: &Way) -> Value {
     let more = json!({
         "direction": way.mapping.direction,
         "status": word(way.standing),
-        "remote_id": way.base.as_ref().map(|base| &base.remote),
+        "remote_id": way.base.as_ref().filter(|base| base.split.is_none()).map(|base| &base.remote),
+        "in_parts": way.base.as_ref().and_then(|base| base.split.as_ref()),
         "agreed_at": time_or_null(agreed(way)),
         "refused": refused,
         "next_try_at": time_or_null(way.next),
@@ -146,6 +156,7 @@ fn word(standing: Standing) -> &'static str {
         Standing::Direction => "direction",
         Standing::Filtered => "filtered",
         Standing::Outside => "outside_window",
+        Standing::Gone => "gone",
         Standing::New => "not_yet",
     }
 }
@@ -178,7 +189,7 @@ fn sentences(story: &Story, names: &Names<'_>) -> Vec<String> {
             told.push(format!("It was last changed there on {} {}.", moment(*at), names.by(by)));
         }
         (Some(Writing { at, by }), None) => {
-            told.push(format!("It was removed from {calendar} on {} {}.", moment(*at), names.by(by)));
+            told.push(format!("It was removed from {calendar} on {} {}.", moment(*at), names.removed_by(by)));
         }
         (None, None) => told.push(format!("It is not in {calendar}.")),
         _ => {}
@@ -202,6 +213,7 @@ fn of_way(way: &Way) -> Vec<String> {
             Some(at) => format!("{account} has it too; both sides last agreed on {}.", moment(at)),
             None => format!("{account} has it too, and both sides agree."),
         },
+        Standing::Gone => format!("Nothing of it is carried between here and {account} any more."),
         Standing::Pending => format!("It is on its way to {account}."),
         Standing::Conflict => {
             format!(
@@ -231,6 +243,7 @@ fn of_way(way: &Way) -> Vec<String> {
         }
         Standing::New => format!("It was not carried to {account} yet. {again}"),
     });
+    told.extend(way.base.as_ref().and_then(|base| base.split.clone()));
     let open = way.conflicts.iter().filter(|conflict| !conflict.by.is_empty());
     told.extend(open.take(3).map(|conflict| {
         format!("On {} a conflict was decided by {}.", moment(conflict.detected), conflict.by)

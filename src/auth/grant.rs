@@ -14,6 +14,7 @@ use std::sync::RwLock;
 use bytes::Bytes;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use http::HeaderValue;
 use sha2::Digest;
 use zeroize::{Zeroize, Zeroizing};
 
@@ -39,6 +40,15 @@ impl Secret {
     /// Returns the text, for the one place that has to send it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Returns the value of an `Authorization` header that presents it as a token (RFC 6750 §2.1). Nothing: it holds
+    /// what no header can.
+    pub fn bearer(&self) -> Option<HeaderValue> {
+        let text = Zeroizing::new(format!("Bearer {}", self.0));
+        let mut value = HeaderValue::from_str(&text).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 }
 
@@ -313,7 +323,7 @@ mod tests {
         Key::new(Table::Secret, path)
     }
 
-    // S2-060, E9: sealed at rest, key id in every record
+    // S2-060, E9, S3-031, S3-032, S3-141: sealed at rest, key id in every record
     #[test]
     fn what_is_sealed_opens_only_as_the_same_record() {
         let folder = tempfile::tempdir().unwrap();
@@ -351,6 +361,7 @@ mod tests {
         assert!(refused.contains("chmod 600"), "{refused}");
     }
 
+    // S3-051
     #[test]
     fn a_fixed_key_is_sixty_four_hexadecimal_digits() {
         let good = Secret::new("00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF");

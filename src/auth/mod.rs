@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::calendar::{House, login_name};
 use crate::store::{Fault, Notice, Principal, Table};
 
+pub use throttle::Throttle;
 pub use token::{AppPassword, Scope, Scopes, Token};
 
 /// How long a sign-in waits for a free core before it is sent away.
@@ -92,7 +93,7 @@ pub enum Denied {
 pub struct Guard {
     house: Arc<House>,
     verified: cache::Verified,
-    throttle: throttle::Throttle,
+    throttle: Throttle,
     cores: Semaphore,
     /// The server stops: whoever is made to wait is answered now.
     closing: CancellationToken,
@@ -114,7 +115,7 @@ impl Guard {
         Ok(Arc::new(Guard {
             house,
             verified: cache::Verified::new()?,
-            throttle: throttle::Throttle::new(),
+            throttle: Throttle::default(),
             cores: Semaphore::new(cores),
             closing: CancellationToken::new(),
         }))

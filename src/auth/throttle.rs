@@ -1,6 +1,6 @@
-//! Slows repeated failures, per account and address.
+//! Slows repeated failures, per account and address: of passwords, and of the secrets of hooks.
 //!
-//! Owns: how long the answer to a wrong password waits, and how many may be waiting at a time.
+//! Owns: how long a failure is waited out, and how many may be at a time.
 //! Does not own: deciding whether a password is wrong. A right one is never delayed, so that a mistyping neighbour
 //! behind the same address locks nobody out; the only refusal without a look (429) comes while many failures for the
 //! very same account from the very same address are being waited out.
@@ -31,17 +31,26 @@ struct Failures {
 }
 
 /// Remembers failures.
-pub(super) struct Throttle {
+pub struct Throttle {
     pairs: Cache<(String, IpAddr), Arc<Mutex<Failures>>>,
 }
 
-impl Throttle {
-    pub(super) fn new() -> Throttle {
+impl std::fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Throttle").finish_non_exhaustive()
+    }
+}
+
+impl Default for Throttle {
+    fn default() -> Throttle {
         Throttle { pairs: Cache::builder().max_capacity(PAIRS).time_to_idle(MEMORY).build() }
     }
+}
 
-    /// Returns how long to stay away, if too many failures of this pair are being waited out.
-    pub(super) fn refuses(&self, user: &str, address: IpAddr, now: Timestamp) -> Option<Duration> {
+impl Throttle {
+    /// Returns how long to stay away, if too many failures of this pair are being waited out. An account is whatever was
+    /// named: a login name, a hook.
+    pub fn refuses(&self, user: &str, address: IpAddr, now: Timestamp) -> Option<Duration> {
         let failures = self.pairs.get(&(user.to_owned(), network(address)))?;
         let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.waiting.retain(|until| *until > now);
@@ -53,7 +62,7 @@ impl Throttle {
     }
 
     /// Counts a failure and returns how long its answer has to wait.
-    pub(super) fn failed(&self, user: &str, address: IpAddr, now: Timestamp) -> Duration {
+    pub fn failed(&self, user: &str, address: IpAddr, now: Timestamp) -> Duration {
         let failures = self.pairs.get_with((user.to_owned(), network(address)), Arc::default);
         let mut failures = failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.count = failures.count.saturating_add(1);
@@ -79,7 +88,7 @@ mod tests {
 
     #[test]
     fn waits_grow_and_then_the_pair_alone_is_refused() {
-        let throttle = Throttle::new();
+        let throttle = Throttle::default();
         let (here, there) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let now = Timestamp(1_000_000);
         let waits: Vec<u64> =
@@ -93,7 +102,7 @@ mod tests {
 
     #[test]
     fn one_ipv6_network_counts_as_one() {
-        let throttle = Throttle::new();
+        let throttle = Throttle::default();
         let now = Timestamp(0);
         for last in 0..4 {
             throttle.failed("anna", format!("2001:db8::{last}").parse().unwrap(), now);

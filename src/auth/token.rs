@@ -4,10 +4,10 @@
 //! Does not own: whether a request may do what it asks (`Caller::may`).
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::Guard;
+use super::oauth::digest;
 use crate::calendar::{Error, House, Refusal};
 use crate::store::{Commit, Expect, Fault, Key, Op, Origin, Table, Timestamp};
 
@@ -132,14 +132,6 @@ fn random() -> Result<String, Fault> {
         }
     }
     Ok(text)
-}
-
-fn digest(secret: &str) -> String {
-    use std::fmt::Write as _;
-    Sha256::digest(secret.as_bytes()).iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// Returns the secret of an app password as typed by a person: groups and case do not matter.

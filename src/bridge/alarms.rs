@@ -182,20 +182,32 @@ impl Bridge {
                 continue;
             }
             let grant = self.secret(&connection.id).await.ok().and_then(|text| Grant::read(&text));
-            let ends = grant.and_then(|grant| grant.ends);
-            let soon = ends.is_some_and(|at| at > now && at <= later(now, DAY));
-            let cause = Cause { kind: NoticeKind::TokenExpiring, subject: &connection.id, detail: "" };
-            let sentence = || {
-                format!(
-                    "The consent of {} ends at {}: connect the account anew before. Its mappings stay as they are.",
-                    connection.account,
-                    moment(ends.unwrap_or_default().seconds())
-                )
-            };
-            let about = [("connection", connection.id.as_str())];
-            ops.extend(self.notices(&connection.owner).while_true(soon, cause, sentence, &about).await?);
+            ops.extend(self.ending_alarm(&connection, grant.as_ref()).await?);
         }
         if ops.is_empty() { Ok(()) } else { self.commit(ops).await }
+    }
+
+    /// Returns the step that tells of a consent that ends within a day, or ends that notice.
+    pub(super) async fn ending_alarm(
+        &self,
+        connection: &Connection,
+        grant: Option<&Grant>,
+    ) -> Result<Option<Op>, Fault> {
+        let now = self.house.clock.now();
+        let ends = grant.and_then(|grant| grant.ends);
+        let soon = ends.is_some_and(|at| at > now && at <= later(now, DAY));
+        let cause = Cause { kind: NoticeKind::TokenExpiring, subject: &connection.id, detail: "" };
+        let vendor = self.settings.providers.endpoints(connection.kind).map(|endpoints| endpoints.vendor);
+        let why = vendor.and_then(|vendor| vendor.ends_early(grant?.given?, ends?)).unwrap_or_default();
+        let sentence = || {
+            format!(
+                "The consent of {} ends at {}: connect the account anew before. Its mappings stay as they are.{why}",
+                connection.account,
+                moment(ends.unwrap_or_default().seconds())
+            )
+        };
+        let about = [("connection", connection.id.as_str())];
+        self.notices(&connection.owner).while_true(soon, cause, sentence, &about).await
     }
 
     async fn mapping_alarms(
@@ -408,6 +420,9 @@ fn clash(conflict: &Conflict, sides: &Sides) -> String {
         "booking_protected" => {
             format!("is a confirmed booking in {here} and was moved or deleted on {there}")
         }
+        "keeps_changing" => {
+            format!("was written over and over between {here} and {there} although nobody edited it here")
+        }
         _ => format!("was changed in {here} and on {there} in ways that exclude each other"),
     };
     format!("{event} {what}; {kept}.")
@@ -470,6 +485,13 @@ mod tests {
                 ConflictStatus::Pending,
                 "The event u@x was deleted in “Work” and changed on anna@example.org; both stay as they are until you \
                  decide.",
+            ),
+            (
+                "keeps_changing",
+                "Choir",
+                ConflictStatus::Pending,
+                "“Choir” was written over and over between “Work” and anna@example.org although nobody edited it here; \
+                 both stay as they are until you decide.",
             ),
         ] {
             assert_eq!(clash(&conflict(kind, title, status), &sides), expected);

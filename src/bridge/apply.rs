@@ -15,6 +15,7 @@ use super::provider::{self, RemoteId, Seen, Slot, Trouble, Write};
 use super::record::{Base, Fields};
 use super::run::{Far, Halt, Pass, Retry};
 use super::scope::{Fitted, Held, Outside, shaped};
+use super::why::words;
 use crate::calendar::{Error, Put, Refusal, When};
 use crate::ical::Ical;
 use crate::store::{Commit, CommitError, Etag, Expect, Fault, Name, Object, Op};
@@ -36,6 +37,8 @@ pub(super) enum Settled {
 /// Both sides of one object, as they are now.
 pub(super) struct Facts {
     pub(super) base: Option<Base>,
+    /// Its UID on the far side, where that differs from ours.
+    pub(super) uid_there: Option<String>,
     /// The far side's whole text when both last agreed.
     pub(super) agreed: Option<Arc<Ical>>,
     /// What the mapping carried of it.
@@ -84,15 +87,20 @@ impl Pass {
     }
 
     pub(super) async fn settle_from(&mut self, uid: &str, far: Far, round: usize) -> Result<(), Halt> {
-        if !self.looked.contains(uid) {
-            self.looked.insert(uid.to_owned());
-        }
+        self.looked.insert(uid);
         let mut far = far;
+        let mut place = None;
         for round in round..ROUNDS {
             self.round = round;
+            if let Far::Seen(seen, _) = &far {
+                place = Some(seen.id.clone());
+            }
             let settled = match self.settle_once(uid, far).await {
                 Ok(Settled::Done | Settled::Lost) => return Ok(()),
-                Ok(Settled::Again) => self.look_again(uid).await,
+                Ok(Settled::Again) => match &place {
+                    Some(id) if self.ledger.by_uid(uid).await?.is_none() => self.look_there(id).await,
+                    _ => self.look_again(uid).await,
+                },
                 Ok(Settled::Found(id)) => self.look_there(&id).await,
                 Err(halt) => Err(halt),
             };
@@ -102,19 +110,21 @@ impl Pass {
                 Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
                     let why = self.unanswered(trouble)?;
                     let name = self.at.by_uid(uid).await?;
-                    self.fail(uid, name, None, why, Retry::Soon);
+                    self.fail(uid, name, place, why, Retry::Soon);
                     return Ok(());
                 }
                 Err(halt) => return Err(halt),
             };
         }
-        self.fail(uid, None, None, "It keeps changing on both sides; it is tried again.".into(), Retry::Soon);
+        let name = self.at.by_uid(uid).await?;
+        let why = "It keeps changing on both sides; it is tried again.".to_owned();
+        self.fail(uid, name, place, why, Retry::Soon);
         Ok(())
     }
 
     pub(super) async fn look_again(&self, uid: &str) -> Result<Far, Halt> {
-        match self.ledger.by_uid(uid).map(|b| b.remote.clone()) {
-            Some(id) => self.look_there(&id).await,
+        match self.ledger.by_uid(uid).await? {
+            Some(base) => self.look_there(&base.remote).await,
             None => Ok(Far::Absent),
         }
     }
@@ -122,7 +132,7 @@ impl Pass {
     pub(super) async fn look_there(&self, id: &RemoteId) -> Result<Far, Halt> {
         let mut found = self.provider.read(&self.mapping.remote, std::slice::from_ref(id)).await?;
         let Some(seen) = found.pop() else { return Ok(Far::Absent) };
-        match self.named(seen) {
+        match self.named(seen).await? {
             Ok((_, seen, ical)) => Ok(Far::Seen(seen, ical)),
             Err((_, reason)) => Err(Trouble::Unreachable(reason).into()),
         }
@@ -134,10 +144,15 @@ impl Pass {
         {
             return Ok(Settled::Done);
         }
+        let place = match &far {
+            Far::Seen(seen, _) => Some(seen.id.clone()),
+            Far::Same | Far::Absent => None,
+        };
         let facts = match self.gather(uid, far).await? {
             Ok(facts) => facts,
             Err(reason) => {
-                self.fail(uid, None, None, reason, Retry::OnChange);
+                let name = self.at.by_uid(uid).await?;
+                self.fail(uid, name, place, reason, Retry::OnChange);
                 return Ok(Settled::Done);
             }
         };
@@ -145,11 +160,17 @@ impl Pass {
             // Parts follow their series.
             return Ok(Settled::Done);
         }
+        if let Some(settled) = self.come_back(uid, &facts).await? {
+            return Ok(settled);
+        }
         if facts.base.as_ref().is_some_and(|b| b.split.is_some()) {
             return self.settle_split(uid, &facts).await;
         }
         if let Some(apart) = facts.base.as_ref().and_then(|b| b.apart) {
             return self.stay_apart(uid, &facts, apart).await;
+        }
+        if self.leave_shadow(uid, &facts).await? {
+            return Ok(Settled::Done);
         }
         if facts.base.is_none()
             && let Some(outside) = self.outside(&facts)
@@ -161,6 +182,9 @@ impl Pass {
         }
         if let Some(settled) = self.sieve(uid, &facts).await? {
             return Ok(settled);
+        }
+        if self.says_too_much(&facts) {
+            return self.hush(uid, &facts).await;
         }
         let (local, remote) = (ours(&facts), theirs(&facts));
         let open = match facts.base.as_ref().and_then(|b| b.conflict.clone()) {
@@ -224,7 +248,8 @@ impl Pass {
 
     /// Reads what the decision needs. Inner error: the object cannot be dealt with, in words.
     pub(super) async fn gather(&self, uid: &str, far: Far) -> Result<Result<Facts, String>, Halt> {
-        let base = self.ledger.by_uid(uid).cloned();
+        let base = self.ledger.by_uid(uid).await?;
+        let uid_there = base.as_ref().map_or_else(|| self.seen_veiled(uid), |base| base.uid_there.clone());
         let object = self.object_here(uid, base.as_ref()).await?;
         let unknown = base.as_ref().is_some_and(|b| {
             b.version.is_none() || b.conflict.is_some() || (b.apart.is_some() && object.is_some())
@@ -239,7 +264,7 @@ impl Pass {
         // What both sides have again is linked again, as if they met for the first time.
         let base = base.filter(|b| b.apart.is_none() || object.is_none() || !matches!(far, Far::Seen(..)));
         let agreed = match base.as_ref().filter(|b| !b.print.is_empty()) {
-            Some(_) => match self.ledger.bytes(&*self.session.house.store, uid).await? {
+            Some(_) => match self.ledger.bytes(uid).await? {
                 Some(bytes) => Ical::parse(bytes).ok().map(Arc::new),
                 None => None,
             },
@@ -279,7 +304,7 @@ impl Pass {
         };
         let (agreed, before) = if unsure { (None, None) } else { (agreed, before) };
         let reshaped = base.is_some() && carried != self.mapping.fields;
-        Ok(Ok(Facts { base, agreed, before, object, ours, fitted, far, theirs, reshaped }))
+        Ok(Ok(Facts { base, uid_there, agreed, before, object, ours, fitted, far, theirs, reshaped }))
     }
 
     /// Finds our object: under the name that is known, or wherever one with this UID is now.
@@ -318,9 +343,6 @@ impl Pass {
                 if let (None, None, Far::Seen(seen, ical)) = (&facts.base, &facts.object, &facts.far) {
                     self.leave(seen, ical, false).await?;
                 }
-                if facts.object.is_none() && matches!(facts.far, Far::Absent) {
-                    self.forget_pending(uid).await?;
-                }
                 Ok(Settled::Done)
             }
             Step::Agree => self.agree(uid, &facts, with).await,
@@ -357,7 +379,7 @@ impl Pass {
             return Ok(Settled::Done);
         };
         let sent = facts.fitted.as_ref().map(Fitted::print).unwrap_or_default();
-        let base = Base { sent, ..self.next_base(facts.base.as_ref(), uid, name, etag, &place.0) };
+        let base = Base { sent, ..self.next_base(facts, uid, name, etag, &place.0) };
         let (base, bytes) = match (&facts.far, &facts.base) {
             (Far::Seen(seen, ical), _) => (self.agreed_base(base, seen, ical), Some(seen.bytes.clone())),
             (_, Some(known)) => {
@@ -401,20 +423,25 @@ impl Pass {
         bytes: Option<Bytes>,
         with: Vec<Op>,
     ) -> Result<Settled, Halt> {
-        let mut ops = self.ledger.put(&base, bytes)?;
+        let mut ops = self.ledger.put(&base, bytes).await?;
         ops.extend(with);
         self.remember(Vec::new(), ops).await?;
-        self.ledger.insert(base);
         Ok(Settled::Done)
     }
 
-    async fn pull(&mut self, uid: &str, facts: &Facts, bytes: Bytes, with: Vec<Op>) -> Result<Settled, Halt> {
+    pub(super) async fn pull(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        bytes: Bytes,
+        with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
         let Far::Seen(seen, ical) = &facts.far else { return Ok(Settled::Again) };
         let name = match facts.name() {
             Some(name) => name.clone(),
             None => self.free_name(uid, &seen.id).await?,
         };
-        let base = self.next_base(facts.base.as_ref(), uid, &name, &Etag::of(&bytes), &seen.id);
+        let base = self.next_base(facts, uid, &name, &Etag::of(&bytes), &seen.id);
         let from_there = base.from_there || (facts.base.is_none() && facts.object.is_none());
         let base = Base { from_there, sent: self.sent_print(&bytes), ..base };
         let base = self.agreed_base(base, seen, ical);
@@ -438,7 +465,7 @@ impl Pass {
         agreed: Bytes,
         with: Vec<Op>,
     ) -> Result<Settled, Halt> {
-        let mut ops = self.ledger.put(&base, Some(agreed))?;
+        let mut ops = self.ledger.put(&base, Some(agreed)).await?;
         ops.extend(with);
         let expected = facts.etag().cloned();
         let when = When::holds(move |meta| {
@@ -450,7 +477,6 @@ impl Pass {
                 let counts = &mut self.run.local;
                 let count = if stored.created { &mut counts.inserted } else { &mut counts.updated };
                 *count = count.saturating_add(1);
-                self.ledger.insert(base);
                 Ok(Settled::Done)
             }
             Err(error) => self.refused_here(uid, facts, error),
@@ -476,15 +502,15 @@ impl Pass {
         };
         let write = Write {
             slot: Slot::At(place.0.clone(), place.1.clone()),
-            bytes: self.addressed(uid, there.clone()),
-            base: base.map(|base| self.addressed(uid, base)),
+            bytes: Pass::addressed(facts.uid_there.as_deref(), there.clone()),
+            base: base.map(|base| Pass::addressed(facts.uid_there.as_deref(), base)),
         };
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&name), answer)? {
             Ok(written) => written,
             Err(settled) => return Ok(settled),
         };
-        let base = self.next_base(facts.base.as_ref(), uid, &name, &Etag::of(&here), &written.id);
+        let base = self.next_base(facts, uid, &name, &Etag::of(&here), &written.id);
         let base = Base { sent: self.sent_print(&here), writes: self.writes(facts), ..base };
         let found = match written.seen {
             Some(seen) => Some(seen),
@@ -567,17 +593,4 @@ fn theirs(facts: &Facts) -> Side<'_> {
     let agreed = facts.agreed.is_some();
     let same = facts.base.as_ref().is_some_and(|base| agreed && base.print == print::print(ical));
     if same { Side::Same } else { Side::Changed(Version { ical, stored: seen.modified }) }
-}
-
-/// Why our rules do not take an object, in words.
-fn words(refusal: &Refusal) -> String {
-    match refusal {
-        Refusal::NotCalendar(problem) => format!("It is not stored here: {}", problem.reason),
-        Refusal::WrongComponent { sent, accepted } => {
-            format!("This calendar holds {} only, not {sent}.", accepted.join(" and "))
-        }
-        Refusal::TooLarge(limit) => format!("It is larger than the {limit} bytes that are stored here."),
-        Refusal::CollectionFull(limit) => format!("The calendar here is full ({limit} events)."),
-        other => format!("It is not stored here: {other:?}"),
-    }
 }

@@ -1,21 +1,24 @@
 //! Tokens of connections: kept sealed, fetched anew before they end, once for all who need one.
 //!
-//! Owns: when a token is fetched, that a rotated one is on disk before it is used. Does not own: the calls
+//! Owns: when a token is fetched, that a rotated one is on disk before it is used, that none ends because nothing uses it. Does not own: the calls
 //! (`auth::oauth`), what becomes of a connection without one (`connections`).
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::front::{Bridge, BridgeError};
 use super::pace::later;
 use super::provider::{Bearer, Fut, Trouble};
-use super::record::secret_key;
+use super::record::{self, Connection, Health, Kind, connection_state_key, secret_key};
 use crate::auth::grant::{Keyring, Secret};
 use crate::auth::oauth::{Client, Denial, Grant};
 use crate::calendar::House;
-use crate::store::{Commit, CommitError, Expect, Key, Op, Origin};
+use crate::store::{Commit, CommitError, Expect, Key, Op, Origin, Table};
 
 /// A token that ends sooner is fetched anew.
 const AHEAD: Duration = Duration::from_secs(5 * 60);
+/// An account that was not called for so long has its token fetched anew.
+const IDLE: Duration = Duration::from_secs(30 * 86_400);
 /// How often a write that somebody else came before is tried again.
 const ATTEMPTS: usize = 5;
 
@@ -44,9 +47,45 @@ impl Bearer for Holder {
                 Ok(new) => self.keep(bytes, &grant, new).await,
                 // It is not needed yet: the next call asks again.
                 Err(Denial::Later(..)) if good => Ok(grant.access),
+                Err(Denial::Ended(why)) => {
+                    Err(Trouble::Unauthorised(format!("{why}{}", self.client.ended_early(&grant, now))))
+                }
                 Err(denial) => Err(denied(denial)),
             }
         })
+    }
+}
+
+impl Bridge {
+    /// Fetches the tokens of accounts anew that nothing has called for a month, once an hour: vendors end a consent that is
+    /// not used, Microsoft after 90 days, Google after six months (E33).
+    pub(super) async fn keep_alive(&self) -> Result<(), BridgeError> {
+        let now = self.house.clock.now();
+        if !self.ties.is_due(now) {
+            return Ok(());
+        }
+        for connection in record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await? {
+            let state = self.connection_state(&connection.id).await?;
+            let consented = matches!(connection.kind, Kind::Google | Kind::Outlook)
+                && !matches!(state.health, Health::Pending | Health::TokenExpired);
+            if !consented {
+                continue;
+            }
+            let Ok(text) = self.secret(&connection.id).await else { continue };
+            // An access token lives for an hour: its end tells when the last one was fetched.
+            let Some(grant) = Grant::read(&text).filter(|grant| later(grant.expires, IDLE) <= now) else {
+                continue;
+            };
+            let Ok(bearer) = self.bearer(&connection, self.fetch.counted()) else { continue };
+            if let Err(trouble) = bearer.token(Some(&grant.access)).await {
+                tracing::info!(connection = %connection.id, "an idle consent could not be kept alive: {trouble}");
+                let next = self.health(&connection, &state, Some(&trouble));
+                let mut ops = vec![record::put(connection_state_key(&connection.id), &next)?];
+                ops.extend(self.connection_alarms(&connection, &next).await?);
+                self.commit(ops).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -326,6 +326,21 @@ mod tests {
         Timestamp(NOON + seconds * 1000)
     }
 
+    // S3-035, S3-036, S3-037, S3-096: unless somebody says otherwise
+    #[test]
+    fn each_kind_of_far_side_has_a_rate_of_its_own() {
+        let rates = Rates::default();
+        let minute = |kind| rates.of(kind).minute;
+        assert_eq!([Kind::Google, Kind::Outlook].map(minute), [300, 300]);
+        assert_eq!([Kind::Icloud, Kind::Caldav, Kind::Ics, Kind::Cozi].map(minute), [30, 30, 30, 10]);
+        // What is above the rate, and what was saved up of it, is held back or put off.
+        for kind in [Kind::Google, Kind::Icloud, Kind::Cozi] {
+            let rate = rates.of(kind);
+            let mut bucket = Bucket::new(rate);
+            assert_eq!(empty(&mut bucket, at(0)), rate.minute * rate.saved, "{kind:?}");
+        }
+    }
+
     fn empty(bucket: &mut Bucket, now: Timestamp) -> u32 {
         (0..).find(|_| bucket.turn(now, NONE) != Turn::Now).unwrap()
     }

@@ -65,10 +65,7 @@ impl Pass {
     }
 
     pub(super) fn conflict_ops(&self, conflict: &Conflict) -> Result<Vec<Op>, Halt> {
-        match conflict_key(&conflict.id) {
-            Some(key) => Ok(vec![record::put(key, conflict)?]),
-            None => Ok(Vec::new()),
-        }
+        Ok(record::put_conflict(conflict)?)
     }
 
     pub(super) fn conflict_of(&self, uid: &str, facts: &Facts, clash: &Clash) -> Result<Conflict, Halt> {

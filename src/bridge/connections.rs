@@ -22,7 +22,7 @@ use super::record::{
 };
 use super::sites::CoziState;
 use crate::auth::grant::Secret;
-use crate::auth::oauth::Grant;
+use crate::auth::oauth::{Access, Grant};
 use crate::calendar::{Error, Refusal, When};
 use crate::http::fetch::Fetch;
 use crate::store::{Fault, Op, Origin, Table};
@@ -106,6 +106,10 @@ impl Bridge {
     /// # Errors
     /// As `connect_caldav`.
     pub async fn connect_ics(&self, owner: &str, url: &str) -> Result<Connection, BridgeError> {
+        if !self.settings.feeds {
+            let why = "Feeds are switched off on this server.";
+            return Err(BridgeError::Invalid("provider", why.into()));
+        }
         let url = feed(url)?;
         let connection = Connection { url: shortened(&url), ..self.blank(owner, Kind::Ics)? };
         self.connect(connection, Secret::new(url)).await
@@ -116,7 +120,8 @@ impl Bridge {
         (kind == Kind::Cozi && self.settings.providers.cozi_state == CoziState::Beta).then_some(UNOFFICIAL)
     }
 
-    fn blank(&self, owner: &str, kind: Kind) -> Result<Connection, Fault> {
+    /// Returns an account of which nothing is known yet.
+    pub(super) fn blank(&self, owner: &str, kind: Kind) -> Result<Connection, Fault> {
         Ok(Connection {
             id: record::random_id()?,
             owner: owner.to_owned(),
@@ -126,12 +131,15 @@ impl Bridge {
             account: String::new(),
             homes: Vec::new(),
             created: self.house.clock.now(),
+            access: Access::default(),
         })
     }
 
     /// Tests what was given and remembers it.
     async fn connect(&self, connection: Connection, secret: Secret) -> Result<Connection, BridgeError> {
-        let mut connection = self.tested(connection, &secret).await?;
+        let id = connection.id.clone();
+        let tested = self.tested(connection, &secret).await;
+        let mut connection = tested.inspect_err(|_| self.ties.forget(&id))?;
         if connection.account.is_empty() {
             let host = Url::parse(&connection.url).ok().and_then(|url| url.host_str().map(str::to_owned));
             connection.account = match connection.username.as_str() {
@@ -302,10 +310,9 @@ impl Bridge {
             self.unwatch_mapping(&connection, &mapping.id).await;
             self.delete_mapping(owner, &mapping.id).await?;
             self.commit(vec![Op::DeleteRecord(hook_key(&mapping.id))]).await?;
+            self.ties.hooks().remove(&mapping.id);
         }
-        if tokio::time::timeout(GOODBYE, self.give_back(&connection)).await.is_err() {
-            tracing::warn!(connection = %id, "the far side did not hear in time that the account is disconnected");
-        }
+        self.give_back(&connection).await;
         let mut ops = vec![
             Op::DeleteRecord(secret_key(id)),
             Op::DeleteRecord(connection_state_key(id)),
@@ -318,20 +325,32 @@ impl Bridge {
         Ok(())
     }
 
-    /// Gives a consent back. A vendor takes all tokens of the account for this server with it, so that the last
-    /// connection of an account does it.
+    /// Gives a connection's consent back.
     async fn give_back(&self, connection: &Connection) {
-        let Ok(client) = self.oauth(connection.kind, self.fetch.counted()) else { return };
-        let all = record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await;
-        let shared = all.unwrap_or_default().iter().any(|other| {
-            other.id != connection.id
-                && other.kind == connection.kind
-                && other.username == connection.username
-        });
         let Ok(text) = self.secret(&connection.id).await else { return };
-        let Some(grant) = Grant::read(&text).filter(|_| !shared) else { return };
-        if let Err(denial) = client.revoke(&grant).await {
-            tracing::warn!(connection = %connection.id, "a consent could not be given back: {denial}");
+        if let Some(grant) = Grant::read(&text) {
+            self.return_grant(connection.kind, &connection.username, &connection.id, &grant).await;
+        }
+    }
+
+    /// Gives a consent of this account back. A vendor takes all tokens of the account for this server with it, so that it is
+    /// kept while any connection but the named one may be of the same account. A far side that does not answer keeps nobody.
+    pub(super) async fn return_grant(&self, kind: Kind, username: &str, connection: &str, grant: &Grant) {
+        let Ok(client) = self.oauth(kind, Access::default(), self.fetch.counted()) else { return };
+        let Ok(all) = record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await else {
+            return;
+        };
+        let shared = all.iter().any(|other| {
+            let same = username.is_empty() || other.username.eq_ignore_ascii_case(username);
+            other.id != connection && other.kind == kind && !other.username.is_empty() && same
+        });
+        if shared {
+            return;
+        }
+        match tokio::time::timeout(GOODBYE, client.revoke(grant)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(denial)) => tracing::warn!("a consent could not be given back: {denial}"),
+            Err(_) => tracing::warn!("a far side did not take a consent back in time"),
         }
     }
 
@@ -378,7 +397,23 @@ impl Bridge {
             ops.extend(self.connection_alarms(&connection, &next).await?);
             self.commit(ops).await?;
         }
-        Ok(answer?)
+        let mut all = answer?;
+        for calendar in all.iter_mut().filter(|_| connection.only_reads()) {
+            calendar.writable = false;
+        }
+        Ok(self.offered(all))
+    }
+
+    /// Returns the calendars that people may choose from, each with a colour.
+    fn offered(&self, mut calendars: Vec<RemoteCalendar>) -> Vec<RemoteCalendar> {
+        if self.settings.primary_only && calendars.iter().any(|calendar| calendar.primary) {
+            calendars.retain(|calendar| calendar.primary);
+        }
+        for calendar in &mut calendars {
+            let own = calendar.color.as_deref().and_then(hex);
+            calendar.color = Some(own.unwrap_or_else(|| self.settings.calendar_color.clone()));
+        }
+        calendars
     }
 
     /// Returns the far side of a connection.
@@ -415,18 +450,23 @@ impl Bridge {
                 Ok(Arc::new(Outlook::new(fetch, api, self.bearer(connection, plain)?)))
             }
             Kind::Cozi => {
-                Ok(Arc::new(Cozi::new(fetch, address(&connection.url)?, connection.username.clone(), secret)))
+                let (api, name) = (address(&connection.url)?, connection.username.clone());
+                Ok(Arc::new(Cozi::seated(fetch, api, name, secret, self.ties.seat(&connection.id))))
             }
             Kind::Ics => Ok(Arc::new(Ics::new(fetch, secret))),
         }
     }
 
     /// Returns who gives out a connection's tokens.
-    fn bearer(&self, connection: &Connection, fetch: Fetch) -> Result<Arc<dyn Bearer>, BridgeError> {
+    pub(super) fn bearer(
+        &self,
+        connection: &Connection,
+        fetch: Fetch,
+    ) -> Result<Arc<dyn Bearer>, BridgeError> {
         Ok(Arc::new(Holder {
             house: Arc::clone(&self.house),
             keys: Arc::clone(&self.keys),
-            client: self.oauth(connection.kind, fetch)?,
+            client: self.oauth(connection.kind, connection.access, fetch)?,
             connection: connection.id.clone(),
             flight: self.ties.flight(&connection.id),
         }))
@@ -543,10 +583,39 @@ fn address(text: &str) -> Result<Url, BridgeError> {
     Ok(url)
 }
 
+/// Returns a colour as `#RRGGBB`, without what Apple says of its transparency. Nothing: it is said in another way.
+fn hex(color: &str) -> Option<String> {
+    let digits = color.trim().strip_prefix('#')?;
+    if !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    match digits.len() {
+        6 | 8 => digits.get(..6).map(|digits| format!("#{digits}")),
+        3 => Some(format!("#{}", digits.chars().flat_map(|c| [c, c]).collect::<String>())),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
+
+    // S2-008, S2-047: `#RRGGBB`, whatever is behind it
+    #[test]
+    fn a_colour_has_one_form() {
+        for (told, shown) in [
+            ("#FF2968FF", Some("#FF2968")),
+            ("#ff2968", Some("#ff2968")),
+            (" #0aF ", Some("#00aaFF")),
+            ("#12345", None),
+            ("#gggggg", None),
+            ("turquoise", None),
+            ("", None),
+        ] {
+            assert_eq!(hex(told).as_deref(), shown, "{told}");
+        }
+    }
 
     // S1-026, S3-084
     #[test]

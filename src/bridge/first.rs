@@ -4,67 +4,72 @@
 //! one (`similar`), what becomes of a pair (`plan`).
 //!
 //! A pair keeps both UIDs, ours here and theirs there.
+//!
+//! Held are, once the far side names an event that nobody knows: of each event of ours the moments of its beginning and
+//! end (`similar::Times`); of each UID of theirs sixteen bytes; and of those of theirs that begin or end with one of ours
+//! what is compared of them, because all of these have to be known before any two are joined.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::digests::Digests;
 use super::order::Open;
 use super::parts::part_of;
 use super::provider::{RemoteId, Seen};
 use super::record::{Base, Fields};
 use super::run::{Halt, Pass};
 use super::shape;
-use super::similar::{Moments, Sketch, pairs};
+use super::similar::{Sketch, Times, pairs};
 use crate::ical::Ical;
-use crate::store::{Name, Store};
+use crate::store::{CollectionId, Fault, Name, Store};
 
 /// Members a page.
 const PAGE: usize = 500;
+/// Pairs of one commit.
+const CHUNK: usize = 100;
 
 /// What a first pass knows of both sides.
 #[derive(Debug, Default)]
 pub(super) struct First {
-    /// Ours, once they were needed.
-    ours: Option<Ours>,
+    /// When ours begin and end, once that was needed.
+    ours: Option<Times>,
     /// UIDs that the far side has.
-    theirs: HashSet<String>,
+    theirs: Digests,
     /// Objects of the far side that begin or end with one of ours.
     candidates: Vec<(Sketch, RemoteId)>,
     /// They were compared: what is not joined now is new.
     over: bool,
 }
 
-/// What is compared of our side.
-#[derive(Debug)]
-pub(super) struct Ours {
-    pub(super) sketches: Vec<Sketch>,
-    pub(super) moments: Moments,
+#[cfg(test)]
+impl First {
+    /// Returns how many objects are put aside.
+    pub(super) fn aside(&self) -> usize {
+        self.candidates.len()
+    }
 }
 
-impl Ours {
-    /// Reads what is compared of the events of a collection.
-    pub(super) async fn read(
-        store: &dyn Store,
-        collection: crate::store::CollectionId,
-        counts: impl Fn(&Ical) -> bool,
-    ) -> Result<Ours, crate::store::Fault> {
-        let mut sketches = Vec::new();
-        let mut after: Option<Name> = None;
-        loop {
-            let page = store.list(collection, after.as_ref().map(Name::as_str), PAGE).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.name.clone());
-            for meta in page {
-                let Some(uid) = meta.index.uid else { continue };
-                let Some(object) = store.object(collection, meta.name.as_str()).await? else { continue };
-                let Ok(ical) = Ical::parse(object.bytes) else { continue };
-                if counts(&ical) {
-                    sketches.extend(Sketch::of(&uid, &ical));
-                }
+/// Reads what is compared of the events of a collection, one after the other.
+pub(super) async fn each_of_ours(
+    store: &dyn Store,
+    collection: CollectionId,
+    counts: impl Fn(&Ical) -> bool,
+    mut take: impl FnMut(Sketch),
+) -> Result<(), Fault> {
+    let mut after: Option<Name> = None;
+    loop {
+        let page = store.list(collection, after.as_ref().map(Name::as_str), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        after = Some(last.name.clone());
+        for meta in page {
+            let Some(uid) = meta.index.uid else { continue };
+            let Some(object) = store.object(collection, meta.name.as_str()).await? else { continue };
+            let Ok(ical) = Ical::parse(object.bytes) else { continue };
+            if counts(&ical)
+                && let Some(sketch) = Sketch::of(&uid, &ical)
+            {
+                take(sketch);
             }
         }
-        let moments = Moments::of(&sketches);
-        Ok(Ours { sketches, moments })
     }
 }
 
@@ -76,7 +81,7 @@ impl Pass {
         if !self.is_first() || self.first.over || self.mapping.fields == Fields::Busy {
             return Ok(false);
         }
-        self.first.theirs.insert(uid.to_owned());
+        self.first.theirs.insert(uid);
         if let Some((whole, _)) = part_of(uid)
             && self.at.by_uid(whole).await?.is_some()
         {
@@ -91,14 +96,12 @@ impl Pass {
         let ours = match self.first.ours.take() {
             Some(ours) => ours,
             None => {
-                let store = Arc::clone(&self.session.house.store);
-                let (window, mapping) = (self.window, Arc::clone(&self.mapping));
-                let counts =
-                    |ical: &Ical| shape::in_window(ical, window) && shape::passes(&mapping.filters, ical);
-                Ours::read(&*store, self.at.id(), counts).await?
+                let mut times = Times::default();
+                self.ours(|own| times.add(&own)).await?;
+                times
             }
         };
-        let near = !ours.moments.near(&sketch).is_empty();
+        let near = ours.is_near(&sketch);
         self.first.ours = Some(ours);
         if near {
             self.first.candidates.push((sketch, seen.id.clone()));
@@ -106,16 +109,38 @@ impl Pass {
         Ok(near)
     }
 
+    /// Reads what is compared of those events of ours that the mapping carries.
+    async fn ours(&self, take: impl FnMut(Sketch)) -> Result<(), Halt> {
+        let carried =
+            |ical: &Ical| shape::in_window(ical, self.window) && shape::passes(&self.mapping.filters, ical);
+        let store = Arc::clone(&self.session.house.store);
+        Ok(each_of_ours(&*store, self.at.id(), carried, take).await?)
+    }
+
     /// Joins what is one, and deals with the rest of what was put aside.
     pub(super) async fn join_similar(&mut self, open: &mut Open) -> Result<(), Halt> {
-        let First { ours, theirs, candidates, .. } =
+        let First { theirs, candidates, .. } =
             std::mem::replace(&mut self.first, First { over: true, ..First::default() });
-        let Some(ours) = ours.filter(|_| !candidates.is_empty()) else { return Ok(()) };
-        let free =
-            |sketch: &Sketch| self.ledger.by_uid(&sketch.uid).is_none() && !theirs.contains(&sketch.uid);
-        let ours: Vec<Sketch> = ours.sketches.into_iter().filter(free).collect();
+        if candidates.is_empty() {
+            return Ok(());
+        }
+        let mut times = Times::default();
+        candidates.iter().for_each(|(other, _)| times.add(other));
+        let mut near = Vec::new();
+        self.ours(|own| {
+            if times.meets(&own) && !theirs.contains(&own.uid) {
+                near.push(own);
+            }
+        })
+        .await?;
+        let mut ours = Vec::new();
+        for own in near {
+            if self.ledger.by_uid(&own.uid).await?.is_none() {
+                ours.push(own);
+            }
+        }
         let (sketches, ids): (Vec<Sketch>, Vec<RemoteId>) = candidates.into_iter().unzip();
-        let mut ops = Vec::new();
+        let mut bases = Vec::new();
         for pair in pairs(&ours, &sketches) {
             let all = (ours.get(pair.ours), sketches.get(pair.theirs), ids.get(pair.theirs));
             let (Some(own), Some(other), Some(id)) = all else { continue };
@@ -128,9 +153,13 @@ impl Pass {
                 fields: Some(self.mapping.fields),
                 ..Base::new(&own.uid, name, meta.etag, id.clone())
             };
-            ops.extend(self.ledger.put(&base, None)?);
-            self.ledger.insert(base);
+            bases.push((base, None));
+            if bases.len() >= CHUNK {
+                let ops = self.ledger.put_all(std::mem::take(&mut bases)).await?;
+                self.remember(Vec::new(), ops).await?;
+            }
         }
+        let ops = self.ledger.put_all(bases).await?;
         self.remember(Vec::new(), ops).await?;
         let batch = self.provider.abilities().batch.max(1);
         for chunk in ids.chunks(batch) {

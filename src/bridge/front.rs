@@ -19,8 +19,8 @@ use super::overlap::Detect;
 use super::pace::{Pace, Schedule};
 use super::provider::{RemoteId, Trouble};
 use super::record::{
-    self, Connection, ConnectionState, Direction, Fields, Filter, Mapping, MappingState, OnDelete, Policy,
-    Reach, Rule, connection_state_key, mapping_state_key,
+    self, Connection, ConnectionState, Direction, Fields, Filter, Kind, Mapping, MappingState, OnDelete,
+    Policy, Push, Reach, Rule, connection_state_key, mapping_state_key,
 };
 use super::run::MassDelete;
 use super::sites::Providers;
@@ -32,7 +32,7 @@ use crate::calendar::booking::is_holds;
 use crate::http::fetch::Fetch;
 use crate::store::{
     Collection, CollectionId, Commit, CommitError, Expect, Fault, Key, Kind as CollectionKind, Op, Origin,
-    Table,
+    Table, Timestamp,
 };
 
 /// Passes at a time.
@@ -51,7 +51,7 @@ pub struct Settings {
     pub window_past: Reach,
     /// How far ahead.
     pub window_future: Reach,
-    /// When everything is compared, in seconds of the day (UTC), whatever the cursors say.
+    /// When everything is compared, in seconds of the day by the owner's clock, whatever the cursors say.
     pub full_resync_at: u32,
     /// How many calls each kind of far side may be asked to bear.
     pub rates: Rates,
@@ -63,6 +63,16 @@ pub struct Settings {
     pub base_url: String,
     /// How many passes a person may ask for in an hour; nothing: as usual.
     pub manual_sync: Option<u32>,
+    /// Which way a new mapping carries if nobody says.
+    pub default_direction: Direction,
+    /// How many calendars of one account may be mapped; nothing: any number.
+    pub mapping_limit: Option<usize>,
+    /// Only main calendars are offered, of accounts that have such a thing.
+    pub primary_only: bool,
+    /// Feeds can be connected.
+    pub feeds: bool,
+    /// The colour of calendars of far sides that name none, as `#RRGGBB`.
+    pub calendar_color: String,
 }
 
 impl Default for Settings {
@@ -79,6 +89,11 @@ impl Default for Settings {
             providers: Providers::default(),
             base_url: String::new(),
             manual_sync: None,
+            default_direction: Direction::Both,
+            mapping_limit: None,
+            primary_only: false,
+            feeds: true,
+            calendar_color: "#4285f4".into(),
         }
     }
 }
@@ -133,6 +148,9 @@ impl From<CommitError> for BridgeError {
     }
 }
 
+/// How far a mapping with Cozi looks back and ahead unless somebody says: its interface gives a month at a time.
+const COZI: (Reach, Reach) = (Reach::Days(7), Reach::Days(30));
+
 /// What a new mapping is to be.
 #[derive(Debug, Clone)]
 pub struct NewMapping {
@@ -160,6 +178,8 @@ pub struct NewMapping {
     pub on_remote_delete: OnDelete,
     /// What becomes of their event when ours is removed.
     pub on_local_delete: OnDelete,
+    /// When a change that was made here is carried outward.
+    pub push: Push,
     /// False: it rests.
     pub enabled: bool,
     /// Seconds between two looks.
@@ -182,8 +202,38 @@ impl NewMapping {
             filters: Vec::new(),
             on_remote_delete: OnDelete::default(),
             on_local_delete: OnDelete::default(),
+            push: Push::default(),
             enabled: true,
             poll_seconds: None,
+        }
+    }
+
+    /// Returns the mapping with an account of that kind, which may have a window of its own.
+    pub(super) fn with(self, id: String, owner: &str, kind: Kind, created: Timestamp) -> Mapping {
+        let (past, future) = match kind {
+            Kind::Cozi => (Some(COZI.0), Some(COZI.1)),
+            Kind::Google | Kind::Outlook | Kind::Icloud | Kind::Caldav | Kind::Ics => (None, None),
+        };
+        Mapping {
+            id,
+            owner: owner.to_owned(),
+            collection: self.collection,
+            connection: self.connection,
+            remote: self.remote,
+            direction: self.direction,
+            policy: self.policy,
+            rules: self.rules,
+            fields: self.fields,
+            window_past: self.window_past.or(past),
+            window_future: self.window_future.or(future),
+            filters: self.filters,
+            on_remote_delete: self.on_remote_delete,
+            on_local_delete: self.on_local_delete,
+            push: self.push,
+            enabled: self.enabled,
+            poll_seconds: self.poll_seconds,
+            created,
+            changed: None,
         }
     }
 }
@@ -197,6 +247,8 @@ pub(super) struct Line {
     pub(super) pace: Pace,
     /// Something changed here since the last pass began.
     pub(super) dirty: bool,
+    /// What changed here goes out at once.
+    pub(super) prompt: bool,
     pub(super) running: Option<Arc<Job>>,
     /// Another pass was asked for while this one runs.
     pub(super) again: bool,
@@ -263,7 +315,7 @@ impl Bridge {
             lines.insert(mapping.id, line);
         }
         let budgets = Budgets::open(&*house.store, Arc::clone(&house.clock), settings.rates).await?;
-        Ok(Arc::new(Bridge {
+        let bridge = Arc::new(Bridge {
             house,
             keys,
             fetch,
@@ -279,7 +331,9 @@ impl Bridge {
             stop: CancellationToken::new(),
             ties: Ties::default(),
             departed: Mutex::new(owners),
-        }))
+        });
+        bridge.recall().await?;
+        Ok(bridge)
     }
 
     /// Cuts the passes that run and waits until they are gone. What they had not finished, the next ones finish.
@@ -390,6 +444,16 @@ impl Bridge {
         }
     }
 
+    /// Returns the address under which people reach this server.
+    pub fn base_url(&self) -> &str {
+        &self.settings.base_url
+    }
+
+    /// Returns the present.
+    pub fn now(&self) -> Timestamp {
+        self.house.clock.now()
+    }
+
     /// Tells whether a pass of the mapping runs.
     pub fn is_running(&self, mapping: &str) -> bool {
         self.lines().get(mapping).is_some_and(|line| line.running.is_some())
@@ -403,7 +467,7 @@ impl Bridge {
             None => return Err(BridgeError::Missing),
         };
         if let Some(job) = running {
-            job.cut.cancel();
+            job.cut();
             self.run_soon(mapping);
         }
         Ok(lock.lock_owned().await)
@@ -441,6 +505,7 @@ pub(super) fn line(mapping: &Mapping, state: &MappingState) -> Line {
         pace: state.pace,
         // What was written while nobody followed is found by the cursor.
         dirty: true,
+        prompt: mapping.push == Push::Immediate,
         running: None,
         again: false,
         told: None,

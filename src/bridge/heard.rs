@@ -1,7 +1,7 @@
 //! What far sides and programs tell us of changes: whether they are believed, and that many words begin one pass.
 //!
-//! Owns: constant-time comparison with what a channel or hook was opened with, coalescing. A word that is believed costs
-//! one read and no write. Does not own: how it looks on the wire (`hooks`), the channels (`watch`).
+//! Owns: constant-time comparison with what a channel or hook was opened with, coalescing. A notification costs no look at the
+//! store, believed or not: the channels are in memory. A call of a hook costs one, for its secret. Does not own: how it looks on the wire (`hooks`), the channels (`watch`).
 
 use std::time::Duration;
 
@@ -11,10 +11,10 @@ use subtle::ConstantTimeEq as _;
 
 use super::front::{Bridge, BridgeError};
 use super::pace::{Pace, later};
-use super::record::{self, Kind, Watched, channel_key, hook_key};
+use super::record::{Kind, Watched, hook_key};
 use crate::auth::grant::Secret;
 use crate::auth::oauth;
-use crate::store::{Fault, Op, Timestamp};
+use crate::store::{Fault, Op};
 
 /// Notifications that come so close together belong to one stream.
 const TOGETHER: Duration = Duration::from_secs(2);
@@ -66,20 +66,11 @@ pub enum Heard {
 }
 
 impl Bridge {
-    /// Hears a notification. Reads one record and writes none; the pass begins on its own.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn notified(&self, told: Notification<'_>) -> Result<Heard, Fault> {
-        if told.channel.is_empty()
-            || told.channel.len() > 200
-            || !told.channel.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-        {
-            return Ok(Heard::Unknown);
-        }
-        let key = channel_key(told.channel);
-        let found: Option<Watched> = record::load(&*self.house.store, &key).await?;
-        let Some(row) = found.filter(|row| row.kind == told.kind) else { return Ok(Heard::Unknown) };
+    /// Hears a notification. The pass begins on its own.
+    pub fn notified(&self, told: Notification<'_>) -> Heard {
+        let Some(row) = self.ties.channel(told.channel).filter(|row| row.kind == told.kind) else {
+            return Heard::Unknown;
+        };
         let token = oauth::digest(told.token);
         let mut right = row.token.as_bytes().ct_eq(token.as_bytes());
         // What is watched is not known before the far side's answer to our call is.
@@ -87,10 +78,20 @@ impl Bridge {
             right &= row.channel.resource.as_bytes().ct_eq(resource.as_bytes());
         }
         if !bool::from(right) {
-            return Ok(Heard::Wrong);
+            return Heard::Wrong;
         }
         self.note(&row, told.word);
-        Ok(Heard::Noted)
+        Heard::Noted
+    }
+
+    /// Tells whether any channel's notifications come to the address with this word in it.
+    pub fn awaits(&self, door: &str) -> bool {
+        self.ties.is_door(door)
+    }
+
+    /// Tells whether a mapping has a hook of its own.
+    pub fn has_hook(&self, mapping: &str) -> bool {
+        self.ties.hooks().contains(mapping)
     }
 
     /// One channel may be there for several mappings of one calendar.
@@ -164,17 +165,14 @@ impl Bridge {
     pub async fn hook_called(
         &self,
         mapping: &str,
-        believed: impl FnOnce(&Secret, Timestamp) -> bool + Send,
+        believed: impl FnOnce(&Secret) -> bool + Send,
     ) -> Result<Heard, BridgeError> {
-        if mapping.is_empty() || mapping.len() > 64 || !mapping.bytes().all(|b| b.is_ascii_alphanumeric()) {
-            return Ok(Heard::Unknown);
-        }
-        if !self.lines().contains_key(mapping) {
+        if !self.has_hook(mapping) || !self.lines().contains_key(mapping) {
             return Ok(Heard::Unknown);
         }
         let key = hook_key(mapping);
         let Some(sealed) = self.house.store.record(&key).await? else { return Ok(Heard::Unknown) };
-        if !believed(&self.keys.unseal(&key, &sealed)?, self.house.clock.now()) {
+        if !believed(&self.keys.unseal(&key, &sealed)?) {
             return Ok(Heard::Wrong);
         }
         self.nudge(mapping);
@@ -193,6 +191,7 @@ impl Bridge {
         let key = hook_key(mapping);
         let sealed = self.keys.seal(&key, &secret)?;
         self.commit(vec![Op::PutRecord(key, sealed)]).await?;
+        self.ties.hooks().insert(mapping.to_owned());
         let base = self.settings.base_url.trim_end_matches('/');
         Ok((format!("{base}/hooks/sync/{mapping}"), secret))
     }
@@ -203,6 +202,7 @@ impl Bridge {
     /// `Missing`; when the store fails.
     pub async fn close_hook(&self, owner: &str, mapping: &str) -> Result<(), BridgeError> {
         self.mapping(owner, mapping).await?;
+        self.ties.hooks().remove(mapping);
         self.commit(vec![Op::DeleteRecord(hook_key(mapping))]).await
     }
 

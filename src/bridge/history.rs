@@ -27,10 +27,11 @@ impl Bridge {
     ) -> Result<Vec<Run>, BridgeError> {
         let mut all = Vec::new();
         for id in self.mapping_ids(owner, mapping).await? {
-            if let Some(job) = self.lines().get(&id).and_then(|line| line.running.clone()) {
-                all.push(job.run());
-            }
-            all.extend(self.newest::<Run>(Table::Run, &id, limit).await?);
+            let running = self.lines().get(&id).and_then(|line| line.running.clone());
+            let ended = self.newest::<Run>(Table::Run, &id, limit).await?;
+            let going = running.map(|job| job.runs()).unwrap_or_default();
+            all.extend(going.into_iter().filter(|run| ended.iter().all(|other| other.id != run.id)));
+            all.extend(ended);
         }
         all.sort_by(|a, b| (b.started, &a.id).cmp(&(a.started, &b.id)));
         all.truncate(limit);
@@ -50,7 +51,8 @@ impl Bridge {
         if let Some(run) = record::load::<Run>(&*self.house.store, &key).await? {
             return Ok(run);
         }
-        running.map(|job| job.run()).filter(|run| run.id == id).ok_or(BridgeError::Missing)
+        let runs = running.map(|job| job.runs()).unwrap_or_default();
+        runs.into_iter().find(|run| run.id == id).ok_or(BridgeError::Missing)
     }
 
     /// Lists conflicts, newest first.

@@ -1,18 +1,22 @@
 //! Mappings: which calendar here goes with which calendar there.
 
+use std::collections::BTreeSet;
+
 use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
 use super::provider::{RemoteCalendar, RemoteId};
 use super::record::{
-    self, Direction, Kind, Mapping, MappingState, Policy, Reach, mapping_key, mapping_state_key,
+    self, Connection, Direction, Mapping, MappingState, OnDelete, Policy, Push, Reach, mapping_key,
+    mapping_state_key,
 };
+use crate::auth::oauth::Access;
 use crate::calendar::{Error, Refusal, is_hidden};
 use crate::store::{Collection, CollectionId, Fault, Op, Origin, Table};
 
+/// What stands for an account's main calendar.
+const PRIMARY: &str = "primary";
 /// How many rules, and how many filters, a mapping may have.
 const MOST: usize = 100;
-/// How far a mapping with Cozi looks back and ahead unless somebody says: its interface gives a month at a time.
-pub(super) const COZI: (Reach, Reach) = (Reach::Days(7), Reach::Days(30));
 
 impl Bridge {
     /// Maps a collection to a remote calendar. The first pass begins at once.
@@ -63,8 +67,10 @@ impl Bridge {
             }
             other => other?,
         };
+        may_write(&connection, new.direction)?;
         let calendars = self.remote_calendars(owner, &connection.id).await?;
-        let Some(remote) = calendars.into_iter().find(|c| c.id == new.remote) else {
+        let is_it = |c: &RemoteCalendar| c.id == new.remote || (c.primary && new.remote.0 == PRIMARY);
+        let Some(remote) = calendars.into_iter().find(is_it) else {
             let why = format!("{} has no such calendar.", connection.account);
             let field = named("remote_calendar", "from.remote_calendar", "to.remote_calendar");
             return Err(BridgeError::Invalid(field, why));
@@ -73,39 +79,37 @@ impl Bridge {
             return Err(read_only(&remote));
         }
         common_component(components, &remote)?;
+        let new = NewMapping { remote: remote.id, ..new };
         let others = self.mappings(owner).await?;
-        if others.iter().any(|(m, _)| {
-            m.collection == new.collection && m.connection == new.connection && m.remote == new.remote
-        }) {
+        let others: Vec<Mapping> =
+            others.into_iter().map(|(m, _)| m).filter(|m| m.connection == new.connection).collect();
+        if others.iter().any(|m| m.collection == new.collection && m.remote == new.remote) {
             return Err(BridgeError::Conflict(
                 "These two calendars are mapped to each other already.".into(),
             ));
         }
-        let (past, future) = match connection.kind {
-            Kind::Cozi => (Some(COZI.0), Some(COZI.1)),
-            _ => (None, None),
-        };
-        let mapping = Mapping {
-            id: record::random_id()?,
-            owner: owner.to_owned(),
-            collection: new.collection,
-            connection: new.connection,
-            remote: new.remote,
-            direction: new.direction,
-            policy: new.policy,
-            rules: new.rules,
-            fields: new.fields,
-            window_past: new.window_past.or(past),
-            window_future: new.window_future.or(future),
-            filters: new.filters,
-            on_remote_delete: new.on_remote_delete,
-            on_local_delete: new.on_local_delete,
-            enabled: new.enabled,
-            poll_seconds: new.poll_seconds,
-            created: self.house.clock.now(),
-        };
+        let mapped: BTreeSet<&RemoteId> =
+            others.iter().map(|m| &m.remote).filter(|r| **r != new.remote).collect();
+        if let Some(limit) = self.settings.mapping_limit.filter(|limit| mapped.len() >= *limit) {
+            let why = match limit {
+                1 => "One calendar of each account can be mapped on this server.".to_owned(),
+                limit => format!("{limit} calendars of each account can be mapped on this server."),
+            };
+            let field = named("remote_calendar", "from.remote_calendar", "to.remote_calendar");
+            return Err(BridgeError::Invalid(field, format!("{why} Remove another mapping first.")));
+        }
+        let created = self.house.clock.now();
+        let mapping = new.with(record::random_id()?, owner, connection.kind, created);
         sound(&mapping)?;
         Ok(mapping)
+    }
+
+    /// Returns a mapping that is as nobody said otherwise.
+    pub fn new_mapping(&self, collection: CollectionId, connection: &str, remote: RemoteId) -> NewMapping {
+        NewMapping {
+            direction: self.settings.default_direction,
+            ..NewMapping::new(collection, connection, remote)
+        }
     }
 
     /// Returns how far the mapping looks back and ahead, by its own word or the server's.
@@ -234,6 +238,7 @@ impl Bridge {
         let mut wanted = seen.clone();
         change(&mut wanted)?;
         if wanted.direction != Direction::Pull && seen.direction == Direction::Pull {
+            may_write(&self.connection(owner, &seen.connection).await?.0, wanted.direction)?;
             let calendars = self.remote_calendars(owner, &seen.connection).await?;
             if let Some(remote) = calendars.into_iter().find(|c| c.id == seen.remote && !c.writable) {
                 return Err(read_only(&remote));
@@ -247,6 +252,7 @@ impl Bridge {
         if mapping == before {
             return Ok(mapping);
         }
+        mapping.changed = Some(self.house.clock.now());
         if reshapes(&before, &mapping) {
             // What was left alone before may have to be looked at now.
             state.shape.clear();
@@ -265,6 +271,7 @@ impl Bridge {
         .await?;
         if let Some(line) = self.lines().get_mut(id) {
             line.enabled = mapping.enabled;
+            line.prompt = mapping.push == Push::Immediate;
             line.pace = state.pace;
         }
         self.wake.notify_one();
@@ -286,6 +293,7 @@ impl Bridge {
         for (table, prefix) in [
             (Table::Base, format!("{id}/")),
             (Table::Base, format!("{id}.bytes/")),
+            (Table::Base, format!("{id}.index/")),
             (Table::Base, format!("{id}.left/")),
             (Table::Run, format!("{id}/")),
             (Table::Conflict, format!("{id}/")),
@@ -326,6 +334,10 @@ fn sound(mapping: &Mapping) -> Result<(), BridgeError> {
         let why = "It must be between one minute and 24 hours.";
         return Err(BridgeError::Invalid("poll_interval", why.into()));
     }
+    if mapping.on_remote_delete == OnDelete::Restore {
+        let why = "It is one of trash, cancel and keep: what somebody removed there is not put back.";
+        return Err(BridgeError::Invalid("on_remote_delete", why.into()));
+    }
     for (field, count) in [("rules", mapping.rules.len()), ("filters", mapping.filters.len())] {
         if count > MOST {
             return Err(BridgeError::Invalid(field, format!("There may be {MOST} at most.")));
@@ -338,6 +350,19 @@ fn sound(mapping: &Mapping) -> Result<(), BridgeError> {
 fn reshapes(before: &Mapping, after: &Mapping) -> bool {
     (before.direction, before.fields, &before.filters, before.window_past, before.window_future)
         != (after.direction, after.fields, &after.filters, after.window_past, after.window_future)
+}
+
+/// E8: what its owner consented to is not gone beyond.
+pub(super) fn may_write(connection: &Connection, direction: Direction) -> Result<(), BridgeError> {
+    if direction == Direction::Pull || connection.access == Access::Write {
+        return Ok(());
+    }
+    let why = format!(
+        "{} is connected for reading only. Choose the direction `pull`, or connect it again with `\"access\": \"write\"` \
+         (POST /connections/{}/reconnect): its mappings stay.",
+        connection.account, connection.id
+    );
+    Err(BridgeError::Invalid("direction", why))
 }
 
 fn read_only(remote: &RemoteCalendar) -> BridgeError {

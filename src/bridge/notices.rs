@@ -15,8 +15,6 @@ use super::print;
 use super::record;
 use crate::store::{Fault, Key, Op, Store, Table, Timestamp};
 
-/// Notices that are read at a time.
-const PAGE: usize = 500;
 /// Of one kind and subject, so many are raised at most: a thousand of them tell nothing more.
 pub(super) const MOST: usize = 50;
 /// How long a notice is kept after its cause has ended.
@@ -262,17 +260,8 @@ impl Notices<'_> {
 }
 
 async fn all(store: &dyn Store, prefix: &str) -> Result<Vec<(Key, Told)>, Fault> {
-    let mut all = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let page = store.records(Table::Notice, prefix, after.as_deref(), PAGE).await?;
-        let Some((last, _)) = page.last() else { return Ok(all) };
-        after = Some(last.path.clone());
-        for (key, bytes) in page {
-            let notice = decode(&key, &bytes)?;
-            all.push((key, notice));
-        }
-    }
+    let rows = record::rows(store, Table::Notice, prefix).await?;
+    rows.into_iter().map(|(key, bytes)| decode(&key, &bytes).map(|notice| (key, notice))).collect()
 }
 
 impl Bridge {

@@ -1,50 +1,66 @@
-//! What both sides say before anything is decided: names here, pages from there, compared with what was agreed.
+//! What both sides say before anything is decided, compared with what was agreed.
 //!
-//! Owns: what is looked at, which absences count, how much content is held at a time.
-//! Does not own: decisions about one object (`plan`), carrying them out (`apply`), the order of a pass (`run`).
+//! Owns: what is looked at here, which absences count, on either side. Does not own: what the far side tells (`there`),
+//! decisions about one object (`plan`), carrying them out (`apply`), the order of a pass (`run`).
 //!
-//! Content that a listing brings along is not read a second time: at first it is dealt with page by page, later only
-//! what differs from what was agreed is held, up to a bound.
+//! What is held grows with what changed: where all is compared, names here and bases are walked through in pages, what
+//! is urgent is held up to a bound, and the rest of what differs here is found again by a second walk when its turn comes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
-use futures_util::StreamExt as _;
-
-use super::ledger::{Ledger, spelling};
+use super::digests::Digests;
+use super::ledger::spelling;
 use super::pace::later;
-use super::print;
-use super::provider::{Cursor, End, Page, RemoteId, Seen, Sighting, Trouble};
+use super::provider::Cursor;
 use super::record::{Base, Failure};
-use super::run::{CONFIRM_AFTER, Far, Halt, Pass, uid_of};
+use super::run::{CONFIRM_AFTER, Halt, Pass, is_linked};
 use super::scope;
+use super::there::{Told, Wanted};
 use crate::follow::{Touched, touched};
 use crate::ical::Ical;
 use crate::ical::series::{Series, TimeRange};
 use crate::ical::zone::Zone;
-use crate::store::{Meta, Name, Origin, Rev};
+use crate::store::{Etag, Meta, Name, Origin, Rev};
 
 /// Members a page.
 const PAGE: usize = 1000;
-/// How many objects are held with their content, and how many bytes of it.
-const HELD_OBJECTS: usize = 1000;
-const HELD_BYTES: usize = 16 << 20;
+/// How many urgent changes are held where all is compared; what is more comes with the rest.
+const URGENT: usize = 1000;
+
+/// Which names here are looked at.
+#[derive(Debug)]
+pub(super) enum Names {
+    /// All of them.
+    All,
+    /// Those that were touched.
+    These(BTreeSet<Name>),
+}
+
+impl Names {
+    /// Tells whether nothing happened here.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(self, Names::These(names) if names.is_empty())
+    }
+}
 
 /// What the two sides say before any content is read.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
-    /// Far side's objects whose content is needed.
-    pub(super) read: Vec<RemoteId>,
-    /// Content that is there already, by the spelling of its object.
-    pub(super) held: HashMap<String, Seen>,
+    /// Far side's objects that have to be looked at.
+    pub(super) wanted: Wanted,
     /// UIDs whose far side's object is gone.
     pub(super) far_gone: BTreeSet<String>,
     /// UIDs whose object here was written or removed.
     pub(super) here: BTreeMap<String, Here>,
+    /// How many more were written here: they are found by another walk.
+    pub(super) rest: usize,
     /// UIDs that are missing from a complete listing for the first time.
     pub(super) missing: Vec<String>,
     /// How many objects a complete listing did not name, without having told that they were removed.
     pub(super) absent: usize,
-    /// How many of those are not believed gone yet.
+    /// How many it should have named.
+    pub(super) listable: usize,
+    /// How many of the absent ones are not believed gone yet.
     pub(super) waiting: usize,
     /// UIDs that had been missing and are back.
     pub(super) back: Vec<String>,
@@ -56,43 +72,6 @@ pub(super) struct Observed {
     pub(super) complete: bool,
     /// The far side no longer knew how far it had been read.
     pub(super) expired: bool,
-}
-
-/// What the far side told, all pages together.
-#[derive(Debug, Default)]
-pub(super) struct Delta {
-    seen: Vec<Sighting>,
-    held: HashMap<String, Seen>,
-    held_bytes: usize,
-    /// Objects whose content was compared and is as agreed.
-    same: HashSet<String>,
-    gone: Vec<RemoteId>,
-    next: Option<Cursor>,
-    complete: bool,
-    /// The far side no longer knew the cursor.
-    expired: bool,
-}
-
-impl Delta {
-    /// Tells whether nothing changed on the far side.
-    pub(super) fn is_quiet(&self) -> bool {
-        self.seen.is_empty() && self.gone.is_empty() && !self.complete
-    }
-
-    /// Returns where to go on next time.
-    pub(super) fn into_cursor(self) -> Option<Cursor> {
-        self.next
-    }
-
-    /// Keeps content for later, if there is room.
-    fn hold(&mut self, seen: Seen) {
-        self.same.remove(&spelling(&seen.id));
-        let more = self.held_bytes.saturating_add(seen.bytes.len());
-        if self.held.len() < HELD_OBJECTS && more <= HELD_BYTES {
-            self.held_bytes = more;
-            self.held.insert(spelling(&seen.id), seen);
-        }
-    }
 }
 
 /// What happened to an object here.
@@ -161,283 +140,231 @@ impl Here {
 
 impl Pass {
     /// Reads which names were touched here since the last pass; the log's position before the reading.
-    pub(super) async fn touched_here(&mut self, full: bool) -> Result<(BTreeSet<Name>, Rev), Halt> {
+    pub(super) async fn touched_here(&mut self, full: bool) -> Result<(Names, Rev), Halt> {
         let head = self.at.head().await?.rev;
         let since = match self.state.rev {
             Some(rev) if !full => rev,
-            _ => return Ok((self.every_name().await?, head)),
+            _ => return Ok((Names::All, head)),
         };
         let ours = Origin::Mapping(self.mapping.id.clone());
         match touched(&*self.session.house.store, self.at.id(), since, head, &ours).await? {
             Touched::Names(names) => {
                 self.by_people =
                     names.iter().filter(|(_, person)| **person).map(|(n, _)| n.clone()).collect();
-                Ok((names.into_keys().collect(), head))
+                Ok((Names::These(names.into_keys().collect()), head))
             }
-            Touched::Anything => Ok((self.every_name().await?, head)),
+            Touched::Anything => Ok((Names::All, head)),
         }
     }
 
-    async fn every_name(&self) -> Result<BTreeSet<Name>, Halt> {
-        let mut names = BTreeSet::new();
+    /// Compares names and states with what was agreed. Reads no content.
+    pub(super) async fn observe(
+        &mut self,
+        names: Names,
+        rev: Rev,
+        told: Told,
+        full: bool,
+    ) -> Result<Observed, Halt> {
+        let Told { named, wanted, gone, back, next, complete, expired } = told;
+        let mut seen = Observed { wanted, back, rev, cursor: next, complete, expired, ..Observed::default() };
+        for id in &gone {
+            seen.far_gone.extend(self.ledger.by_remote(id).await?.map(|base| base.uid));
+        }
+        if complete {
+            self.forget_left(&named).await?;
+        }
+        let all = matches!(names, Names::All);
+        if all || complete {
+            let mut walk = self.ledger.walk();
+            while let Some(page) = walk.next().await? {
+                for base in page {
+                    if complete {
+                        self.note_absent(&mut seen, &named, &base);
+                    }
+                    if all && base.part.is_none() && self.etag_here(&base).await?.is_none() {
+                        seen.here.insert(base.uid, Here::removed());
+                    }
+                }
+            }
+        }
+        match names {
+            Names::All => self.look_at_all(&mut seen, full).await?,
+            Names::These(names) => {
+                for name in &names {
+                    for (uid, here) in self.look_here(name, full).await? {
+                        // A name that was removed and another that holds the same object now: it was moved.
+                        let written = seen.here.get(&uid).is_some_and(|before| !before.is_removal());
+                        if !(written && here.is_removal()) {
+                            seen.here.insert(uid, here);
+                        }
+                    }
+                }
+            }
+        }
+        let waits = |uid: &str| self.state.again.iter().any(|f| f.uid == uid && !self.is_due(f, full));
+        for base in self.ledger.pending().await? {
+            if base.part.is_none() && !waits(&base.uid) {
+                seen.here.entry(base.uid).or_insert(Here::written(Urgency::Rest));
+            }
+        }
+        self.add_failures(&mut seen, &named, full).await?;
+        Ok(seen)
+    }
+
+    /// Looks at every name here. Holds what is urgent, counts the rest.
+    async fn look_at_all(&self, seen: &mut Observed, full: bool) -> Result<(), Halt> {
         let mut after: Option<Name> = None;
-        loop {
-            let page = self.at.list(after.as_ref().map(Name::as_str), PAGE).await?;
-            let Some(last) = page.last() else { return Ok(names) };
-            after = Some(last.name.clone());
-            names.extend(page.into_iter().map(|meta| meta.name));
-        }
-    }
-
-    /// Reads what changed there. A full comparison asks for the changes first: a removal that is told is believed at
-    /// once, one that only shows as an absence is not; and what was told is not missed by a listing that is short.
-    pub(super) async fn changes_there(&mut self, full: bool) -> Result<Delta, Halt> {
-        let mut told = Delta::default();
-        if let Some(since) = self.state.cursor.clone() {
-            match self.pages(Some(&since)).await {
-                Ok(delta) if !full => return Ok(delta),
-                Ok(delta) => told = delta,
-                // What was told since is lost: this listing alone shows it, and one may be short by mistake.
-                Err(Halt::Far(Trouble::CursorExpired)) => told.expired = true,
-                Err(halt) => return Err(halt),
+        let mut room = URGENT;
+        while let Some(page) = self.page_here(&mut after).await? {
+            for meta in &page {
+                let Some((uid, here)) = self.look_at(meta, full).await? else { continue };
+                let failed = !full && self.state.again.iter().any(|failure| failure.uid == uid);
+                let known = failed || seen.here.contains_key(&uid);
+                if known || (here.urgency < Urgency::Rest && room > 0) {
+                    room = room.saturating_sub(usize::from(!known));
+                    seen.here.insert(uid, here);
+                } else {
+                    seen.rest = seen.rest.saturating_add(1);
+                }
             }
-        }
-        let mut delta = self.pages(None).await?;
-        delta.expired = told.expired;
-        let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
-        delta.gone.extend(told.gone.into_iter().filter(|id| !listed.contains(&spelling(id))));
-        delta.seen.extend(told.seen.into_iter().filter(|s| !listed.contains(&spelling(&s.id))));
-        for (id, seen) in told.held {
-            if !listed.contains(&id) {
-                delta.hold(seen);
-            }
-        }
-        delta.same.extend(told.same.into_iter().filter(|id| !listed.contains(id)));
-        Ok(delta)
-    }
-
-    async fn pages(&mut self, since: Option<&Cursor>) -> Result<Delta, Halt> {
-        let provider = std::sync::Arc::clone(&self.provider);
-        let mapping = std::sync::Arc::clone(&self.mapping);
-        let mut pages = provider.changes(&mapping.remote, since, self.window);
-        let mut delta = Delta::default();
-        while let Some(page) = pages.next().await {
-            let Page { seen, read, gone, end } = page?;
-            delta.seen.extend(seen);
-            delta.gone.extend(gone);
-            self.take(read, &mut delta).await?;
-            if let Some(End { next, complete }) = end {
-                (delta.next, delta.complete) = (next, complete);
-                return Ok(delta);
-            }
-        }
-        Err(Trouble::Unreachable("The far side's answer broke off.".into()).into())
-    }
-
-    /// Takes the content of a page in: what nobody knew is dealt with at once on a first pass, what is as agreed is
-    /// let go, the rest is held.
-    async fn take(&mut self, read: Vec<Seen>, delta: &mut Delta) -> Result<(), Halt> {
-        if read.is_empty() {
-            return Ok(());
-        }
-        self.load_ledger().await?;
-        for seen in read {
-            let sighting = Sighting { id: seen.id.clone(), version: seen.version.clone() };
-            if self.is_first() && self.take_new(&seen).await? {
-                delta.same.insert(spelling(&seen.id));
-                delta.seen.push(sighting);
-                continue;
-            }
-            delta.seen.push(sighting);
-            let same = match self.ledger.by_remote(&seen.id) {
-                Some(base) => is_as_agreed(base, seen.version.as_ref()) || self.says_the_same(base, &seen),
-                None => self.is_left(&seen.id, seen.version.as_ref()),
-            };
-            if same {
-                let id = spelling(&seen.id);
-                delta.held.remove(&id);
-                delta.same.insert(id);
-            } else {
-                delta.hold(seen);
-            }
-            self.run.saved = self.run.saved.saturating_add(1);
-        }
-        self.flush().await
-    }
-
-    /// Tells whether content without a version says what was agreed.
-    fn says_the_same(&self, base: &Base, seen: &Seen) -> bool {
-        let settled = base.conflict.is_none() && base.version.is_none() && !base.pending;
-        let as_before = base.fields == Some(self.mapping.fields) && base.missing.is_none();
-        settled
-            && as_before
-            && seen.version.is_none()
-            && self.named(seen.clone()).is_ok_and(|(uid, _, ical)| {
-                uid == base.uid && print::print(&self.shaped(&ical)) == base.print
-            })
-    }
-
-    /// Deals with an object that nobody knew, on a first pass. False: it is not one.
-    async fn take_new(&mut self, seen: &Seen) -> Result<bool, Halt> {
-        let Ok((uid, ical)) = uid_of(seen) else { return Ok(false) };
-        let known = self.ledger.by_remote(&seen.id).is_some() || self.ledger.by_uid(&uid).is_some();
-        if known || self.state.again.iter().any(|failure| failure.uid == uid) {
-            return Ok(false);
-        }
-        self.run.total = self.run.total.saturating_add(1);
-        self.looked.insert(seen.id.0.clone());
-        if self.may_be_known(&uid, seen, &ical).await? {
-            return Ok(true);
-        }
-        self.settle(&uid, Far::Seen(seen.clone(), std::sync::Arc::new(ical))).await?;
-        if self.outgoing.len() >= self.provider.abilities().batch.max(1) {
-            self.flush().await?;
-        }
-        self.went_on();
-        Ok(true)
-    }
-
-    /// Reads what was agreed on, once a pass.
-    pub(super) async fn load_ledger(&mut self) -> Result<(), Halt> {
-        if !self.loaded {
-            self.ledger = Ledger::load(&*self.session.house.store, &self.mapping.id).await?;
-            self.loaded = true;
         }
         Ok(())
     }
 
-    /// Compares names and versions with what was agreed. Reads no content.
-    pub(super) async fn observe(
-        &mut self,
-        names: BTreeSet<Name>,
-        rev: Rev,
-        delta: Delta,
-        full: bool,
-    ) -> Result<Observed, Halt> {
-        let mut seen = Observed {
-            rev,
-            cursor: delta.next,
-            complete: delta.complete,
-            expired: delta.expired,
-            held: delta.held,
-            ..Observed::default()
-        };
-        let listed: HashSet<String> = delta.seen.iter().map(|s| spelling(&s.id)).collect();
-        let mut named = HashSet::new();
-        for sighting in delta.seen {
-            let base = self.ledger.by_remote(&sighting.id);
-            if base.is_some_and(|b| b.missing.is_some()) {
-                seen.back.extend(base.map(|b| b.uid.clone()));
-            }
-            let id = spelling(&sighting.id);
-            let same = match base {
-                Some(base) => is_as_agreed(base, sighting.version.as_ref()),
-                None => self.is_left(&sighting.id, sighting.version.as_ref()),
-            };
-            if !same && !delta.same.contains(&id) && named.insert(id) {
-                seen.read.push(sighting.id);
-            }
-        }
-        let gone = delta.gone.iter().filter_map(|id| self.ledger.by_remote(id));
-        seen.far_gone.extend(gone.map(|b| b.uid.clone()));
-        if delta.complete {
-            self.note_absent(&mut seen, &listed);
-            self.forget_left(&listed);
-        }
-        for name in &names {
-            if let Some((uid, here)) = self.look_here(name, full).await? {
-                // A name that was removed and another that holds the same object now: it was moved.
-                let written = seen.here.get(&uid).is_some_and(|before| !before.is_removal());
-                if !(written && here.is_removal()) {
-                    seen.here.insert(uid, here);
-                }
-            }
-        }
-        if full {
-            // What a listing of names cannot show: objects that are gone here.
-            let gone = self.ledger.all().filter(|b| b.part.is_none() && !names.contains(&b.name));
-            // What this pass has just made was not there to be listed.
-            let gone: Vec<String> =
-                gone.map(|b| b.uid.clone()).filter(|uid| !self.looked.contains(uid)).collect();
-            for uid in gone {
-                seen.here.entry(uid).or_insert(Here::removed());
-            }
-            // The window has moved on, and with it which parts of a series are there.
-            for base in self.ledger.all().filter(|b| b.split.is_some()) {
-                seen.here.entry(base.uid.clone()).or_insert(Here::written(Urgency::Rest));
-            }
-        }
-        let waits = |uid: &str| self.state.again.iter().any(|f| f.uid == uid && !self.is_due(f, full));
-        for base in self.ledger.all().filter(|b| b.pending && b.part.is_none() && !waits(&b.uid)) {
-            seen.here.entry(base.uid.clone()).or_insert(Here::written(Urgency::Rest));
-        }
-        self.add_failures(&mut seen, &listed, full);
-        Ok(seen)
+    /// Reads the next page of what is here.
+    async fn page_here(&self, after: &mut Option<Name>) -> Result<Option<Vec<Meta>>, Halt> {
+        let page = self.at.list(after.as_ref().map(Name::as_str), PAGE).await?;
+        let Some(last) = page.last() else { return Ok(None) };
+        *after = Some(last.name.clone());
+        Ok(Some(page))
     }
 
     /// Compares a complete listing with what was agreed: what it does not name although it should is missing.
-    fn note_absent(&self, seen: &mut Observed, listed: &HashSet<String>) {
+    fn note_absent(&self, seen: &mut Observed, named: &Digests, base: &Base) {
+        let must = self.must_be_listed(base);
+        seen.listable = seen.listable.saturating_add(usize::from(must && is_linked(base)));
         // What waits for a person's decision is not removed before it, whatever a listing says.
-        let settled = |b: &&Base| {
-            !b.pending && b.apart.is_none() && b.part.is_none() && b.split.is_none() && b.conflict.is_none()
-        };
-        for base in self.ledger.all().filter(settled) {
-            let told = seen.far_gone.contains(&base.uid) || listed.contains(&spelling(&base.remote));
-            if told || !self.must_be_listed(base) {
-                continue;
-            }
-            seen.absent = seen.absent.saturating_add(1);
-            let confirmed = base.missing.is_some_and(|since| later(since, CONFIRM_AFTER) <= self.now);
-            if confirmed || self.confirmed {
-                seen.far_gone.insert(base.uid.clone());
-                continue;
-            }
-            seen.waiting = seen.waiting.saturating_add(1);
-            if base.missing.is_none() {
-                seen.missing.push(base.uid.clone());
-            }
+        let settled = is_linked(base) && base.split.is_none() && base.conflict.is_none();
+        let told = seen.far_gone.contains(&base.uid) || named.contains(&spelling(&base.remote));
+        if !settled || told || !must {
+            return;
+        }
+        seen.absent = seen.absent.saturating_add(1);
+        let confirmed = base.missing.is_some_and(|since| later(since, CONFIRM_AFTER) <= self.now);
+        if confirmed || self.confirmed {
+            seen.far_gone.insert(base.uid.clone());
+            return;
+        }
+        seen.waiting = seen.waiting.saturating_add(1);
+        if base.missing.is_none() {
+            seen.missing.push(base.uid.clone());
         }
     }
 
-    /// Looks at one name here. Nothing: it is as agreed, or never mattered.
-    async fn look_here(&self, name: &Name, full: bool) -> Result<Option<(String, Here)>, Halt> {
-        let base = self.ledger.by_name(name);
-        let Some(meta) = self.at.meta(name.as_str()).await? else {
-            return Ok(base.map(|b| (b.uid.clone(), Here::removed())));
+    /// Reads the state of our object of a base; nothing: it is not here any more.
+    async fn etag_here(&self, base: &Base) -> Result<Option<Etag>, Halt> {
+        let named = self.at.meta(base.name.as_str()).await?;
+        if let Some(meta) = named.filter(|meta| meta.index.uid.as_ref() == Some(&base.uid)) {
+            return Ok(Some(meta.etag));
+        }
+        match self.at.by_uid(&base.uid).await? {
+            Some(name) => Ok(self.at.meta(name.as_str()).await?.map(|meta| meta.etag)),
+            None => Ok(None),
+        }
+    }
+
+    /// Counts the objects here that would be removed because theirs are gone: not those that were edited or removed.
+    pub(super) async fn untouched_here(&self, gone: impl Iterator<Item = &String>) -> Result<usize, Halt> {
+        let mut count: usize = 0;
+        for uid in gone {
+            let Some(base) = self.ledger.by_uid(uid).await? else { continue };
+            let untouched = base.part.is_some() || self.etag_here(&base).await?.as_ref() == Some(&base.etag);
+            count = count.saturating_add(usize::from(untouched));
+        }
+        Ok(count)
+    }
+
+    /// Looks at one name here: what holds it now, and what held it before and is gone.
+    async fn look_here(&self, name: &Name, full: bool) -> Result<Vec<(String, Here)>, Halt> {
+        let mut found = Vec::new();
+        if let Some(base) = self.ledger.by_name(name).await?
+            && self.etag_here(&base).await?.is_none()
+        {
+            found.push((base.uid, Here::removed()));
+        }
+        if let Some(meta) = self.at.meta(name.as_str()).await? {
+            found.extend(self.look_at(&meta, full).await?);
+        }
+        Ok(found)
+    }
+
+    /// Looks at one object here. Nothing: it is as agreed, or never mattered.
+    async fn look_at(&self, meta: &Meta, full: bool) -> Result<Option<(String, Here)>, Halt> {
+        // What this pass has dealt with already is not looked at twice.
+        let Some(uid) = meta.index.uid.clone().filter(|uid| !self.looked.contains(uid)) else {
+            return Ok(None);
         };
-        let same = base.is_some_and(|b| b.etag == meta.etag && b.conflict.is_none()) && !self.anew;
-        let Some(uid) = meta.index.uid.clone().filter(|_| !same) else { return Ok(None) };
-        let known = base.is_some() || self.ledger.by_uid(&uid).is_some();
+        let base = self.ledger.by_uid(&uid).await?;
+        let agreed = |base: &Base| {
+            base.name == meta.name && base.etag == meta.etag && base.conflict.is_none() && !self.anew
+        };
+        // The window moves on, and with it which parts of a series are there.
+        if base.as_ref().is_some_and(|base| agreed(base) && !(full && base.split.is_some())) {
+            return Ok(None);
+        }
         // What nobody carries is not even read. A far side that has it within the window names it by itself.
-        if !known && !scope::spans(meta.index.span, self.window) {
+        if base.is_none() && !scope::spans(meta.index.span, self.window) {
             return Ok(None);
         }
         let series = match meta.index.span {
             // When a series takes place next is in its text. Where all is compared, nothing is urgent.
-            Some(span) if !span.exact && !full => self.at.object(name.as_str()).await?,
+            Some(span) if !span.exact && !full => self.at.object(meta.name.as_str()).await?,
             _ => None,
         };
         let ical = series.and_then(|object| Ical::parse(object.bytes).ok());
-        Ok(Some((uid, Here::written(Urgency::of(&meta, ical.as_ref(), self.now.seconds())))))
+        Ok(Some((uid, Here::written(Urgency::of(meta, ical.as_ref(), self.now.seconds())))))
+    }
+
+    /// Deals with what differs here and was not held, page by page.
+    pub(super) async fn settle_rest(&mut self, full: bool) -> Result<(), Halt> {
+        let mut after: Option<Name> = None;
+        while let Some(page) = self.page_here(&mut after).await? {
+            let mut rest = Vec::new();
+            for meta in &page {
+                rest.extend(self.look_at(meta, full).await?);
+            }
+            #[cfg(test)]
+            self.weigh(rest.len());
+            self.settle_here(rest).await?;
+        }
+        Ok(())
     }
 
     /// Objects that failed before are looked at again although nothing changed.
-    fn add_failures(&self, seen: &mut Observed, listed: &HashSet<String>, full: bool) {
-        let wanted: HashSet<String> = seen.read.iter().map(spelling).collect();
-        for failure in self.state.again.iter().filter(|f| self.is_due(f, full)) {
+    async fn add_failures(&self, seen: &mut Observed, named: &Digests, full: bool) -> Result<(), Halt> {
+        // What failed and was written here since is looked at on both sides: what the far side told of it is not known yet.
+        let due = |f: &Failure, seen: &Observed| self.is_due(f, full) || seen.here.contains_key(&f.uid);
+        for failure in &self.state.again {
+            if !due(failure, seen) {
+                continue;
+            }
             // Also where neither side names it any more: a decision that it goes is to be carried out.
-            if failure.local.is_some() || self.ledger.by_uid(&failure.uid).is_some() {
+            let base = self.ledger.by_uid(&failure.uid).await?;
+            if failure.local.is_some() || failure.remote.is_none() || base.is_some() {
                 seen.here.entry(failure.uid.clone()).or_insert(Here::written(Urgency::Rest));
             }
-            let known =
-                self.ledger.by_uid(&failure.uid).filter(|b| b.split.is_none()).map(|b| b.remote.clone());
+            let known = base.filter(|base| base.split.is_none()).map(|base| base.remote);
             if let Some(id) = failure.remote.clone().or(known) {
-                let there = !seen.complete || listed.contains(&spelling(&id));
-                if there && !wanted.contains(&spelling(&id)) && !seen.far_gone.contains(&failure.uid) {
-                    seen.read.push(id);
+                // What nobody carries yet is asked for whatever a listing says, which may be short by mistake.
+                let known = self.ledger.by_remote(&id).await?.is_some();
+                let there = !known || !seen.complete || named.contains(&spelling(&id));
+                // On a first pass it may have been read by now.
+                if there && !self.looked.contains(&spelling(&id)) && !seen.far_gone.contains(&failure.uid) {
+                    seen.wanted.want(id);
                 }
             }
         }
+        Ok(())
     }
 
     /// Tells whether an object that failed is looked at in this pass although nothing changed.
@@ -448,25 +375,17 @@ impl Pass {
     /// Remembers which objects a complete listing did not name.
     pub(super) async fn mark_missing(&mut self, missing: &[String], back: &[String]) -> Result<(), Halt> {
         let marks = missing.iter().map(|uid| (uid, Some(self.now))).chain(back.iter().map(|uid| (uid, None)));
-        let marked: Vec<_> = marks
-            .filter_map(|(uid, at)| self.ledger.by_uid(uid).cloned().map(|base| (base, at)))
-            .filter(|(base, at)| base.missing.is_some() != at.is_some())
-            .collect();
-        for chunk in marked.chunks(100) {
-            let mut ops = Vec::new();
-            for (base, at) in chunk {
-                let mut base = base.clone();
-                base.missing = *at;
-                ops.extend(self.ledger.put(&base, None)?);
-                self.ledger.insert(base);
+        let marks: Vec<_> = marks.collect();
+        for chunk in marks.chunks(100) {
+            let mut bases = Vec::new();
+            for (uid, at) in chunk {
+                let base = self.ledger.by_uid(uid).await?;
+                let base = base.filter(|base| base.missing.is_some() != at.is_some());
+                bases.extend(base.map(|base| (Base { missing: *at, ..base }, None)));
             }
+            let ops = self.ledger.put_all(bases).await?;
             self.remember(Vec::new(), ops).await?;
         }
         Ok(())
     }
-}
-
-/// Tells whether a version is the one that was agreed on, and nothing is open.
-fn is_as_agreed(base: &Base, version: Option<&super::provider::Version>) -> bool {
-    base.conflict.is_none() && !base.pending && base.version.is_some() && base.version.as_ref() == version
 }

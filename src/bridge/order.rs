@@ -4,13 +4,14 @@
 //! Owns: batches, isolating an object that cannot be read, asking for an object before it counts as gone.
 //! Does not own: decisions about one object (`plan`), carrying them out (`apply`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use super::ledger::spelling;
 use super::observe::{Here, Urgency};
 use super::provider::{RemoteId, Seen, Trouble};
 use super::record;
 use super::run::{DOWN, Far, Halt, Pass, Retry, uid_of};
+use super::there::Wanted;
 
 /// What a pass has yet to deal with.
 pub(super) struct Open {
@@ -22,20 +23,22 @@ pub(super) struct Open {
 
 impl Pass {
     /// What is urgent here goes before the far side's changes are read, where those cannot concern it.
-    pub(super) async fn settle_urgent(&mut self, open: &mut Open, read: &[RemoteId]) -> Result<(), Halt> {
+    pub(super) async fn settle_urgent(&mut self, open: &mut Open, wanted: &Wanted) -> Result<(), Halt> {
         // At a first meeting, what is ours may be theirs under another UID: nothing goes before that is known.
         if self.is_first() {
             return Ok(());
         }
-        let awaited: HashSet<String> = read.iter().map(spelling).collect();
-        let strangers = read.iter().any(|id| self.ledger.by_remote(id).is_none());
+        let mut strangers: Option<bool> = None;
         let mut urgent: Vec<(String, Here)> = Vec::new();
-        for (uid, here) in &open.here {
-            let apart = match self.ledger.by_uid(uid) {
-                Some(base) => !awaited.contains(&spelling(&base.remote)),
-                None => !strangers,
+        let hurried =
+            |uid: &String, here: &Here| here.urgency <= Urgency::Removal && !open.far_gone.contains(uid);
+        for (uid, here) in open.here.iter().filter(|(uid, here)| hurried(uid, here)) {
+            let apart = match (self.ledger.by_uid(uid).await?, strangers) {
+                (Some(base), _) => !wanted.contains(&base.remote),
+                (None, Some(strangers)) => !strangers,
+                (None, None) => !*strangers.insert(self.any_stranger(wanted).await?),
             };
-            if here.urgency <= Urgency::Removal && apart && !open.far_gone.contains(uid) {
+            if apart {
                 urgent.push((uid.clone(), *here));
             }
         }
@@ -46,25 +49,21 @@ impl Pass {
         self.settle_here(urgent).await
     }
 
-    /// Deals with what the far side changed.
-    pub(super) async fn settle_read(
-        &mut self,
-        open: &mut Open,
-        read: &[RemoteId],
-        mut held: HashMap<String, Seen>,
-    ) -> Result<(), Halt> {
-        let batch = self.provider.abilities().batch.max(1);
-        for ids in read.chunks(batch) {
-            let mut objects = Vec::with_capacity(ids.len());
-            let mut unread = Vec::new();
-            for id in ids {
-                match held.remove(&spelling(id)) {
-                    Some(seen) => objects.push(seen),
-                    None => unread.push(id.clone()),
-                }
+    async fn any_stranger(&self, wanted: &Wanted) -> Result<bool, Halt> {
+        for id in wanted.ids() {
+            if self.ledger.by_remote(id).await?.is_none() {
+                return Ok(true);
             }
+        }
+        Ok(false)
+    }
+
+    /// Deals with what the far side changed.
+    pub(super) async fn settle_wanted(&mut self, open: &mut Open, mut wanted: Wanted) -> Result<(), Halt> {
+        let batch = self.provider.abilities().batch.max(1);
+        while let Some((mut objects, unread)) = wanted.take(batch) {
             let found = self.read(&unread).await?;
-            self.note_gone(&unread, &found, open);
+            self.note_gone(&unread, &found, open).await?;
             objects.extend(found);
             for object in objects {
                 self.arrived(object, open).await?;
@@ -77,15 +76,17 @@ impl Pass {
 
     /// What was asked for by name and is not there is gone, whoever named it: a listing of a moment ago, or an attempt
     /// that failed before.
-    fn note_gone(&self, asked: &[RemoteId], found: &[Seen], open: &mut Open) {
+    async fn note_gone(&mut self, asked: &[RemoteId], found: &[Seen], open: &mut Open) -> Result<(), Halt> {
         let there: HashSet<String> = found.iter().map(|seen| spelling(&seen.id)).collect();
-        let gone = asked.iter().filter(|id| !there.contains(&spelling(id)));
-        for base in gone.filter_map(|id| self.ledger.by_remote(id)) {
+        for id in asked.iter().filter(|id| !there.contains(&spelling(id))) {
+            self.looked.insert(&spelling(id));
+            let Some(base) = self.ledger.by_remote(id).await? else { continue };
             let failed = self.failed.iter().any(|failure| failure.uid == base.uid);
             if !failed && !base.pending && base.part.is_none() {
-                open.far_gone.insert(base.uid.clone());
+                open.far_gone.insert(base.uid);
             }
         }
+        Ok(())
     }
 
     /// Reads objects. One that cannot be read does not keep the others from it.
@@ -106,8 +107,8 @@ impl Pass {
                     other => (self.unanswered(other)?, Retry::Soon),
                 };
                 for id in ids {
-                    let uid = self.ledger.by_remote(id).map_or_else(|| id.0.clone(), |b| b.uid.clone());
-                    self.looked.insert(uid.clone());
+                    let uid = self.ledger.by_remote(id).await?.map_or_else(|| id.0.clone(), |b| b.uid);
+                    self.looked.insert(&uid);
                     self.fail(&uid, None, Some(id.clone()), reason.clone(), retry);
                 }
                 return Ok(Vec::new());
@@ -127,8 +128,8 @@ impl Pass {
                     if in_a_row >= DOWN {
                         return Err(trouble.into());
                     }
-                    let uid = self.ledger.by_remote(id).map_or_else(|| id.0.clone(), |b| b.uid.clone());
-                    self.looked.insert(uid.clone());
+                    let uid = self.ledger.by_remote(id).await?.map_or_else(|| id.0.clone(), |b| b.uid);
+                    self.looked.insert(&uid);
                     self.fail(&uid, None, Some(id.clone()), one.to_string(), Retry::Soon);
                 }
                 Err(trouble) => return Err(trouble.into()),
@@ -140,20 +141,29 @@ impl Pass {
     /// Deals with one object of the far side.
     pub(super) async fn arrived(&mut self, object: Seen, open: &mut Open) -> Result<(), Halt> {
         let object = self.renamed(object).await?;
-        self.looked.insert(object.id.0.clone());
-        let before = self.ledger.by_remote(&object.id).map(|b| (b.uid.clone(), b.part.is_some()));
+        self.looked.insert(&spelling(&object.id));
+        let before = self.ledger.by_remote(&object.id).await?.map(|b| (b.uid, b.part.is_some()));
         if let Some((uid, true)) = before {
             open.far_gone.remove(&uid);
             return self.part_there(&uid, Some(object)).await;
         }
-        match self.named(object) {
+        match self.named(object).await? {
             Ok((uid, seen, ical)) => {
-                if self.is_twin(&uid, &seen.id, &open.far_gone).await? {
+                let twin = match self.is_twin(&uid, &seen.id, &open.far_gone).await {
+                    // One object that cannot be read does not keep the others from being carried.
+                    Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
+                        let why = self.unanswered(trouble)?;
+                        self.fail(&uid, None, Some(seen.id), why, Retry::Soon);
+                        return Ok(());
+                    }
+                    twin => twin?,
+                };
+                if twin {
                     let reason = "The far side has another event with the same UID.".to_owned();
                     self.fail(&seen.id.0.clone(), None, Some(seen.id), reason, Retry::OnChange);
                     return Ok(());
                 }
-                let known = before.is_some() || self.ledger.by_uid(&uid).is_some();
+                let known = before.is_some() || self.ledger.by_uid(&uid).await?.is_some();
                 if !known && self.may_be_known(&uid, &seen, &ical).await? {
                     return Ok(());
                 }
@@ -169,7 +179,7 @@ impl Pass {
                 let uid = before.map_or_else(|| seen.id.0.clone(), |(uid, _)| uid);
                 open.here.remove(&uid);
                 open.far_gone.remove(&uid);
-                self.looked.insert(uid.clone());
+                self.looked.insert(&uid);
                 self.fail(&uid, None, Some(seen.id), reason, Retry::OnChange);
                 Ok(())
             }
@@ -179,20 +189,19 @@ impl Pass {
     /// An object that is known by its place and has got another UID is the same object, unless the UID is somebody
     /// else's: feeds make new ones all the time.
     async fn renamed(&mut self, object: Seen) -> Result<Seen, Halt> {
-        let (Some(base), Ok((uid, _))) = (self.ledger.by_remote(&object.id), uid_of(&object)) else {
+        let (Some(base), Ok((uid, _))) = (self.ledger.by_remote(&object.id).await?, uid_of(&object)) else {
             return Ok(object);
         };
         let theirs = base.uid_there.as_ref().unwrap_or(&base.uid);
         if *theirs == uid || base.part.is_some() {
             return Ok(object);
         }
-        let strange = self.ledger.by_uid(&uid).is_none() && self.at.by_uid(&uid).await?.is_none();
+        let strange = self.ledger.by_uid(&uid).await?.is_none() && self.at.by_uid(&uid).await?.is_none();
         if strange || base.uid == uid {
             let uid_there = (base.uid != uid).then_some(uid);
-            let base = record::Base { uid_there, ..base.clone() };
-            let ops = self.ledger.put(&base, None)?;
+            let base = record::Base { uid_there, ..base };
+            let ops = self.ledger.put(&base, None).await?;
             self.remember(Vec::new(), ops).await?;
-            self.ledger.insert(base);
         }
         Ok(object)
     }
@@ -200,14 +209,17 @@ impl Pass {
     /// Deals with what the far side is said to have removed. Before anything is removed here each one is asked for: an
     /// event that has only left what the far side tells of is still there.
     pub(super) async fn settle_gone(&mut self, open: &mut Open) -> Result<(), Halt> {
-        let uids: Vec<String> = open.far_gone.iter().cloned().collect();
-        let place = |uid: &String| Some((uid.clone(), self.ledger.by_uid(uid)?.remote.clone()));
-        let places: Vec<(String, RemoteId)> = uids.iter().filter_map(place).collect();
+        let mut places = Vec::new();
+        for uid in &open.far_gone {
+            places.extend(self.ledger.by_uid(uid).await?.map(|base| base.remote));
+        }
         let batch = self.provider.abilities().batch.max(1);
-        for chunk in places.chunks(batch) {
-            let ids: Vec<RemoteId> = chunk.iter().map(|(_, id)| id.clone()).collect();
-            for object in self.read(&ids).await? {
+        for ids in places.chunks(batch) {
+            for object in self.read(ids).await? {
                 self.arrived(object, open).await?;
+            }
+            for id in ids {
+                self.looked.insert(&spelling(id));
             }
             self.flush().await?;
         }
@@ -216,15 +228,14 @@ impl Pass {
         open.far_gone.retain(|uid| !unread.contains(uid));
         open.far_gone.extend(std::mem::take(&mut open.displaced));
         let gone = std::mem::take(&mut open.far_gone);
-        let total = self.ledger.all().filter(|b| !b.pending).count();
-        let removals = gone.iter().filter(|uid| !open.here.contains_key(*uid)).count();
-        if self.is_mass(removals, total) {
+        let removals = self.untouched_here(gone.iter()).await?;
+        if let Some(total) = self.mass(removals, |base| !base.pending).await? {
             let sentence = format!("{removals} of {total} events would be removed here.");
             self.hold((removals, 0), sentence)?;
         }
         for uid in gone {
             open.here.remove(&uid);
-            if self.ledger.by_uid(&uid).is_some_and(|b| b.part.is_some()) {
+            if self.ledger.by_uid(&uid).await?.is_some_and(|b| b.part.is_some()) {
                 self.part_there(&uid, None).await?;
             } else {
                 self.settle(&uid, Far::Absent).await?;
@@ -238,12 +249,14 @@ impl Pass {
     pub(super) async fn settle_here(&mut self, here: Vec<(String, Here)>) -> Result<(), Halt> {
         let batch = self.provider.abilities().batch.max(1);
         let mut urgency = None;
-        for (uid, here) in here {
+        // Of what could not be asked for nobody knows how it is there: it waits with it.
+        let unasked: HashSet<String> = self.failed.iter().map(|failure| failure.uid.clone()).collect();
+        for (uid, here) in here.into_iter().filter(|(uid, _)| !unasked.contains(uid)) {
             if urgency.is_some_and(|before| before != here.urgency) || self.outgoing.len() >= batch {
                 self.flush().await?;
             }
             urgency = Some(here.urgency);
-            let far = if self.ledger.by_uid(&uid).is_some() { Far::Same } else { Far::Absent };
+            let far = if self.ledger.by_uid(&uid).await?.is_some() { Far::Same } else { Far::Absent };
             self.settle(&uid, far).await?;
             self.went_on();
         }
@@ -252,9 +265,9 @@ impl Pass {
 
     /// Tells whether the far side has the UID in the place that is known as well as in this one.
     async fn is_twin(&self, uid: &str, id: &RemoteId, gone: &BTreeSet<String>) -> Result<bool, Halt> {
-        let known =
-            self.ledger.by_uid(uid).filter(|b| spelling(&b.remote) != spelling(id) && !gone.contains(uid));
-        match known.map(|b| b.remote.clone()) {
+        let base = self.ledger.by_uid(uid).await?;
+        let known = base.filter(|b| spelling(&b.remote) != spelling(id) && !gone.contains(uid));
+        match known.map(|b| b.remote) {
             Some(known) => Ok(!self.provider.read(&self.mapping.remote, &[known]).await?.is_empty()),
             None => Ok(false),
         }

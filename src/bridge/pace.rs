@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::record::Kind;
+use crate::ical::value::{Civil, DAY};
+use crate::ical::zone::Zone;
 use crate::store::Timestamp;
 
 /// The settings that decide on the pace.
@@ -144,16 +146,23 @@ pub fn later(now: Timestamp, wait: Duration) -> Timestamp {
     Timestamp(now.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
 }
 
-/// Returns the first moment after `last` at which everything is compared once more: each day at this second (UTC), up to
-/// a quarter of the night, 90 minutes, earlier or later, and not twice in one night.
-pub fn next_full(last: Timestamp, second_of_day: u32, dice: u64) -> Timestamp {
-    const DAY: i64 = 86_400_000;
+/// Everything is not compared twice within this time, whatever the clock on the wall says.
+pub const NIGHT: Duration = Duration::from_secs(6 * 3600);
+
+/// Returns the first moment after `last` at which everything is compared once more: each day at this second by the clock of
+/// that zone, up to a quarter of the night, 90 minutes, earlier or later, and not twice in one night.
+pub fn next_full(last: Timestamp, second_of_day: u32, zone: &Zone, dice: u64) -> Timestamp {
     const SPREAD: u64 = 90 * 60 * 1000;
     let spread = i64::try_from(scatter(dice) % (2 * SPREAD + 1)).unwrap_or(0) - 90 * 60 * 1000;
-    let at = i64::from(second_of_day).saturating_mul(1000).saturating_add(spread);
-    let earliest = last.0.saturating_add(DAY / 4);
-    let day = earliest.saturating_sub(at).div_euclid(DAY).saturating_add(1);
-    Timestamp(day.saturating_mul(DAY).saturating_add(at))
+    let earliest = later(last, NIGHT);
+    let on_the_wall = zone.to_civil(earliest.0.saturating_sub(spread).div_euclid(1000));
+    let today = on_the_wall.0.div_euclid(DAY).saturating_mul(DAY);
+    let on_day = |days: i64| {
+        let civil = Civil(today.saturating_add(days * DAY).saturating_add(i64::from(second_of_day)));
+        Timestamp(zone.to_instant(civil).saturating_mul(1000).saturating_add(spread))
+    };
+    // A night in which the clocks change is longer or shorter than others.
+    (-1..=1).map(on_day).find(|at| *at > earliest).unwrap_or_else(|| on_day(2))
 }
 
 /// Spreads a wait by ± 25 %, so that mappings made together do not call together for ever (E2).
@@ -238,7 +247,7 @@ mod tests {
         }
     }
 
-    // S3-101: each kind of far side has its own interval
+    // S3-101, S3-089, S3-098: each kind of far side has its own interval
     #[test]
     fn kinds_of_far_sides_are_asked_at_their_own_intervals() {
         let schedule = Schedule::default();
@@ -247,26 +256,42 @@ mod tests {
         assert_eq!([Kind::Caldav, Kind::Icloud, Kind::Cozi, Kind::Ics].map(minutes), [10, 10, 30, 60]);
     }
 
-    // E4: once a night, spread, never twice in one night
+    // E20, S2-091: once a night by the owner's clock, spread, never twice in one night
     #[test]
     fn everything_is_compared_once_a_night() {
-        const DAY: i64 = 86_400_000;
         let night = 3 * 3600;
-        let mut seen = std::collections::BTreeSet::new();
-        for dice in 0..500 {
-            let mut at = Timestamp(20_000 * DAY + 12 * 3_600_000);
-            for n in 1..=3 {
-                let next = next_full(at, night, dice);
-                let of_day = next.0 - (20_000 + n) * DAY;
-                assert!((90 * 60_000..=270 * 60_000).contains(&of_day), "{of_day}");
-                at = next;
+        let zone = |name| crate::ical::zone::by_tzid(name).unwrap();
+        // Within these weeks the clocks of Berlin and New York go forward, and in others back.
+        let spring = 1_773_100_000;
+        for (zone, begin) in [
+            (Zone::Utc, spring),
+            (zone("Europe/Berlin"), spring),
+            (zone("America/New_York"), spring - 14 * DAY),
+            (zone("Asia/Kolkata"), spring),
+            (zone("Pacific/Auckland"), spring),
+            (zone("Europe/Berlin"), spring + 214 * DAY),
+        ] {
+            let mut seen = std::collections::BTreeSet::new();
+            for dice in 0..100 {
+                let noon = zone.to_civil(begin).0.div_euclid(DAY) * DAY + 12 * 3600;
+                let mut at = Timestamp(zone.to_instant(Civil(noon)) * 1000);
+                for n in 1..=21 {
+                    at = next_full(at, night, &zone, dice);
+                    let wall = zone.to_civil(at.0.div_euclid(1000)).0;
+                    let of_day = wall - (noon - 12 * 3600 + n * DAY);
+                    // A clock that is put forward at two, or back at three, moves what was meant before it.
+                    assert!((1800..=6 * 3600).contains(&of_day), "{of_day} of night {n} in {zone:?}");
+                }
+                seen.insert(at);
             }
-            seen.insert(at);
+            assert!(seen.len() > 90, "{}", seen.len());
+            let at = |days: i64, hour: i64| {
+                Timestamp(zone.to_instant(Civil((20_000 + days) * DAY + hour * 3600)) * 1000)
+            };
+            assert!((at(1, 1)..at(1, 5)).contains(&next_full(at(0, 12), night, &zone, 5)));
+            // What was compared a minute before is not compared again in the same night.
+            assert!(next_full(at(0, 2), night, &zone, 5) > at(1, 0));
         }
-        assert!(seen.len() > 450, "{}", seen.len());
-        // What was compared a minute before is not compared again in the same night.
-        let late = Timestamp(20_000 * DAY + 2 * 3_600_000);
-        assert!(next_full(late, night, 5).0 > 20_001 * DAY);
     }
 
     #[test]

@@ -30,7 +30,7 @@ const MARK: &str = "#part-";
 const DAY: i64 = 86_400;
 
 /// Returns the UID that a part has on the far side.
-fn part_uid(uid: &str, key: &str) -> String {
+pub(super) fn part_uid(uid: &str, key: &str) -> String {
     format!("{uid}{MARK}{key}")
 }
 
@@ -66,7 +66,7 @@ impl Pass {
         }
         let keys: BTreeMap<String, Part> =
             parts.into_iter().map(|part| (part_uid(uid, &part.key), part)).collect();
-        for base in self.parts_of(uid) {
+        for base in self.ledger.parts_of(uid).await? {
             let stays = keys.contains_key(&base.uid) || !self.is_within(&base);
             if !stays {
                 self.remove_there(&base).await?;
@@ -95,7 +95,7 @@ impl Pass {
             from_here: true,
             ..Base::new(uid, name, etag, RemoteId(format!("parts:{uid}")))
         };
-        if self.ledger.by_uid(uid) == Some(&base) {
+        if self.ledger.by_uid(uid).await?.as_ref() == Some(&base) {
             return Ok(Settled::Done);
         }
         self.keep(base, None, Vec::new()).await
@@ -127,7 +127,7 @@ impl Pass {
     /// Deals with a part that changed on the far side, or that is gone there (nothing). `uid` is that of the part's
     /// base.
     pub(super) async fn part_there(&mut self, uid: &str, seen: Option<Seen>) -> Result<(), Halt> {
-        let Some(base) = self.ledger.by_uid(uid).cloned() else { return Ok(()) };
+        let Some(base) = self.ledger.by_uid(uid).await? else { return Ok(()) };
         let Some((whole, key)) = base.part.clone() else { return Ok(()) };
         let theirs = match seen {
             Some(seen) => match Ical::parse(seen.bytes.clone()) {
@@ -139,8 +139,9 @@ impl Pass {
         let next = match &theirs {
             Some((seen, ical)) => {
                 let next = self.agreed_base(base.clone(), seen, ical);
-                if next.print == base.print {
-                    if next.version != base.version {
+                // What was written and never read back is what it is.
+                if next.print == base.print || base.print.is_empty() {
+                    if next.print != base.print || next.version != base.version {
                         self.keep(next, Some(seen.bytes.clone()), Vec::new()).await?;
                     }
                     return Ok(());
@@ -165,24 +166,17 @@ impl Pass {
                 // What the series does not take up is written again.
                 let sent = if edited.is_some() { next.print.clone() } else { String::new() };
                 let next = Base { sent, ..next };
-                let ops = self.ledger.put(&next, Some(bytes))?;
-                self.ledger.insert(next);
-                ops
+                self.ledger.put(&next, Some(bytes)).await?
             }
-            None => {
-                let ops = self.ledger.delete(uid);
-                self.ledger.remove(uid);
-                ops
-            }
+            None => self.ledger.delete(uid).await?,
         };
         let (Some(object), Some(bytes)) = (ours, edited) else {
             self.once_more.insert(whole);
             return self.remember(Vec::new(), ops).await;
         };
-        if let Some(series) = self.ledger.by_uid(&whole).filter(|b| b.split.is_some()) {
-            let series = Base { etag: Etag::of(&bytes), ..series.clone() };
-            ops.extend(self.ledger.put(&series, None)?);
-            self.ledger.insert(series);
+        if let Some(series) = self.ledger.by_uid(&whole).await?.filter(|b| b.split.is_some()) {
+            let series = Base { etag: Etag::of(&bytes), ..series };
+            ops.extend(self.ledger.put(&series, None).await?);
         }
         self.store_series(&whole, &object, bytes, ops).await
     }
@@ -195,7 +189,7 @@ impl Pass {
         ical: &Arc<Ical>,
     ) -> Result<bool, Halt> {
         let Some((whole, key)) = part_of(uid) else { return Ok(false) };
-        if self.ledger.by_uid(uid).is_some() || self.at.by_uid(whole).await?.is_none() {
+        if self.ledger.by_uid(uid).await?.is_some() || self.at.by_uid(whole).await?.is_none() {
             return Ok(false);
         }
         let base = part_base(uid, whole, key, seen.id.clone())?;
@@ -203,11 +197,6 @@ impl Pass {
         self.once_more.insert(whole.to_owned());
         self.keep(base, Some(seen.bytes.clone()), Vec::new()).await?;
         Ok(true)
-    }
-
-    fn parts_of(&self, uid: &str) -> Vec<Base> {
-        let of = |base: &&Base| base.part.as_ref().is_some_and(|(whole, _)| whole == uid);
-        self.ledger.all().filter(of).cloned().collect()
     }
 
     /// A part that has only left the window is not removed.
@@ -221,17 +210,19 @@ impl Pass {
     /// Returns the write that a part needs; nothing: it is there already.
     async fn wanted(&self, whole: &str, uid: &str, part: Part) -> Result<Option<Wanted>, Halt> {
         let Ok(ical) = Ical::parse(part.bytes) else { return Ok(None) };
-        let text = with_uid(&ical, uid);
+        let there = self.veiled(uid).unwrap_or_else(|| uid.to_owned());
+        let text = with_uid(&ical, &there);
         let sent = Ical::parse(text.clone()).map(|ical| print::print(&ical)).unwrap_or_default();
-        let (base, slot, before) = match self.ledger.by_uid(uid) {
+        let (base, slot, before) = match self.ledger.by_uid(uid).await? {
             Some(base) if base.sent == sent || base.print == sent => return Ok(None),
             Some(base) => {
-                let before = self.ledger.bytes(&*self.session.house.store, uid).await?;
-                (base.clone(), Slot::At(base.remote.clone(), base.version.clone()), before)
+                let before = self.ledger.bytes(uid).await?;
+                let slot = Slot::At(base.remote.clone(), base.version.clone());
+                (base, slot, before)
             }
             None => {
                 let base = part_base(uid, whole, &part.key, RemoteId(String::new()))?;
-                (base, Slot::New { uid: uid.to_owned() }, None)
+                (base, Slot::New { uid: there }, None)
             }
         };
         let write = Write { slot, bytes: text.clone(), base: before };
@@ -261,8 +252,7 @@ impl Pass {
                 }
                 Err(Trouble::Missing(_) | Trouble::Stale) => {
                     let uid = wanted.base.uid.clone();
-                    self.remember(Vec::new(), self.ledger.delete(&uid)).await?;
-                    self.ledger.remove(&uid);
+                    self.remember(Vec::new(), self.ledger.delete(&uid).await?).await?;
                     failed =
                         Some("A part of it changed on the far side meanwhile; it is tried again.".into());
                     continue;
@@ -276,7 +266,19 @@ impl Pass {
                     continue;
                 }
             };
-            let found = self.provider.read(&calendar, std::slice::from_ref(&id)).await?.pop();
+            // It is there: that is remembered whatever becomes of reading it back, or a pass that is cut off here again
+            // and again would write the same part each time.
+            let found = match halt {
+                None => self.provider.read(&calendar, std::slice::from_ref(&id)).await,
+                Some(_) => Ok(Vec::new()),
+            };
+            let found = match found {
+                Ok(mut found) => found.pop(),
+                Err(trouble) => {
+                    halt = Some(trouble);
+                    None
+                }
+            };
             let sent = if stale { String::new() } else { wanted.base.sent.clone() };
             if let (true, Some((whole, _))) = (stale, &wanted.base.part) {
                 self.once_more.insert(whole.clone());
@@ -307,23 +309,20 @@ impl Pass {
             Err(trouble) => return Err(trouble.into()),
         }
         self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
-        self.remember(Vec::new(), self.ledger.delete(&base.uid)).await?;
-        self.ledger.remove(&base.uid);
+        self.remember(Vec::new(), self.ledger.delete(&base.uid).await?).await?;
         Ok(true)
     }
 
     /// Forgets a series in parts, and removes them there unless they are to be kept.
     async fn remove_parts(&mut self, uid: &str, how: OnDelete) -> Result<(), Halt> {
-        for base in self.parts_of(uid) {
+        for base in self.ledger.parts_of(uid).await? {
             if how == OnDelete::Keep {
-                self.remember(Vec::new(), self.ledger.delete(&base.uid)).await?;
-                self.ledger.remove(&base.uid);
+                self.remember(Vec::new(), self.ledger.delete(&base.uid).await?).await?;
             } else {
                 self.remove_there(&base).await?;
             }
         }
-        self.remember(Vec::new(), self.ledger.delete(uid)).await?;
-        self.ledger.remove(uid);
+        self.remember(Vec::new(), self.ledger.delete(uid).await?).await?;
         Ok(())
     }
 
@@ -343,7 +342,7 @@ impl Pass {
         let parts = apart::instances(&ours, near, &Zone::Utc).unwrap_or_default();
         let Some(own) = parts.into_iter().find(|part| part.key == key) else { return Ok(None) };
         let Ok(own) = Ical::parse(own.bytes) else { return Ok(None) };
-        let agreed = self.ledger.bytes(&*self.session.house.store, &base.uid).await?;
+        let agreed = self.ledger.bytes(&base.uid).await?;
         let Some(agreed) = agreed.and_then(|bytes| Ical::parse(bytes).ok()) else { return Ok(None) };
         let (before, after) = (self.shaped(&Arc::new(agreed)), self.shaped(theirs));
         // UIDs differ and say nothing here.

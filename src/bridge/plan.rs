@@ -197,6 +197,8 @@ fn free(case: &Case<'_>) -> Decision {
         (None, Side::Changed(local), Side::Changed(remote)) => both(case, local, remote, false),
         (None, Side::Changed(local), Side::Absent) => Step::Push(local.ical.bytes().clone()).into(),
         (None, Side::Absent, Side::Changed(remote)) => Step::Pull(remote.ical.bytes().clone()).into(),
+        // They waited for a decision, or it was only announced.
+        (None, Side::Absent, Side::Absent) => Step::Forget.into(),
         (None, _, _) => Step::Nothing.into(),
         (Some(_), Side::Same, Side::Same) => Step::Nothing.into(),
         // Written again, but nothing in it changed.
@@ -519,7 +521,7 @@ mod tests {
         assert_eq!(found, expected, "base {base}, here {local}, there {remote}");
     }
 
-    // sync-patterns §3: the whole table
+    // S3-068, E31, S3-141, S4-067 ; sync-patterns §3: the whole table
     #[test]
     fn every_pair_of_sides_has_its_step() {
         check("A", "=", "=", "nothing");
@@ -535,7 +537,7 @@ mod tests {
         check("none", "A", "gone", "push A - -");
         check("none", "gone", "A", "pull A - -");
         check("none", "A", "A", "agree");
-        check("none", "gone", "gone", "nothing");
+        check("none", "gone", "gone", "forget");
     }
 
     #[test]
@@ -569,7 +571,7 @@ mod tests {
         assert_eq!(words(&bytes), "B x own");
     }
 
-    // E1, E31
+    // E1, E31, S3-068, S3-069
     #[test]
     fn the_policy_decides_a_clash() {
         let cases = [

@@ -7,15 +7,15 @@ use std::sync::Arc;
 
 use futures_util::StreamExt as _;
 
-use super::first::Ours;
+use super::first::each_of_ours;
 use super::front::{Bridge, BridgeError, NewMapping};
-use super::mappings::COZI;
+use super::mappings::may_write;
 use super::provider::{Fit, Provider, RemoteId, Seen, Trouble, Window};
-use super::record::{Direction, Fields, Kind, Mapping};
+use super::record::{Direction, Fields, Mapping};
 use super::run::uid_of;
-use super::scope::{shaped, window};
+use super::scope::{shaped, window, with_uid};
 use super::similar::{Pair, Sketch, pairs};
-use super::{print, shape};
+use super::{print, shape, veil};
 use crate::ical::Ical;
 use crate::store::{Fault, Name, Store};
 
@@ -74,6 +74,8 @@ struct Look<'a> {
     found: Preview,
     /// Digests of ours that would be carried, by UID; those that the far side has are taken out.
     ours: HashMap<String, String>,
+    /// UIDs of ours by the names that stand for them where no more is told than that somebody is busy.
+    names: HashMap<String, String>,
     /// UIDs of ours that are left alone.
     left: HashSet<String>,
     /// UIDs of ours that the far side cannot hold.
@@ -92,31 +94,10 @@ impl Bridge {
     pub async fn preview(&self, owner: &str, new: &NewMapping) -> Result<Preview, BridgeError> {
         self.calendar(owner, new.collection).await?;
         let (connection, _) = self.connection(owner, &new.connection).await?;
+        may_write(&connection, new.direction)?;
         let provider = self.provider(&connection, self.fetch.counted()).await?;
         let now = self.house.clock.now();
-        let (past, future) = match connection.kind {
-            Kind::Cozi => (Some(COZI.0), Some(COZI.1)),
-            _ => (None, None),
-        };
-        let mapping = Mapping {
-            id: String::new(),
-            owner: owner.to_owned(),
-            collection: new.collection,
-            connection: new.connection.clone(),
-            remote: new.remote.clone(),
-            direction: new.direction,
-            policy: new.policy,
-            rules: new.rules.clone(),
-            fields: new.fields,
-            window_past: new.window_past.or(past),
-            window_future: new.window_future.or(future),
-            filters: new.filters.clone(),
-            on_remote_delete: new.on_remote_delete,
-            on_local_delete: new.on_local_delete,
-            enabled: true,
-            poll_seconds: None,
-            created: now,
-        };
+        let mapping = new.clone().with(String::new(), owner, connection.kind, now);
         let window = window(&mapping, self.settings.window_past, self.settings.window_future, now);
         Ok(dry_run(&*self.house.store, &mapping, &*provider, window).await?)
     }
@@ -163,12 +144,14 @@ pub(super) async fn dry_run(
         provider,
         found: Preview::default(),
         ours: HashMap::new(),
+        names: HashMap::new(),
         left: HashSet::new(),
         refused: HashSet::new(),
         strangers: Vec::new(),
         unlike: 0,
     };
     look.look_here(store).await?;
+    look.names = veil::names(store, mapping.collection).await?;
     look.look_there().await?;
     look.conclude(store).await
 }
@@ -214,9 +197,9 @@ impl Look<'_> {
         let joined = match strangers.is_empty() || mapping.fields == Fields::Busy {
             true => Vec::new(),
             false => {
-                let read = Ours::read(store, mapping.collection, |_| true).await?;
-                let free: Vec<Sketch> =
-                    read.sketches.into_iter().filter(|sketch| ours.contains_key(&sketch.uid)).collect();
+                let mut free: Vec<Sketch> = Vec::new();
+                let take = |own: Sketch| free.extend(Some(own).filter(|own| ours.contains_key(&own.uid)));
+                each_of_ours(store, mapping.collection, |_| true, take).await?;
                 let shown = |pair: &Pair| {
                     let (own, other) = (free.get(pair.ours)?, strangers.get(pair.theirs)?);
                     Some(Similar {
@@ -282,7 +265,18 @@ impl Look<'_> {
             self.found.unreadable += 1;
             return;
         };
-        let ical = Arc::new(ical);
+        let (uid, ical) = match self.names.get(&uid).filter(|ours| **ours != uid) {
+            Some(ours) if self.mapping.fields == Fields::Busy => {
+                let named = Ical::parse(with_uid(&ical, ours)).unwrap_or(ical);
+                (ours.clone(), Arc::new(named))
+            }
+            // The shadow of an event that is here, made by another mapping.
+            Some(_) => {
+                self.found.filtered += 1;
+                return;
+            }
+            None => (uid, Arc::new(ical)),
+        };
         match self.ours.remove(&uid) {
             Some(ours) if ours == print::print(&shaped(self.mapping.fields, &ical)) => self.found.same += 1,
             Some(_) => self.found.different += 1,

@@ -156,6 +156,19 @@ pub struct Part {
     pub bytes: Bytes,
 }
 
+/// Returns the title of an event that does not take place, for far sides that cannot say so otherwise: it must not look
+/// as if it did.
+pub(super) fn called_off(title: &str) -> String {
+    const WORD: &str = "Cancelled";
+    let title = title.trim();
+    let says = title.strip_prefix(WORD).is_some_and(|rest| rest.is_empty() || rest.starts_with(": "));
+    match title {
+        "" => WORD.to_owned(),
+        _ if says => title.to_owned(),
+        _ => format!("{WORD}: {title}"),
+    }
+}
+
 /// Where an object is to be put.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Slot {
@@ -260,13 +273,6 @@ impl From<FetchError> for Trouble {
     }
 }
 
-impl Trouble {
-    /// Tells whether the trouble concerns the object alone, so that the pass goes on with the next one.
-    pub fn is_of_one_object(&self) -> bool {
-        matches!(self, Trouble::Stale | Trouble::Taken(_) | Trouble::Missing(_) | Trouble::Refused(_))
-    }
-}
-
 /// Who gives out the token that calls are made with.
 pub trait Bearer: Send + Sync {
     /// Returns a token that should be accepted. `rejected` is one that was not, a moment ago: another one is made then.
@@ -296,6 +302,12 @@ pub trait Provider: Send + Sync {
     fn fit(&self, ical: &Ical, window: Window) -> Fit {
         let _ = window;
         Fit::Whole(ical.bytes().clone())
+    }
+
+    /// Tells whether a time without a zone becomes one in a zone there: `fit` is then given a text that says which, as
+    /// `X-WR-TIMEZONE`.
+    fn needs_zone(&self) -> bool {
+        false
     }
 
     /// Stores an object.

@@ -3,22 +3,26 @@
 //! Owns: their fields and where they lie. A record of settings is written by people, the record of its state beside it
 //! by the engine, so that neither overwrites the other. Does not own: what any of it means.
 
-use std::collections::BTreeMap;
-
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+mod conflict;
 mod settings;
 mod ties;
 
+pub use conflict::*;
 pub use settings::*;
 pub use ties::*;
 
 use super::breaker::Breaker;
 use super::pace::Pace;
 use super::provider::{Cursor, RemoteId, Version};
+use crate::auth::oauth::Access;
 use crate::store::{Etag, Fault, Key, Name, Op, Rev, Store, Table, Timestamp};
+
+/// Records that are read at a time.
+const PAGE: usize = 500;
 
 /// Which far side a connection speaks to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +61,16 @@ pub struct Connection {
     pub homes: Vec<String>,
     /// When it was made.
     pub created: Timestamp,
+    /// What its owner consented to.
+    #[serde(default)]
+    pub access: Access,
+}
+
+impl Connection {
+    /// Tells whether nothing can be written through it: a feed, or an account whose owner consented to looking alone.
+    pub fn only_reads(&self) -> bool {
+        self.kind == Kind::Ics || self.access == Access::Read
+    }
 }
 
 /// How a connection is.
@@ -352,82 +366,6 @@ pub struct Run {
     pub asked: bool,
 }
 
-/// Where a conflict stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ConflictStatus {
-    /// A person has to decide.
-    Pending,
-    /// Our version was taken.
-    ResolvedLocal,
-    /// Their version was taken.
-    ResolvedExternal,
-    /// The two were merged.
-    Merged,
-    /// Both stay as they are.
-    Ignored,
-}
-
-/// Something that both sides changed in ways that exclude each other, with all three versions.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Conflict {
-    /// Its id.
-    pub id: String,
-    /// The mapping.
-    pub mapping: String,
-    /// The object's UID.
-    pub uid: String,
-    /// When it was seen.
-    pub detected: Timestamp,
-    /// How they clash: the name of a `plan::Kind`.
-    pub kind: String,
-    /// The title of the event.
-    #[serde(default)]
-    pub title: String,
-    /// What clashes, in words.
-    pub clashes: Vec<String>,
-    /// What both sides last agreed on.
-    pub base: Option<String>,
-    /// Our version.
-    pub local: Option<String>,
-    /// Their version.
-    pub external: Option<String>,
-    /// Where it stands.
-    pub status: ConflictStatus,
-    /// When it was decided.
-    pub resolved: Option<Timestamp>,
-    /// Who or what decided, in words; empty: nobody yet.
-    #[serde(default)]
-    pub by: String,
-    /// Whose value a person chose, by name of the property.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub choices: BTreeMap<String, Chosen>,
-    /// What was decided before, oldest first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub history: Vec<Turn>,
-}
-
-/// Whose value is taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Chosen {
-    /// Ours.
-    Local,
-    /// Theirs.
-    External,
-}
-
-/// A former decision about a conflict.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Turn {
-    /// When it was made.
-    pub at: Timestamp,
-    /// What it was.
-    pub status: ConflictStatus,
-    /// Who or what made it, in words.
-    pub by: String,
-}
-
 /// Returns the record of a connection.
 pub fn connection_key(id: &str) -> Key {
     Key::new(Table::Connection, id)
@@ -460,11 +398,6 @@ pub fn run_key(id: &str) -> Option<Key> {
     (plain(mapping) && plain(number)).then(|| Key::new(Table::Run, format!("{mapping}/{number}")))
 }
 
-/// Returns the record of a conflict; its id is formed like a run's.
-pub fn conflict_key(id: &str) -> Option<Key> {
-    run_key(id).map(|key| Key::new(Table::Conflict, key.path))
-}
-
 /// Returns the record of what was agreed on for the object. A UID of any length and content has one.
 pub fn base_key(mapping: &str, uid: &str) -> Key {
     Key::new(Table::Base, format!("{mapping}/{}", uid_part(uid)))
@@ -478,6 +411,11 @@ pub fn left_key(mapping: &str, spelling: &str) -> Key {
 /// Returns the record of the agreed bytes: the far side's, as it gave them.
 pub fn base_bytes_key(mapping: &str, uid: &str) -> Key {
     Key::new(Table::Base, format!("{mapping}.bytes/{}", uid_part(uid)))
+}
+
+/// Returns a record that leads to what was agreed on.
+pub fn index_key(mapping: &str, path: &str) -> Key {
+    Key::new(Table::Base, format!("{mapping}.index/{path}"))
 }
 
 fn uid_part(uid: &str) -> String {
@@ -550,18 +488,25 @@ pub async fn load_all<T: DeserializeOwned>(
     table: Table,
     prefix: &str,
 ) -> Result<Vec<T>, Fault> {
-    let mut all = Vec::new();
-    let mut after: Option<String> = None;
+    let stateful = matches!(table, Table::Connection | Table::Mapping);
+    let rows = rows(store, table, prefix).await?;
+    let plain = rows.iter().filter(|(key, _)| !(stateful && key.path.ends_with("/state")));
+    plain.map(|(key, bytes)| decode(key, bytes)).collect()
+}
+
+/// Reads all records of a table below a prefix, with their keys.
+///
+/// # Errors
+/// When the store fails.
+pub async fn rows(store: &dyn Store, table: Table, prefix: &str) -> Result<Vec<(Key, Bytes)>, Fault> {
+    let mut all: Vec<(Key, Bytes)> = Vec::new();
     loop {
-        let page = store.records(table, prefix, after.as_deref(), 500).await?;
-        let Some((last, _)) = page.last() else { return Ok(all) };
-        after = Some(last.path.clone());
-        let stateful = matches!(table, Table::Connection | Table::Mapping);
-        for (key, bytes) in &page {
-            if !(stateful && key.path.ends_with("/state")) {
-                all.push(decode(key, bytes)?);
-            }
+        let after = all.last().map(|(key, _)| key.path.as_str());
+        let page = store.records(table, prefix, after, PAGE).await?;
+        if page.is_empty() {
+            return Ok(all);
         }
+        all.extend(page);
     }
 }
 

@@ -12,13 +12,14 @@ use bytes::Bytes;
 use super::apply::{Facts, Settled};
 use super::pace::later;
 use super::plan::{Clash, Kind, Winner};
-use super::provider::{Slot, Trouble, Write};
+use super::provider::{Fit, Slot, Trouble, Write, called_off};
 use super::record::{Apart, Base, Direction, OnDelete};
 use super::run::{Far, Halt, Pass, Retry};
 use super::shape;
-use crate::calendar::{Refusal, When};
+use crate::calendar::{Discarded, Refusal, When};
 use crate::ical::Ical;
-use crate::store::{Etag, Op, Timestamp};
+use crate::ical::value::escape;
+use crate::store::{Etag, Op, Origin, Timestamp};
 
 /// More writes than this of one object …
 const STORM: usize = 5;
@@ -43,7 +44,7 @@ impl Pass {
         with: Vec<Op>,
     ) -> Result<Settled, Halt> {
         match self.mapping.on_remote_delete {
-            OnDelete::Trash => self.delete_local(uid, facts, with).await,
+            OnDelete::Trash | OnDelete::Restore => self.delete_local(uid, facts, with).await,
             OnDelete::Keep => self.part(facts, Apart::Here, with).await,
             OnDelete::Cancel => self.cancel_local(uid, facts, with).await,
         }
@@ -57,9 +58,46 @@ impl Pass {
         with: Vec<Op>,
     ) -> Result<Settled, Halt> {
         match self.mapping.on_local_delete {
-            OnDelete::Trash => self.delete_remote(uid, facts, with).await,
+            // What is to come back and does not was removed by another mapping.
+            OnDelete::Trash | OnDelete::Restore => self.delete_remote(uid, facts, with).await,
             OnDelete::Keep => self.part(facts, Apart::There, with).await,
             OnDelete::Cancel => self.cancel_remote(uid, facts, with).await,
+        }
+    }
+
+    /// Brings back what a person removed here, if the mapping says so: from the trash, with all that was in it; what was
+    /// moved elsewhere, as the far side has it. Nothing: that is not how it is.
+    pub(super) async fn come_back(&mut self, uid: &str, facts: &Facts) -> Result<Option<Settled>, Halt> {
+        let Some(base) = facts.base.as_ref().filter(|_| self.mapping.on_local_delete == OnDelete::Restore)
+        else {
+            return Ok(None);
+        };
+        let there = base.split.is_some() || (facts.agreed.is_some() && !matches!(facts.far, Far::Absent));
+        if facts.object.is_some() || base.pending || !there {
+            return Ok(None);
+        }
+        let trash = self.session.trash(Some(self.at.id()), usize::MAX).await?;
+        let is_it = |what: &Discarded| matches!(what, Discarded::Object { uid: own, .. } if own == uid);
+        let Some(thrown) = trash.into_iter().find(|trashed| is_it(&trashed.what)) else {
+            if base.split.is_some() {
+                return Ok(None);
+            }
+            let far = self.look_there(&base.remote.clone()).await?;
+            let Ok(facts) = self.gather(uid, far).await? else { return Ok(None) };
+            let Some(theirs) = facts.theirs.as_ref().map(|theirs| theirs.bytes().clone()) else {
+                return Ok(Some(Settled::Again));
+            };
+            return self.pull(uid, &facts, theirs, Vec::new()).await.map(Some);
+        };
+        if matches!(thrown.by, Origin::Mapping(_)) {
+            return Ok(None);
+        }
+        match self.session.restore_trashed(&thrown.id, Some(&self.at)).await {
+            Ok(_) => {
+                self.run.local.inserted = self.run.local.inserted.saturating_add(1);
+                Ok(Some(Settled::Again))
+            }
+            Err(error) => self.refused_here(uid, facts, error).map(Some),
         }
     }
 
@@ -92,8 +130,8 @@ impl Pass {
         };
         let write = Write {
             slot: Slot::At(place.0.clone(), place.1.clone()),
-            bytes: self.addressed(uid, cancelled(&theirs)),
-            base: Some(self.addressed(uid, theirs.bytes().clone())),
+            bytes: Pass::addressed(facts.uid_there.as_deref(), self.cancelled_there(&theirs)),
+            base: Some(Pass::addressed(facts.uid_there.as_deref(), theirs.bytes().clone())),
         };
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&base.name), answer)? {
@@ -102,6 +140,16 @@ impl Pass {
         };
         let base = Base { version: written.version, ..parted(base, Apart::There) };
         self.keep(base, None, with).await
+    }
+
+    /// Returns their text as cancelled. A far side that has no such status is told so in the title.
+    fn cancelled_there(&self, theirs: &Ical) -> Bytes {
+        let text = cancelled(theirs);
+        let Ok(ical) = Ical::parse(text.clone()) else { return text };
+        match self.provider.fit(&ical, self.window) {
+            Fit::Whole(held) if !says_cancelled(&held) => titled(&ical),
+            _ => text,
+        }
     }
 
     /// One side was removed and the other kept on purpose: that is all there is to it until both have it, or neither.
@@ -131,14 +179,20 @@ impl Pass {
 
     /// Forgets what was agreed on.
     pub(super) async fn forget(&mut self, uid: &str, mut with: Vec<Op>) -> Result<Settled, Halt> {
-        with.extend(self.ledger.delete(uid));
+        if self.ledger.by_uid(uid).await?.is_some() {
+            with.extend(self.ledger.delete(uid).await?);
+        }
         self.remember(Vec::new(), with).await?;
-        self.ledger.remove(uid);
         Ok(Settled::Done)
     }
 
     /// Removes an object on the far side.
-    async fn delete_remote(&mut self, uid: &str, facts: &Facts, mut with: Vec<Op>) -> Result<Settled, Halt> {
+    pub(super) async fn delete_remote(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        mut with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
         let Some((id, version)) = facts.place() else { return Ok(Settled::Done) };
         match self.provider.delete(&self.mapping.remote, &id, version.as_ref()).await {
             Ok(()) => {}
@@ -150,7 +204,7 @@ impl Pass {
             }
             Err(trouble @ Trouble::Unreachable(_)) => {
                 let why = self.unanswered(trouble)?;
-                let name = self.ledger.by_uid(uid).map(|base| base.name.clone());
+                let name = self.ledger.by_uid(uid).await?.map(|base| base.name);
                 self.fail(uid, name, Some(id), why, Retry::Soon);
                 return Ok(Settled::Lost);
             }
@@ -158,9 +212,8 @@ impl Pass {
         }
         self.unanswered = 0;
         self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
-        with.extend(self.ledger.delete(uid));
+        with.extend(self.ledger.delete(uid).await?);
         self.remember(Vec::new(), with).await?;
-        self.ledger.remove(uid);
         Ok(Settled::Done)
     }
 
@@ -169,7 +222,7 @@ impl Pass {
         let (Some(name), Some(etag)) = (facts.name(), facts.etag().cloned()) else {
             return Ok(Settled::Again);
         };
-        with.extend(self.ledger.delete(uid));
+        with.extend(self.ledger.delete(uid).await?);
         let when = When::holds(move |meta| match meta {
             Some(meta) if meta.etag == etag => Ok(()),
             _ => Err(Refusal::Stale),
@@ -177,7 +230,6 @@ impl Pass {
         match self.session.delete(&self.at, name, &when, with).await {
             Ok(_) => {
                 self.run.local.deleted = self.run.local.deleted.saturating_add(1);
-                self.ledger.remove(uid);
                 Ok(Settled::Done)
             }
             Err(error) => self.refused_here(uid, facts, error),
@@ -230,8 +282,8 @@ impl Pass {
     /// that it is meant.
     pub(super) async fn withdraw(&mut self) -> Result<(), Halt> {
         let Withdrawn { here, there } = std::mem::take(&mut self.withdrawn);
-        let total = self.ledger.all().filter(|b| !b.pending && b.apart.is_none()).count();
-        if self.is_mass(here.len(), total) || self.is_mass(there.len(), total) {
+        let most = here.len().max(there.len());
+        if let Some(total) = self.mass(most, |base| !base.pending && base.apart.is_none()).await? {
             let sentence = format!(
                 "The filters of the mapping no longer let through {} of {total} events here and {} on the far side; \
                  the copies would be removed.",
@@ -302,6 +354,23 @@ impl Pass {
 /// Returns the base of an object of which one side only is left.
 fn parted(base: &Base, apart: Apart) -> Base {
     Base { apart: Some(apart), pending: false, conflict: None, missing: None, ..base.clone() }
+}
+
+fn says_cancelled(bytes: &Bytes) -> bool {
+    let Ok(ical) = Ical::parse(bytes.clone()) else { return false };
+    let status = ical.calendar().and_then(|c| c.components().find_map(|c| c.property("STATUS")));
+    status.is_some_and(|status| status.raw().trim().eq_ignore_ascii_case("CANCELLED"))
+}
+
+/// Returns the text with titles that say that it is cancelled.
+fn titled(ical: &Ical) -> Bytes {
+    let mut edit = ical.edit();
+    for component in ical.calendar().into_iter().flat_map(|calendar| calendar.components()) {
+        if let Some(own) = component.property("SUMMARY") {
+            edit = edit.replace(own, &format!("SUMMARY:{}", escape(&called_off(&own.text()))));
+        }
+    }
+    edit.finish()
 }
 
 /// Returns the text with everything in it cancelled (RFC 5545 §3.8.1.11).

@@ -11,17 +11,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::digests::Digests;
 use super::front::Settings;
 use super::ledger::{Ledger, spelling};
 use super::observe::Observed;
 use super::order::Open;
-use super::pace::{Outcome, Schedule, later, next_full};
+use super::pace::{NIGHT, Outcome, Schedule, later, next_full};
 use super::print;
 use super::provider::{Provider, RemoteId, Seen, Trouble, Window};
-use super::record::{Counts, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus};
+use super::record::{Base, Counts, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus};
 use super::scope;
 use crate::calendar::{Error, Session, Writable};
 use crate::ical::Ical;
+use crate::ical::zone::{Zone, by_tzid};
 use crate::store::{Fault, Name, Timestamp};
 
 /// An object missing from a complete listing is believed gone when another one, this much later, misses it too.
@@ -94,30 +96,32 @@ pub(super) struct Pass {
     pub(super) provider: Arc<dyn Provider>,
     pub(super) state: MappingState,
     pub(super) ledger: Ledger,
-    /// The ledger was read.
-    pub(super) loaded: bool,
     pub(super) run: Run,
     pub(super) now: Timestamp,
     pub(super) window: Window,
+    /// The IANA name of the zone of times that name none, where the far side needs one.
+    pub(super) home: Option<String>,
     /// A person confirmed the deletions that wait.
     pub(super) confirmed: bool,
     /// The settings changed: every object is looked at, changed or not.
     pub(super) anew: bool,
     pub(super) mass_delete: MassDelete,
     pub(super) schedule: Schedule,
-    /// The second of the day (UTC) at which everything is compared.
+    /// The second of the day, by the owner's clock, at which everything is compared.
     pub(super) full_resync_at: u32,
     pub(super) progress: Arc<Progress>,
     /// Objects that failed in this pass.
     pub(super) failed: Vec<Failure>,
-    /// Objects that this pass looked at.
-    pub(super) looked: HashSet<String>,
+    /// Objects that this pass looked at, by their UIDs and by the spelling of their names there.
+    pub(super) looked: Digests,
     /// What of the far side is left alone.
     pub(super) left: super::left::LeftAlone,
     /// Names here that a person or program wrote since the last pass.
     pub(super) by_people: HashSet<Name>,
     /// Copies that are taken back at the end.
     pub(super) withdrawn: super::removal::Withdrawn,
+    /// What events are called where no more is told than that somebody is busy.
+    pub(super) veil: super::veil::Veil,
     /// What a first pass compares by more than the UID.
     pub(super) first: super::first::First,
     /// Objects that are to be looked at once more, although nothing failed.
@@ -130,6 +134,9 @@ pub(super) struct Pass {
     pub(super) unread: Vec<super::send::Pushed>,
     /// Calls in a row that concerned one object and were not answered.
     pub(super) unanswered: u32,
+    /// The most that was ever held.
+    #[cfg(test)]
+    pub(super) most_held: usize,
 }
 
 impl Pass {
@@ -145,13 +152,14 @@ impl Pass {
         confirm: bool,
     ) -> Pass {
         let now = run.started;
+        let ledger = Ledger::new(Arc::clone(&session.house.store), &mapping.id);
         Pass {
             session,
             at,
             provider,
-            ledger: Ledger::default(),
-            loaded: false,
+            ledger,
             window: scope::window(&mapping, settings.window_past, settings.window_future, now),
+            home: None,
             confirmed: confirm && state.hold.is_some(),
             anew: state.shape != shape_of(&mapping),
             mapping,
@@ -163,48 +171,69 @@ impl Pass {
             full_resync_at: settings.full_resync_at,
             progress: Arc::default(),
             failed: Vec::new(),
-            looked: HashSet::new(),
+            looked: Digests::default(),
             left: super::left::LeftAlone::default(),
             by_people: HashSet::new(),
             withdrawn: super::removal::Withdrawn::default(),
+            veil: super::veil::Veil::default(),
             first: super::first::First::default(),
             once_more: BTreeSet::new(),
             outgoing: Vec::new(),
             round: 0,
             unread: Vec::new(),
             unanswered: 0,
+            #[cfg(test)]
+            most_held: 0,
         }
+    }
+
+    /// Counts what is held at the moment, digests aside.
+    #[cfg(test)]
+    pub(super) fn weigh(&mut self, more: usize) {
+        let own = [self.outgoing.len(), self.unread.len(), self.failed.len(), self.once_more.len()];
+        let lists = [self.by_people.len(), self.first.aside(), self.left.len(), more];
+        self.most_held = self.most_held.max(own.iter().chain(&lists).sum());
     }
 
     /// Carries the pass out. Returns how the pace goes on.
     pub(super) async fn carry_out(&mut self) -> Result<Outcome, Halt> {
-        let full = self.is_full_due();
-        let (names, rev) = self.touched_here(full).await?;
-        if full {
-            self.load_ledger().await?;
-            self.load_left().await?;
+        self.ledger.open(&self.session.origin, self.now).await?;
+        if self.provider.needs_zone() {
+            self.home = self.own_zone().await?;
         }
-        let delta = self.changes_there(full).await?;
+        self.load_veil().await?;
+        let full = self.is_full_due().await?;
+        let (names, rev) = self.touched_here(full).await?;
+        let told = self.changes_there(full).await?;
         let again = self.state.again.iter().any(|failure| self.is_due(failure, full));
-        if names.is_empty() && delta.is_quiet() && !again {
+        if names.is_quiet() && told.is_quiet() && !again {
             self.state.rev = Some(rev);
-            self.state.cursor = delta.into_cursor();
+            self.state.cursor = told.next;
             self.state.was_full = false;
             return Ok(self.outcome());
         }
-        self.load_ledger().await?;
-        let observed = self.observe(names, rev, delta, full).await?;
-        self.guard(&observed)?;
+        let observed = self.observe(names, rev, told, full).await?;
+        self.guard(&observed).await?;
         self.settle_all(observed, full).await
     }
 
     /// Tells whether everything is compared: at first, once a day, when the settings changed, and while a missing
     /// object awaits its confirmation.
-    fn is_full_due(&self) -> bool {
+    async fn is_full_due(&self) -> Result<bool, Halt> {
         let state = &self.state;
+        let Some(last) = state.full_at else { return Ok(true) };
+        if !state.settled || state.missing || self.confirmed || self.anew {
+            return Ok(true);
+        }
+        if later(last, NIGHT) > self.now {
+            return Ok(false);
+        }
+        let zone = match &self.home {
+            Some(name) => by_tzid(name),
+            None => self.own_zone().await?.and_then(|name| by_tzid(&name)),
+        };
         let dice = u64::from_str_radix(&self.mapping.id, 16).unwrap_or(0);
-        let due = state.full_at.is_none_or(|at| next_full(at, self.full_resync_at, dice) <= self.now);
-        !state.settled || due || state.missing || self.confirmed || self.anew
+        Ok(next_full(last, self.full_resync_at, &zone.unwrap_or(Zone::Utc), dice) <= self.now)
     }
 
     /// Tells whether the two sides have never been compared as a whole.
@@ -220,26 +249,24 @@ impl Pass {
     }
 
     /// Stops the pass before anything is removed when more would be than anybody removes on purpose.
-    fn guard(&self, seen: &Observed) -> Result<(), Halt> {
-        let linked = || self.ledger.all().filter(|b| !b.pending && b.apart.is_none() && b.part.is_none());
-        let total = linked().count();
-        let listable = linked().filter(|b| self.must_be_listed(b)).count();
-        let read: HashSet<String> = seen.read.iter().map(spelling).collect();
-        let there_changed =
-            |uid: &str| self.ledger.by_uid(uid).is_some_and(|b| read.contains(&spelling(&b.remote)));
-        let keeps = |on: OnDelete, count: usize| if on == OnDelete::Keep { 0 } else { count };
-        let here = seen.far_gone.iter().filter(|uid| !seen.here.contains_key(*uid)).count();
+    async fn guard(&self, seen: &Observed) -> Result<(), Halt> {
+        let keeps = |on: OnDelete, count: usize| match on {
+            OnDelete::Keep | OnDelete::Restore => 0,
+            OnDelete::Trash | OnDelete::Cancel => count,
+        };
+        let here = self.untouched_here(seen.far_gone.iter()).await?;
         let here = keeps(self.mapping.on_remote_delete, here);
-        let removed = seen.here.iter().filter(|(_, h)| h.is_removal()).map(|(uid, _)| uid);
-        let there = removed
-            .filter(|uid| self.ledger.by_uid(uid).is_some_and(|b| b.apart.is_none()))
-            .filter(|uid| !seen.far_gone.contains(*uid) && !there_changed(uid))
-            .count();
+        let mut there: usize = 0;
+        for (uid, _) in seen.here.iter().filter(|(_, here)| here.is_removal()) {
+            let base = self.ledger.by_uid(uid).await?.filter(|base| base.apart.is_none());
+            let follows = |base: &Base| !seen.far_gone.contains(uid) && !seen.wanted.contains(&base.remote);
+            there = there.saturating_add(usize::from(base.is_some_and(|base| follows(&base))));
+        }
         let there = keeps(self.mapping.on_local_delete, there);
-        let sentence = if seen.complete && listable > 0 && seen.absent >= listable {
+        let sentence = if seen.complete && seen.listable > 0 && seen.absent >= seen.listable {
             "The far side's calendar is suddenly empty. Nothing is removed here until you confirm it."
                 .to_owned()
-        } else if self.is_mass(here, total) || self.is_mass(there, total) {
+        } else if let Some(total) = self.mass(here.max(there), is_linked).await? {
             format!(
                 "{here} of {total} events would be removed here and {there} on the far side. \
                  Nothing is carried over until you confirm it."
@@ -264,26 +291,40 @@ impl Pass {
         Err(Halt::Held(Hold { since, local: here, remote: there, sentence }))
     }
 
-    pub(super) fn is_mass(&self, deletions: usize, total: usize) -> bool {
+    /// Tells of how many objects so many removals are too large a share to be believed; nothing: they are not.
+    pub(super) async fn mass(
+        &self,
+        removals: usize,
+        counts: impl Fn(&Base) -> bool,
+    ) -> Result<Option<usize>, Halt> {
         let limit = self.mass_delete;
-        deletions > limit.objects && deletions.saturating_mul(100) > total.saturating_mul(limit.percent)
+        if removals <= limit.objects {
+            return Ok(None);
+        }
+        let total = self.ledger.count(counts).await?;
+        let is_mass = removals.saturating_mul(100) > total.saturating_mul(limit.percent);
+        Ok(is_mass.then_some(total))
     }
 
     /// Brings every observed object to agreement, in batches, so that memory does not grow with the calendar.
     async fn settle_all(&mut self, seen: Observed, full: bool) -> Result<Outcome, Halt> {
-        // Failures that are not looked at in this pass stay known.
-        let kept: Vec<Failure> = self.state.again.iter().filter(|f| !self.is_due(f, full)).cloned().collect();
-        let todo = seen.read.len().saturating_add(seen.far_gone.len()).saturating_add(seen.here.len());
+        let held = seen.wanted.len().saturating_add(seen.far_gone.len()).saturating_add(seen.here.len());
+        let todo = held.saturating_add(seen.rest);
+        #[cfg(test)]
+        self.weigh(held + seen.missing.len() + seen.back.len());
         self.run.total = self.run.total.saturating_add(u64::try_from(todo).unwrap_or(u64::MAX));
         let mut open = Open { here: seen.here, far_gone: seen.far_gone, displaced: BTreeSet::new() };
         self.mark_missing(&seen.missing, &seen.back).await?;
-        self.settle_urgent(&mut open, &seen.read).await?;
-        self.settle_read(&mut open, &seen.read, seen.held).await?;
+        self.settle_urgent(&mut open, &seen.wanted).await?;
+        self.settle_wanted(&mut open, seen.wanted).await?;
         self.join_similar(&mut open).await?;
         self.settle_gone(&mut open).await?;
         let mut here: Vec<_> = std::mem::take(&mut open.here).into_iter().collect();
         here.sort_by_key(|(_, here)| here.urgency);
         self.settle_here(here).await?;
+        if seen.rest > 0 {
+            self.settle_rest(full).await?;
+        }
         self.withdraw().await?;
         self.keep_left().await?;
         self.state.rev = Some(seen.rev);
@@ -296,22 +337,37 @@ impl Pass {
             self.state.full_at = Some(self.now);
             self.state.shape = shape_of(&self.mapping);
         }
-        self.state.missing = self.ledger.all().any(|b| b.missing.is_some());
-        self.finish(kept);
+        self.state.missing = self.ledger.any_missing().await?;
+        self.finish().await?;
         Ok(self.outcome())
     }
 
     /// Notes what failed and what is to be looked at again.
-    fn finish(&mut self, kept: Vec<Failure>) {
+    async fn finish(&mut self) -> Result<(), Halt> {
         self.run.failures =
             self.failed.iter().map(|f| Failed { uid: f.uid.clone(), reason: f.reason.clone() }).collect();
         self.run.status =
             if self.run.failures.is_empty() { RunStatus::Success } else { RunStatus::PartialFailure };
-        self.state.again = std::mem::take(&mut self.failed);
+        let before = std::mem::replace(&mut self.state.again, std::mem::take(&mut self.failed));
+        for mut failure in before {
+            // What was not looked at in this pass, where it failed, stays known, for whatever reason it was not.
+            let looked = match &failure.remote {
+                Some(id) => self.looked.contains(&spelling(id)),
+                None => self.looked.contains(&failure.uid),
+            };
+            if looked || self.state.again.iter().any(|f| f.uid == failure.uid) {
+                continue;
+            }
+            if failure.next.is_some_and(|next| next <= self.now) {
+                let wait = self.schedule.wait(failure.attempts.max(1), &failure.uid);
+                failure.next = Some(later(self.now, wait));
+            }
+            self.state.again.push(failure);
+        }
         for uid in std::mem::take(&mut self.once_more) {
             if !self.state.again.iter().any(|f| f.uid == uid) {
                 let reason = "It is looked at once more.".to_owned();
-                let name = self.ledger.by_uid(&uid).map(|b| b.name.clone());
+                let name = self.ledger.by_uid(&uid).await?.map(|base| base.name);
                 self.state.again.push(Failure {
                     uid,
                     local: name,
@@ -323,11 +379,7 @@ impl Pass {
                 });
             }
         }
-        let still = |f: &Failure| {
-            let named = f.remote.as_ref().is_some_and(|id| self.looked.contains(&id.0));
-            !named && !self.looked.contains(&f.uid)
-        };
-        self.state.again.extend(kept.into_iter().filter(still));
+        Ok(())
     }
 
     /// Returns how the pace goes on after a pass that went through.
@@ -354,13 +406,15 @@ impl Pass {
         retry: Retry,
     ) {
         let retry = retry == Retry::Soon;
-        let before = self.state.again.iter().find(|f| f.uid == uid).map_or(0, |f| f.attempts);
-        let attempts = before.saturating_add(1);
+        let before = self.state.again.iter().find(|f| f.uid == uid);
+        let attempts = before.map_or(0, |f| f.attempts).saturating_add(1);
+        // Where it was to be looked at before, and was not, it still is.
+        let unread = before.and_then(|f| f.remote.clone()).filter(|id| !self.looked.contains(&spelling(id)));
         self.failed.retain(|f| f.uid != uid);
         self.failed.push(Failure {
             uid: uid.to_owned(),
             local,
-            remote,
+            remote: remote.or(unread),
             reason,
             retry,
             attempts,
@@ -373,6 +427,11 @@ impl Pass {
         self.unanswered = self.unanswered.saturating_add(1);
         if self.unanswered >= DOWN { Err(trouble.into()) } else { Ok(trouble.to_string()) }
     }
+}
+
+/// Tells whether both sides have the object, as far as is known.
+pub(super) fn is_linked(base: &Base) -> bool {
+    !base.pending && base.apart.is_none() && base.part.is_none()
 }
 
 /// Returns the digest of the settings on which it depends what of an object is carried.

@@ -3,20 +3,23 @@
 //! Owns: turning a text into what is compared and what is sent, and back. Does not own: what a preset or a filter lets
 //! through (`shape`), what a far side can hold (`provider`), what is done about a difference (`plan`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::apply::Facts;
+use super::parts::part_of;
 use super::print;
 use super::provider::{Fit, Part, Seen, Window};
 use super::record::{Base, Fields, Mapping, Reach};
-use super::run::{Far, Pass, uid_of};
+use super::run::{Far, Halt, Pass, uid_of};
 use super::shape;
-use crate::ical::Ical;
+use crate::calendar::zone_of;
 use crate::ical::merge;
 use crate::ical::series::Series;
-use crate::store::{Etag, Name, Span, Timestamp};
+use crate::ical::{Ical, Property};
+use crate::store::{Etag, Fault, Name, Properties, Span, Timestamp};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -64,12 +67,46 @@ impl Pass {
     /// Returns what the mapping would have the far side hold of our text.
     pub(super) fn fitted(&self, ours: &Arc<Ical>) -> Fitted {
         let shaped = self.shaped(ours);
-        let (ical, held) = match self.provider.fit(&shaped, self.window) {
+        let (ical, held) = match self.provider.fit(&self.zoned(&shaped), self.window) {
             Fit::Whole(bytes) => (parsed(bytes, &shaped), Held::Whole),
             Fit::Parts(parts, why) => (shaped, Held::Parts(parts, why)),
             Fit::Refused(why) => (shaped, Held::Refused(why)),
         };
         Fitted { ical, held }
+    }
+
+    /// Returns the text with the zone of its times that name none, where the far side needs one.
+    fn zoned(&self, shaped: &Arc<Ical>) -> Arc<Ical> {
+        let (Some(home), Some(calendar)) = (&self.home, shaped.calendar()) else { return Arc::clone(shaped) };
+        let floats = |property: &Property<'_>| {
+            let raw = property.raw();
+            raw.contains('T') && !raw.trim().ends_with('Z') && property.parameter("TZID").is_none()
+        };
+        let any = calendar.components().filter(|c| c.name() != "VTIMEZONE").any(|c| {
+            ["DTSTART", "DTEND"].iter().any(|name| c.property(name).is_some_and(|property| floats(&property)))
+        });
+        if !any || calendar.property("X-WR-TIMEZONE").is_some() {
+            return Arc::clone(shaped);
+        }
+        parsed(shaped.edit().insert(calendar, &format!("X-WR-TIMEZONE:{home}")).finish(), shaped)
+    }
+
+    /// Returns the zone of times that name none: the calendar's own, else the one that most of its owner's name.
+    pub(super) async fn own_zone(&self) -> Result<Option<String>, Halt> {
+        let named = |properties: &Properties| {
+            let zone = zone_of(properties)?;
+            zone.name().map(str::to_owned)
+        };
+        if let Some(own) = named(&self.at.collection().properties) {
+            return Ok(Some(own));
+        }
+        let mut others: BTreeMap<String, usize> = BTreeMap::new();
+        for other in self.session.home().await?.children().await? {
+            if let Some(name) = named(&other.collection().properties) {
+                *others.entry(name).or_default() += 1;
+            }
+        }
+        Ok(others.into_iter().max_by_key(|(_, count)| *count).map(|(name, _)| name))
     }
 
     /// Returns what the mapping carries of a text.
@@ -88,19 +125,19 @@ impl Pass {
     /// Returns a base that says where the object is on both sides and keeps what is to be kept of the one before.
     pub(super) fn next_base(
         &self,
-        before: Option<&Base>,
+        facts: &Facts,
         uid: &str,
         name: &Name,
         etag: &Etag,
         seen: &super::provider::RemoteId,
     ) -> Base {
         let fresh = Base::new(uid, name.clone(), etag.clone(), seen.clone());
-        let fresh = Base { fields: Some(self.mapping.fields), agreed: self.now, ..fresh };
-        match before {
+        let uid_there = facts.uid_there.clone();
+        let fresh = Base { fields: Some(self.mapping.fields), agreed: self.now, uid_there, ..fresh };
+        match &facts.base {
             Some(before) => Base {
                 from_there: before.from_there,
                 from_here: before.from_here,
-                uid_there: before.uid_there.clone(),
                 part: before.part.clone(),
                 writes: before.writes.clone(),
                 ..fresh
@@ -125,29 +162,38 @@ impl Pass {
     /// Returns an object that was read, with its UID and its content, both as they are called here.
     ///
     /// Inner error: it cannot be dealt with, in words.
-    pub(super) fn named(&self, seen: Seen) -> Result<(String, Seen, Arc<Ical>), (Seen, String)> {
+    pub(super) async fn named(
+        &self,
+        seen: Seen,
+    ) -> Result<Result<(String, Seen, Arc<Ical>), (Seen, String)>, Fault> {
         let (uid, ical) = match uid_of(&seen) {
             Ok(found) => found,
-            Err(reason) => return Err((seen, reason)),
+            Err(reason) => return Ok(Err((seen, reason))),
         };
-        let ours = self
-            .ledger
-            .by_remote(&seen.id)
-            .filter(|base| base.uid != uid && base.uid_there.as_deref() == Some(uid.as_str()))
-            .map(|base| base.uid.clone());
-        match ours {
+        let base = self.ledger.by_remote(&seen.id).await?;
+        let known = base.filter(|base| base.uid != uid && base.uid_there.as_deref() == Some(uid.as_str()));
+        let mut ours = known.map(|base| base.uid);
+        if ours.is_none() && self.mapping.fields == Fields::Busy {
+            ours = self.unveiled(&uid).await?;
+            if let Some(part) = ours.clone().filter(|ours| part_of(ours).is_some()) {
+                // Parts keep the text that they have there.
+                return Ok(Ok((part, seen, Arc::new(ical))));
+            }
+            ours.iter().for_each(|uid| self.saw_veiled(uid));
+        }
+        Ok(Ok(match ours {
             Some(ours) => {
                 let bytes = with_uid(&ical, &ours);
                 let ical = parsed(bytes.clone(), &Arc::new(ical));
-                Ok((ours, Seen { bytes, ..seen }, ical))
+                (ours, Seen { bytes, ..seen }, ical)
             }
-            None => Ok((uid, seen, Arc::new(ical))),
-        }
+            None => (uid, seen, Arc::new(ical)),
+        }))
     }
 
     /// Returns a text of ours as it is to be sent: with the UID that the object has there.
-    pub(super) fn addressed(&self, uid: &str, bytes: Bytes) -> Bytes {
-        match self.ledger.by_uid(uid).and_then(|base| base.uid_there.as_deref()) {
+    pub(super) fn addressed(uid_there: Option<&str>, bytes: Bytes) -> Bytes {
+        match uid_there {
             Some(theirs) => match Ical::parse(bytes.clone()) {
                 Ok(ical) => with_uid(&ical, theirs),
                 Err(_) => bytes,

@@ -99,9 +99,8 @@ impl Pass {
     }
 
     pub(super) async fn forget_pending(&mut self, uid: &str) -> Result<(), Halt> {
-        if self.ledger.by_uid(uid).is_some_and(|b| b.pending) {
-            self.remember(Vec::new(), self.ledger.delete(uid)).await?;
-            self.ledger.remove(uid);
+        if self.ledger.by_uid(uid).await?.is_some_and(|b| b.pending) {
+            self.remember(Vec::new(), self.ledger.delete(uid).await?).await?;
         }
         Ok(())
     }
@@ -109,13 +108,14 @@ impl Pass {
     /// Remembers what is about to be made on the far side. If the answer never comes, the next pass knows what it
     /// finds there, even if somebody has changed it by then.
     async fn announce(&mut self, outgoing: &[Outgoing]) -> Result<(), Halt> {
-        let mut ops = Vec::new();
+        let mut bases = Vec::new();
         for out in outgoing.iter().filter(|out| out.place.is_none()) {
-            let Some(remote) = self.provider.place(&self.mapping.remote, &out.base.uid) else { continue };
+            let uid = out.base.uid_there.as_ref().unwrap_or(&out.base.uid);
+            let Some(remote) = self.provider.place(&self.mapping.remote, uid) else { continue };
             let base = Base { print: self.print_of(&out.text), pending: true, remote, ..out.base.clone() };
-            ops.extend(self.ledger.put(&base, Some(out.text.clone()))?);
-            self.ledger.insert(base);
+            bases.push((base, Some(out.text.clone())));
         }
+        let ops = self.ledger.put_all(bases).await?;
         self.remember(Vec::new(), ops).await
     }
 
@@ -137,23 +137,25 @@ impl Pass {
         };
         let slot = match &place {
             Some((id, version)) => Slot::At(id.clone(), version.clone()),
-            None => Slot::New { uid: uid.to_owned() },
+            None => Slot::New { uid: self.veiled(uid).unwrap_or_else(|| uid.to_owned()) },
         };
         let remote = place.as_ref().map_or_else(|| RemoteId(String::new()), |(id, _)| id.clone());
-        let base = self.next_base(facts.base.as_ref(), uid, name, etag, &remote);
+        let base = self.next_base(facts, uid, name, etag, &remote);
         let sent = facts.fitted.as_ref().map(Fitted::print).unwrap_or_default();
         let mut base = Base { sent, writes: self.writes(facts), ..base };
         if place.is_none() {
-            // What is made anew there has our UID, and is a copy of ours unless ours was one of theirs.
+            // What is made anew there has our UID, or the name that stands for it, and is a copy of ours unless ours was
+            // one of theirs.
             base.from_here = !base.from_there;
-            base.uid_there = None;
+            base.uid_there = self.veiled(uid);
         }
         let text = self.whole_there(facts, target);
-        let bytes = match &base.uid_there {
-            Some(_) => self.addressed(uid, text.clone()),
-            None => text.clone(),
+        let bytes = Pass::addressed(base.uid_there.as_deref(), text.clone());
+        let write = Write {
+            slot,
+            bytes,
+            base: before.map(|before| Pass::addressed(facts.uid_there.as_deref(), before)),
         };
-        let write = Write { slot, bytes, base: before.map(|before| self.addressed(uid, before)) };
         self.outgoing.push(Outgoing { base, place, write, text, with, round });
         Settled::Done
     }
@@ -178,10 +180,12 @@ impl Pass {
             Err(Trouble::Stale) => Ok(Err(Settled::Again)),
             Err(Trouble::Missing(_)) if place.is_some() => Ok(Err(Settled::Again)),
             Err(Trouble::Taken(Some(id))) if self.is_in_calendar(&id) => Ok(Err(Settled::Found(id))),
+            // It may be about to leave that calendar: a move between two of ours reaches the far side as a removal and a
+            // new event, in any order.
             Err(Trouble::Taken(_)) => {
                 let reason =
                     "The far side already has an event with this UID in another calendar.".to_owned();
-                self.fail(uid, name.cloned(), remote, reason, Retry::OnChange);
+                self.fail(uid, name.cloned(), remote, reason, Retry::Soon);
                 Ok(Err(Settled::Done))
             }
             Err(Trouble::Refused(reason)) => {
@@ -221,15 +225,15 @@ impl Pass {
                 true => Vec::new(),
                 false => self.provider.read(&self.mapping.remote, &ids).await?,
             };
-            let mut ops = Vec::new();
+            let (mut bases, mut ops) = (Vec::new(), Vec::new());
             for push in pushed {
                 let at = seen.iter().position(|s| s.id == push.base.remote);
                 let found = push.seen.or_else(|| at.map(|at| seen.swap_remove(at)));
                 let (base, bytes) = self.read_back_base(push.base, push.version.as_ref(), &push.text, found);
-                ops.extend(self.ledger.put(&base, Some(bytes))?);
+                bases.push((base, Some(bytes)));
                 ops.extend(push.with);
-                self.ledger.insert(base);
             }
+            ops.extend(self.ledger.put_all(bases).await?);
             self.remember(Vec::new(), ops).await?;
         }
         Ok(())

@@ -158,6 +158,37 @@ impl Moments {
     }
 }
 
+/// How many events begin and how many end at a moment, without saying which: a few bytes a moment.
+#[derive(Debug, Default)]
+pub(super) struct Times(HashMap<(i64, u8), u8>);
+
+impl Times {
+    /// Counts an event.
+    pub(super) fn add(&mut self, sketch: &Sketch) {
+        for at in keys(sketch) {
+            let count = self.0.entry(at).or_default();
+            *count = count.saturating_add(1);
+        }
+    }
+
+    /// Tells whether any of the events begins or ends with this one.
+    pub(super) fn meets(&self, sketch: &Sketch) -> bool {
+        keys(sketch).iter().any(|at| self.0.contains_key(at))
+    }
+
+    /// Tells whether any of the events begins or ends with this one, at a moment that is not crowded: then `Moments` of
+    /// the same events finds it near.
+    pub(super) fn is_near(&self, sketch: &Sketch) -> bool {
+        keys(sketch).iter().any(|at| self.0.get(at).is_some_and(|count| usize::from(*count) <= CROWD))
+    }
+}
+
+/// When an event begins and ends: the moment, and which of the two it is, of days or of times.
+fn keys(sketch: &Sketch) -> [(i64, u8); 2] {
+    let key = |moment: Moment, which: u8| (moment.1, which + u8::from(moment.0));
+    [key(sketch.start, 0), key(sketch.end, 2)]
+}
+
 /// Returns which of ours and which of theirs are one event.
 pub(super) fn pairs(ours: &[Sketch], theirs: &[Sketch]) -> Vec<Pair> {
     let moments = Moments::of(ours);

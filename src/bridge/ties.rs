@@ -1,14 +1,16 @@
-//! What the bridge keeps in memory of accounts: who is fetching a token, what far sides told, what people asked for by
-//! hand. All of it may be forgotten: a restart costs a look at the store, nothing else.
+//! What the bridge keeps in memory of accounts: who is fetching a token, which channels and hooks there are, what far sides
+//! told, what people asked for by hand. All of it may be forgotten: a restart costs a look at the store, nothing else.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::cozi::Seat;
 use super::front::{Bridge, BridgeError};
 use super::pace::later;
+use super::record::Watched;
 use crate::store::Timestamp;
 
 /// What limits asking by hand.
@@ -48,14 +50,30 @@ pub(super) struct Ear {
     pub(super) not_before: Timestamp,
 }
 
+/// The channels that a notification is compared with, so that one that is not believed costs no look at the store.
+#[derive(Debug, Default)]
+struct Known {
+    /// By the name that a notification carries.
+    channels: HashMap<String, Watched>,
+    /// The names of channels, by what stands in the address that they come to.
+    doors: HashMap<String, String>,
+}
+
 /// See above.
 #[derive(Debug, Default)]
 pub(super) struct Ties {
+    known: Mutex<Known>,
+    /// Mappings with a hook of their own.
+    hooks: Mutex<HashSet<String>>,
     flights: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Sessions of accounts over there, by connection.
+    seats: Mutex<HashMap<String, Seat>>,
     ears: Mutex<HashMap<String, Ear>>,
     /// The mappings that look at the same remote calendar as the one with the channel, by that one.
     others: Mutex<HashMap<String, Vec<String>>>,
     asked: Mutex<HashMap<String, VecDeque<Timestamp>>>,
+    /// When idle consents were last looked for.
+    looked: Mutex<Option<Timestamp>>,
     /// Channels are to be looked at.
     pub(super) tend: Notify,
 }
@@ -65,6 +83,12 @@ impl Ties {
     pub(super) fn flight(&self, connection: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(flights.entry(connection.to_owned()).or_default())
+    }
+
+    /// Returns where a connection's session is kept.
+    pub(super) fn seat(&self, connection: &str) -> Seat {
+        let mut seats = self.seats.lock().unwrap_or_else(PoisonError::into_inner);
+        seats.entry(connection.to_owned()).or_default().clone()
     }
 
     /// Returns what was heard of mappings.
@@ -85,9 +109,51 @@ impl Ties {
         all
     }
 
+    /// Notes that a channel is there, and what it is.
+    pub(super) fn know(&self, row: &Watched) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !row.door.is_empty() {
+            known.doors.insert(row.door.clone(), row.channel.id.clone());
+        }
+        known.channels.insert(row.channel.id.clone(), row.clone());
+    }
+
+    /// Notes that a channel is no more.
+    pub(super) fn unknow(&self, channel: &str) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.channels.remove(channel);
+        known.doors.retain(|_, of| of != channel);
+    }
+
+    /// Returns the channel of that name.
+    pub(super) fn channel(&self, name: &str) -> Option<Watched> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).channels.get(name).cloned()
+    }
+
+    /// Tells whether any channel's notifications come to this address.
+    pub(super) fn is_door(&self, door: &str) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).doors.contains_key(door)
+    }
+
+    /// Returns the mappings that have a hook of their own.
+    pub(super) fn hooks(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Forgets a connection.
     pub(super) fn forget(&self, connection: &str) {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
+    }
+
+    /// Tells, once an hour, that idle consents are to be looked for.
+    pub(super) fn is_due(&self, now: Timestamp) -> bool {
+        let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = looked.is_none_or(|at| !(at.0..later(at, HOUR).0).contains(&now.0));
+        if due {
+            *looked = Some(now);
+        }
+        due
     }
 
     /// Counts one more wish of that person, if there is room for it in the hour.
@@ -108,17 +174,25 @@ impl Ties {
 }
 
 impl Bridge {
-    /// Counts a pass that is asked for by hand. One that joins a running pass costs nothing. E17.
+    /// Counts a pass that is asked for by hand, or that begins because deletions are confirmed. One that joins a running
+    /// pass costs nothing. E17.
     ///
     /// # Errors
     /// `Often` when too many were asked for in the last hour.
-    pub fn asks_by_hand(&self, owner: &str, mapping: &str, asker: Asker) -> Result<(), BridgeError> {
+    pub fn asks_by_hand(
+        &self,
+        owner: &str,
+        mapping: &str,
+        asker: Asker,
+        confirm: bool,
+    ) -> Result<(), BridgeError> {
         let most = match (self.settings.manual_sync, asker) {
             (Some(most), _) => most,
             (None, Asker::Person) => BY_HAND,
             (None, Asker::Program) => return Ok(()),
         };
-        if self.is_running(mapping) {
+        let running = self.lines().get(mapping).and_then(|line| line.running.clone());
+        if running.is_some_and(|job| job.serves(confirm)) {
             return Ok(());
         }
         self.ties.count(owner, self.house.clock.now(), most).map_err(|wait| BridgeError::Often(most, wait))

@@ -14,15 +14,17 @@ use super::front::{Bridge, BridgeError};
 use super::pace::later;
 use super::provider::{Channel, Provider, RemoteId, Trouble, Watch};
 use super::record::{
-    self, Connection, Health, Kind, Mapping, Run, Unwatched, Watched, channel_key, connection_key, run_key,
-    unwatched_key,
+    self, Connection, Health, Kind, Mapping, Run, Unwatched, Watched, channel_key, connection_key,
+    mapping_key, run_key, unwatched_key,
 };
 use super::sites::Base;
 use super::ties::Ear;
 use crate::auth::grant::Secret;
 use crate::auth::oauth;
-use crate::store::{Fault, Notice, Op, Table, Timestamp};
+use crate::store::{Expect, Fault, Notice, Op, Table, Timestamp};
 
+/// What the word of a channel is called in the address that its notifications come to.
+const DOOR: &str = "key";
 /// The longest time between two looks at the channels.
 const NAP: Duration = Duration::from_secs(5 * 60);
 /// How long one call about a channel may take.
@@ -73,6 +75,7 @@ impl Bridge {
     pub async fn tend_once(&self) -> Result<Duration, BridgeError> {
         self.sweep_consents().await?;
         self.sweep_pending().await?;
+        self.keep_alive().await?;
         let mappings = record::load_all::<Mapping>(&*self.house.store, Table::Mapping, "").await?;
         self.sweep_hooks(&mappings).await?;
         let rows = self.channels(None).await?;
@@ -126,18 +129,48 @@ impl Bridge {
     /// Forgets the hooks of mappings that are gone, and why those were not told of changes.
     async fn sweep_hooks(&self, mappings: &[Mapping]) -> Result<(), BridgeError> {
         for (table, prefix) in [(Table::Secret, "hook/"), (Table::Channel, "none/")] {
-            let found = self.house.store.records(table, prefix, None, 5000).await?;
-            let left: Vec<Op> = found
-                .into_iter()
-                .filter(|(key, _)| {
-                    !mappings.iter().any(|m| Some(m.id.as_str()) == key.path.strip_prefix(prefix))
-                })
-                .map(|(key, _)| Op::DeleteRecord(key))
-                .collect();
-            if !left.is_empty() {
-                self.commit(left).await?;
+            for (key, _) in self.house.store.records(table, prefix, None, 5000).await? {
+                let id = key.path.strip_prefix(prefix).unwrap_or_default().to_owned();
+                if mappings.iter().any(|mapping| mapping.id == id) {
+                    continue;
+                }
+                // It may have been made since the mappings were read.
+                let gone = vec![Expect::Record(mapping_key(&id), None)];
+                match self.commit_if(gone, vec![Op::DeleteRecord(key)]).await {
+                    Ok(()) => drop(self.ties.hooks().remove(&id)),
+                    Err(BridgeError::Conflict(_)) => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
+        Ok(())
+    }
+
+    /// Fills the memory of channels and hooks from the store.
+    pub(super) async fn recall(&self) -> Result<(), Fault> {
+        for (_, row) in self.channels(None).await? {
+            self.ties.know(&row);
+        }
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.house.store.records(Table::Secret, "hook/", after.as_deref(), 500).await?;
+            let Some((last, _)) = page.last() else { return Ok(()) };
+            after = Some(last.path.clone());
+            let of = page.iter().filter_map(|(key, _)| key.path.strip_prefix("hook/"));
+            self.ties.hooks().extend(of.map(str::to_owned));
+        }
+    }
+
+    /// Keeps a channel's record, in place of another one perhaps.
+    async fn keep_channel(&self, row: &Watched, instead_of: Option<&str>) -> Result<(), BridgeError> {
+        let mut ops = vec![record::put(channel_key(&row.channel.id), row)?];
+        let other = instead_of.filter(|other| *other != row.channel.id);
+        ops.extend(other.map(|other| Op::DeleteRecord(channel_key(other))));
+        self.commit(ops).await?;
+        if let Some(other) = other {
+            self.ties.unknow(other);
+        }
+        self.ties.know(row);
         Ok(())
     }
 
@@ -248,12 +281,18 @@ impl Bridge {
         if !provider.abilities().pushes {
             return Ok(None);
         }
+        let random = || oauth::random_text().map_err(Fault::Broken);
+        let mut address = address.clone();
+        let mut door = String::new();
+        if connection.kind == Kind::Outlook {
+            // Anybody can have Microsoft write to an address: the body of what comes to another one is not even read.
+            door = random()?;
+            address.query_pairs_mut().append_pair(DOOR, &door);
+        }
         let watch = Watch {
-            id: oauth::random_text()
-                .map(|text| oauth::digest(&text).chars().take(32).collect())
-                .map_err(Fault::Broken)?,
-            address: address.clone(),
-            token: Secret::new(oauth::random_text().map_err(Fault::Broken)?),
+            id: oauth::digest(&random()?).chars().take(32).collect(),
+            address,
+            token: Secret::new(random()?),
         };
         let mut row = Watched {
             mapping: mapping.id.clone(),
@@ -262,18 +301,15 @@ impl Bridge {
             token: oauth::digest(watch.token.reveal()),
             opened: now,
             open: false,
+            door,
             channel: Channel { id: watch.id.clone(), resource: String::new(), expires: 0 },
         };
-        self.commit(vec![record::put(channel_key(&watch.id), &row)?]).await?;
+        self.keep_channel(&row, None).await?;
         match self.ask(&*provider, &mapping.remote, &watch).await {
             Ok(channel) => {
                 row.open = true;
                 row.channel = channel;
-                let mut ops = vec![record::put(channel_key(&row.channel.id), &row)?];
-                if row.channel.id != watch.id {
-                    ops.push(Op::DeleteRecord(channel_key(&watch.id)));
-                }
-                self.commit(ops).await?;
+                self.keep_channel(&row, Some(&watch.id)).await?;
                 let ear = Ear { open: true, heard: now, ..Ear::default() };
                 self.ties.ears().insert(mapping.id.clone(), ear);
                 tracing::info!(mapping = %mapping.id, "the far side tells of changes from now on");
@@ -282,7 +318,7 @@ impl Bridge {
                 Ok(Some(renewal(&row)))
             }
             Err(trouble) => {
-                self.commit(vec![Op::DeleteRecord(channel_key(&watch.id))]).await?;
+                self.forget_rows(&[&(watch.id, row)]).await?;
                 self.not_told(mapping, &trouble, now).await
             }
         }
@@ -341,11 +377,7 @@ impl Bridge {
         match renewed.and_then(|answer| answer) {
             Ok(Some(channel)) => {
                 let row = Watched { opened: now, channel, ..row.clone() };
-                let mut ops = vec![record::put(channel_key(&row.channel.id), &row)?];
-                if row.channel.id != id {
-                    ops.push(Op::DeleteRecord(channel_key(id)));
-                }
-                self.commit(ops).await?;
+                self.keep_channel(&row, Some(id)).await?;
                 if let Some(ear) = self.ties.ears().get_mut(&mapping.id) {
                     ear.renew = false;
                 }
@@ -409,24 +441,22 @@ impl Bridge {
         if rows.is_empty() {
             return Ok(());
         }
+        for (id, _) in rows {
+            self.ties.unknow(id);
+        }
         self.commit(rows.iter().map(|(id, _)| Op::DeleteRecord(channel_key(id))).collect()).await
     }
 
     /// Returns the channels of a mapping, or all of them.
-    async fn channels(&self, mapping: Option<&str>) -> Result<Vec<(String, Watched)>, BridgeError> {
+    async fn channels(&self, mapping: Option<&str>) -> Result<Vec<(String, Watched)>, Fault> {
         let mut all = Vec::new();
-        let mut after: Option<String> = None;
-        loop {
-            let page = self.house.store.records(Table::Channel, "open/", after.as_deref(), 500).await?;
-            let Some((last, _)) = page.last() else { return Ok(all) };
-            after = Some(last.path.clone());
-            for (key, bytes) in &page {
-                let row: Watched = record::decode(key, bytes)?;
-                if mapping.is_none_or(|id| id == row.mapping) {
-                    all.push((key.path.trim_start_matches("open/").to_owned(), row));
-                }
+        for (key, bytes) in record::rows(&*self.house.store, Table::Channel, "open/").await? {
+            let row: Watched = record::decode(&key, &bytes)?;
+            if mapping.is_none_or(|id| id == row.mapping) {
+                all.push((key.path.trim_start_matches("open/").to_owned(), row));
             }
         }
+        Ok(all)
     }
 }
 
@@ -475,6 +505,7 @@ mod tests {
             token: String::new(),
             opened: Timestamp(0),
             open: true,
+            door: String::new(),
             channel: Channel { id: "x".into(), resource: String::new(), expires: life },
         };
         let hour = 3600;

@@ -1,7 +1,7 @@
 //! The story of one event: who wrote it, where it came from, where it went, what refused it, when it is tried again.
 //!
 //! Owns: gathering what is known of a UID in one person's calendars, by look-ups under the UID and the event's own
-//! positions in the log. Does not own: the sentences that tell it (`api::why`).
+//! positions in the log; why a text is not stored here. Does not own: the sentences that tell the story (`api::why`).
 
 use super::conflict::title;
 use super::front::{Bridge, BridgeError};
@@ -10,12 +10,12 @@ use super::record::{
     self, Apart, Base, Conflict, Connection, Direction, Failure, Mapping, MappingState, base_key,
 };
 use super::{scope, shape};
-use crate::calendar::{Error, Readable, is_hidden};
+use crate::calendar::{Error, Readable, Refusal, is_hidden};
 use crate::ical::Ical;
-use crate::store::{Collection, Kind, Origin, Rev, Table, Timestamp};
+use crate::store::{Collection, Kind, Origin, Rev, Timestamp};
 
-/// How many conflicts of a mapping are looked through, the newest first.
-const CONFLICTS: usize = 1000;
+/// How many conflicts of an event are told, the newest first.
+const CONFLICTS: usize = 100;
 
 /// What is known of the event in one calendar.
 #[derive(Debug, Clone)]
@@ -87,6 +87,8 @@ pub enum Standing {
     Filtered,
     /// It takes place outside the window.
     Outside,
+    /// It is not here any more, and nothing of it is remembered.
+    Gone,
     /// It was not looked at yet.
     New,
 }
@@ -199,12 +201,12 @@ impl Bridge {
         let names =
             |f: &Failure| f.uid == uid || base.as_ref().is_some_and(|b| f.remote.as_ref() == Some(&b.remote));
         let failure = state.again.iter().find(|f| names(f)).cloned();
-        let prefix = format!("{}/", mapping.id);
+        let lead = record::conflicts_of(&mapping.id, uid);
         let mut conflicts = Vec::new();
-        for (key, bytes) in store.records(Table::Conflict, &prefix, None, CONFLICTS).await? {
-            let conflict: Conflict = record::decode(&key, &bytes)?;
-            if conflict.uid == uid {
-                conflicts.push(conflict);
+        for (key, _) in store.records(lead.table, &lead.path, None, CONFLICTS).await? {
+            let number = key.path.strip_prefix(&lead.path).unwrap_or_default();
+            if let Some(key) = record::conflict_key(&format!("{}-{number}", mapping.id)) {
+                conflicts.extend(record::load::<Conflict>(store, &key).await?);
             }
         }
         let (past, future) = self.reach(&mapping);
@@ -242,6 +244,7 @@ fn standing(
     }
     let carried = ical.map(|ical| (shape::passes(&mapping.filters, ical), shape::in_window(ical, window)));
     match carried {
+        None => Standing::Gone,
         _ if !mapping.enabled => Standing::Resting,
         _ if state.hold.is_some() => Standing::Held,
         _ if mapping.direction == Direction::Pull => Standing::Direction,
@@ -255,5 +258,18 @@ fn failed(error: Error) -> BridgeError {
     match error {
         Error::Failed(fault) => BridgeError::Failed(fault),
         Error::Refused(_) => BridgeError::Missing,
+    }
+}
+
+/// Returns why our rules do not take an object, in words.
+pub(super) fn words(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::NotCalendar(problem) => format!("It is not stored here: {}", problem.reason),
+        Refusal::WrongComponent { sent, accepted } => {
+            format!("This calendar holds {} only, not {sent}.", accepted.join(" and "))
+        }
+        Refusal::TooLarge(limit) => format!("It is larger than the {limit} bytes that are stored here."),
+        Refusal::CollectionFull(limit) => format!("The calendar here is full ({limit} events)."),
+        other => format!("It is not stored here: {other:?}"),
     }
 }

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::alarms::After;
 use super::breaker::Gate;
 use super::front::{Bridge, BridgeError, Line};
+use super::mappings::may_write;
 use super::pace::{Outcome, Pace, Schedule};
 use super::provider::Trouble;
 use super::record::{
@@ -31,20 +32,40 @@ const OF_ONE: usize = 4;
 /// The longest sleep of the follower: a clock that was set is noticed.
 const NAP: Duration = Duration::from_secs(60);
 
-/// A pass that runs.
+/// A pass that runs, or is about to.
 #[derive(Debug)]
 pub(super) struct Job {
     run: Run,
     progress: Arc<Progress>,
-    pub(super) cut: CancellationToken,
+    cut: CancellationToken,
     done: watch::Receiver<bool>,
+    /// It carries out what a person confirmed.
+    confirms: bool,
+    /// The one that ran when it was asked for: it waits for the end of that.
+    before: Option<Arc<Job>>,
 }
 
 impl Job {
-    /// Returns the run as far as it has come.
-    pub(super) fn run(&self) -> Run {
+    /// Has it end as soon as possible, and what it waits for too.
+    pub(super) fn cut(&self) {
+        self.cut.cancel();
+        if let Some(before) = &self.before {
+            before.cut();
+        }
+    }
+
+    /// Tells whether this is what somebody wants who asks for a pass. One that confirms is joined by all.
+    pub(super) fn serves(&self, confirm: bool) -> bool {
+        self.confirms || !confirm
+    }
+
+    /// Returns the run as far as it has come, and the one that it waits for.
+    pub(super) fn runs(&self) -> Vec<Run> {
         let told = |number: &AtomicU64| number.load(Ordering::Relaxed);
-        Run { done: told(&self.progress.done), total: told(&self.progress.total), ..self.run.clone() }
+        let run =
+            Run { done: told(&self.progress.done), total: told(&self.progress.total), ..self.run.clone() };
+        let before = self.before.iter().filter(|before| !*before.done.borrow());
+        std::iter::once(run).chain(before.flat_map(|before| before.runs())).collect()
     }
 }
 
@@ -56,7 +77,8 @@ struct Start {
 }
 
 impl Bridge {
-    /// Begins a pass of the mapping, or joins the one that runs. Returns the run's id.
+    /// Begins a pass of the mapping, or joins the one that runs. Returns the run's id. `confirm` concerns deletions that
+    /// wait; where none do, it says nothing.
     ///
     /// # Errors
     /// `Missing`; `Wait` while the far side asked to be left alone; `Conflict` if the mapping rests.
@@ -77,7 +99,7 @@ impl Bridge {
         if let Gate::Barred(wait) = self.gate(&settings.connection) {
             return Err(BridgeError::Wait(wait));
         }
-        self.begin(mapping, true, confirm)?.ok_or(BridgeError::Missing)
+        self.begin(mapping, true, confirm && state.hold.is_some())?.ok_or(BridgeError::Missing)
     }
 
     /// Waits until the mapping's pass has ended, if one runs.
@@ -90,7 +112,8 @@ impl Bridge {
         }
     }
 
-    /// Begins a pass unless one runs. Nothing: there is no such mapping.
+    /// Begins a pass unless one runs. Nothing: there is no such mapping. One that confirms waits for the end of one that does
+    /// not, so that there are two at most.
     fn begin(
         self: &Arc<Self>,
         mapping: &str,
@@ -101,9 +124,10 @@ impl Bridge {
         let now = self.house.clock.now();
         let mut lines = self.lines();
         let Some(line) = lines.get_mut(mapping) else { return Ok(None) };
-        if let Some(job) = line.running.as_ref().filter(|_| !confirm) {
+        if let Some(job) = line.running.as_ref().filter(|job| job.serves(confirm)) {
             // It may have looked already at what the asker has just changed: another one follows it.
             line.dirty = true;
+            line.again |= !line.prompt;
             let id = job.run.id.clone();
             line.told = Some(id.clone());
             return Ok(Some(id));
@@ -113,24 +137,33 @@ impl Bridge {
         let (tell, done) = watch::channel(false);
         let cut = CancellationToken::new();
         let progress: Arc<Progress> = Arc::default();
-        let job = Job { run: run.clone(), progress: Arc::clone(&progress), cut: cut.clone(), done };
+        let job = Job {
+            run: run.clone(),
+            progress: Arc::clone(&progress),
+            cut: cut.clone(),
+            done,
+            confirms: confirm,
+            before: line.running.take(),
+        };
         line.running = Some(Arc::new(job));
         line.dirty = false;
         let lock = Arc::clone(&line.lock);
         drop(lines);
         let bridge = Arc::clone(self);
         self.tasks.spawn(async move {
-            let permit = bridge.passes.acquire().await;
+            // First the mapping, then a place: whoever waits for a mapping takes no place from others.
             let held = lock.lock().await;
+            let permit = bridge.passes.acquire().await;
             let mapping = run.mapping.clone();
             let id = run.id.clone();
             let pace = tokio::select! {
-                pace = bridge.pass(run.clone(), confirm, progress) => pace,
-                () = cut.cancelled() => bridge.was_cut(run).await,
+                biased;
                 () = bridge.stop.cancelled() => return,
+                () = cut.cancelled() => bridge.was_cut(run).await,
+                pace = bridge.pass(run.clone(), confirm, progress) => pace,
             };
-            drop(held);
             drop(permit);
+            drop(held);
             bridge.ended(&mapping, &id, pace);
             let _ = tell.send(true);
         });
@@ -218,6 +251,10 @@ impl Bridge {
         else {
             return Err(Trouble::Refused("The connection was removed.".into()).into());
         };
+        // Whatever became of the two since the mapping was made.
+        if let Err(BridgeError::Invalid(_, why)) = may_write(&connection, mapping.direction) {
+            return Err(Trouble::Refused(why).into());
+        }
         let connection_state = self.connection_state(&connection.id).await?;
         let provider = match self.provider(&connection, fetch).await {
             Ok(provider) => provider,
@@ -257,6 +294,9 @@ impl Bridge {
         connection: Option<(String, ConnectionState)>,
     ) -> Option<Pace> {
         let now = self.house.clock.now();
+        // Waiting for a limit is nothing wrong.
+        let wrong = |state: &MappingState| !state.sentence.is_empty() && state.pace.not_before.is_none();
+        let before = Some(state.sentence.clone()).filter(|_| wrong(&state));
         let outcome = match ended {
             Ok(outcome) => {
                 state.hold = None;
@@ -275,6 +315,16 @@ impl Bridge {
         state.pace = state.pace.after(outcome, now, &schedule, dice);
         if state.pace.given_up(&schedule) {
             tracing::warn!(mapping = %run.mapping, sentence = %state.sentence, "a mapping has failed several times");
+        }
+        // What is wrong is said once, however often it is tried.
+        match before {
+            Some(_) if state.sentence.is_empty() => {
+                tracing::info!(mapping = %run.mapping, "a mapping goes on again");
+            }
+            before if wrong(&state) && before.as_ref() != Some(&state.sentence) => {
+                tracing::info!(mapping = %run.mapping, sentence = %state.sentence, "a pass did not go through");
+            }
+            _ => {}
         }
         tracing::debug!(mapping = %run.mapping, status = ?run.status, calls = run.calls, "a pass has ended");
         self.spread(&run.mapping, outcome, &mut state.pace, &schedule);
@@ -405,13 +455,14 @@ impl Bridge {
     }
 }
 
-/// A change here is carried over at once, unless the far side is in trouble: then its pace decides.
+/// A change here is carried over at once, unless the mapping says otherwise or the far side is in trouble: then the pace
+/// decides.
 fn is_due(line: &Line, now: Timestamp) -> bool {
     if line.pace.barred(now).is_some() {
         return false;
     }
     let healthy = line.pace.failures == 0 && line.pace.throttled == 0;
-    line.pace.due(now) || (line.dirty && healthy)
+    line.pace.due(now) || (line.dirty && line.prompt && healthy)
 }
 
 /// Notes why a pass stopped. Returns what it means for the pace.

@@ -27,7 +27,7 @@ pub use access::{Readable, Writable};
 pub use collection::NewCollection;
 pub use hidden::{is_hidden, is_of_server};
 pub use principal::{NewPrincipal, login_name};
-pub use properties::{Shown, decode_properties, encode_properties};
+pub use properties::{Shown, decode_properties, encode_properties, zone_of};
 pub use put::{Put, Stored, When, index_of};
 pub use query::{Found, Query, Text};
 pub use refusal::{Error, Refusal};

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use crate::ical::zone::{Zone, by_tzid, from_vtimezone_text};
 use crate::store::{CollectionId, Fault, Key, Properties, PropertyName, Table};
 use crate::xml;
 
@@ -62,6 +63,13 @@ pub enum Shown {
     TimeZoneId,
     /// RFC 4791 §5.2.2: the same as a VTIMEZONE.
     TimeZone,
+}
+
+/// Returns the zone that floating and all-day times of a calendar are read in (RFC 4791 §5.2.2, RFC 7809 §5.2); nothing:
+/// it names none.
+pub fn zone_of(properties: &Properties) -> Option<Zone> {
+    let named = Shown::TimeZoneId.get(properties).and_then(|id| by_tzid(&id));
+    named.or_else(|| from_vtimezone_text(&Shown::TimeZone.get(properties)?))
 }
 
 impl Shown {

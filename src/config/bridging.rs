@@ -5,7 +5,12 @@
 use super::Setting;
 use super::values::{duration, interval, items, parsed, reach, time_of_day};
 use crate::bridge::Detect;
+use crate::bridge::record::Direction;
+use crate::http::dns::{Dns, name_server};
 use crate::http::fetch::Private;
+
+/// How a certificate begins (RFC 7468 §5.1).
+const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
 
 /// Every one of them, in the order of the example.
 pub(super) const SETTINGS: &[Setting] = &[
@@ -57,8 +62,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "bridge.full_resync_at",
         default: "\"03:00\"",
         example: "",
-        doc: "When both sides are compared as a whole, once a day (UTC), up to 90 minutes earlier or later, so that not\n\
-              all are asked at once. Only differences are written.",
+        doc: "When both sides are compared as a whole, once a day, by the clock of the calendar's time zone (else of the\n\
+              one that most of its owner's calendars name, else UTC), up to 90 minutes earlier or later, so that not all\n\
+              are asked at once. Only differences are written.",
         set: |config, text| time_of_day(text, &mut config.full_resync_at),
     },
     Setting {
@@ -96,6 +102,62 @@ pub(super) const SETTINGS: &[Setting] = &[
         },
     },
     Setting {
+        key: "bridge.default_direction",
+        default: "\"both\"",
+        example: "",
+        doc: "Which way a new mapping carries if nobody says: both, pull (from there to here) or push.",
+        set: |config, text| {
+            config.default_direction = match text {
+                "both" => Direction::Both,
+                "pull" => Direction::Pull,
+                "push" => Direction::Push,
+                _ => return Err(format!("{text:?} is none of both, pull and push")),
+            };
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.mapping_limit",
+        default: "0",
+        example: "",
+        doc: "How many calendars of one connected account may be mapped; 0: any number.",
+        set: |config, text| {
+            let mut limit: usize = 0;
+            parsed(text, "a number", &mut limit)?;
+            config.mapping_limit = Some(limit).filter(|limit| *limit > 0);
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.primary_only",
+        default: "false",
+        example: "",
+        doc: "Whether only the main calendar of an account is offered, where the provider has such a thing (Google, Outlook,\n\
+              Cozi): true or false.",
+        set: |config, text| parsed(text, "true or false", &mut config.primary_only),
+    },
+    Setting {
+        key: "bridge.feeds",
+        default: "true",
+        example: "",
+        doc: "Whether people may connect ICS feeds: true or false.",
+        set: |config, text| parsed(text, "true or false", &mut config.feeds),
+    },
+    Setting {
+        key: "bridge.calendar_color",
+        default: "\"#4285f4\"",
+        example: "",
+        doc: "The colour in which a calendar of a far side is offered that names none.",
+        set: |config, text| {
+            let digits = text.strip_prefix('#').unwrap_or_default();
+            if digits.len() != 6 || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+                return Err(format!("{text:?} is no colour like #4285f4"));
+            }
+            config.calendar_color = text.to_owned();
+            Ok(())
+        },
+    },
+    Setting {
         key: "bridge.allow_private",
         default: "false",
         example: "",
@@ -107,6 +169,33 @@ pub(super) const SETTINGS: &[Setting] = &[
                 "false" => Private::Refused,
                 list => Private::Within(items(list).map(str::parse).collect::<Result<_, _>>()?),
             };
+            Ok(())
+        },
+    },
+    Setting {
+        key: "bridge.ca_file",
+        default: "",
+        example: "\"/etc/kalends.ca.pem\"",
+        doc: "Certificates (PEM) of authorities of your own: connected servers that they vouch for are believed, too. For\n\
+              a home or an office whose servers no public authority knows.",
+        set: |config, text| {
+            config.authorities = std::fs::read(text).map_err(|error| format!("{text}: {error}"))?;
+            let any = config.authorities.windows(CERTIFICATE.len()).any(|bytes| bytes == CERTIFICATE);
+            if any { Ok(()) } else { Err(format!("{text} holds no certificate in PEM")) }
+        },
+    },
+    Setting {
+        key: "bridge.name_servers",
+        default: "[]",
+        example: "",
+        doc: "The name servers that are asked for the hosts of connected accounts and their services (SRV, TXT), such as\n\
+              [\"192.168.1.1\", \"192.168.1.1:5353\"]. Without any, those of the system are, and its list of hosts.",
+        set: |config, text| {
+            let server = |item: &str| {
+                name_server(item).ok_or_else(|| format!("{item:?} is no address of a name server"))
+            };
+            let servers: Vec<_> = items(text).map(server).collect::<Result<_, _>>()?;
+            config.dns = if servers.is_empty() { Dns::system() } else { Dns::at(servers) };
             Ok(())
         },
     },

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::Setting;
 use super::values::first_line;
@@ -64,6 +64,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |config, text| place(text, &mut config.providers.google.revoke_url),
     },
     Setting {
+        key: "providers.google.redirect_uri",
+        default: "",
+        example: "\"https://www.example.org/google/callback\"",
+        doc: "Where people come back to after their consent, as it is registered with Google. Default: /oauth/google/callback\n\
+              below server.base_url. Whatever is there has to send the browser on to that address, with the query as it is.",
+        set: |config, text| back(text, &mut config.providers.google.redirect),
+    },
+    Setting {
         key: "providers.outlook.client_id",
         default: "",
         example: "\"11111111-2222-3333-4444-555555555555\"",
@@ -115,6 +123,14 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |config, text| place(text, &mut config.providers.outlook.revoke_url),
     },
     Setting {
+        key: "providers.outlook.redirect_uri",
+        default: "",
+        example: "\"https://www.example.org/outlook/callback\"",
+        doc: "Where people come back to after their consent, as it is registered with Microsoft. Default:\n\
+              /oauth/outlook/callback below server.base_url.",
+        set: |config, text| back(text, &mut config.providers.outlook.redirect),
+    },
+    Setting {
         key: "providers.icloud.url",
         default: "\"https://caldav.icloud.com/\"",
         example: "",
@@ -158,6 +174,24 @@ fn place(text: &str, into: &mut String) -> Result<(), String> {
     Ok(())
 }
 
+/// S3-049: over https, or on this machine.
+fn back(text: &str, into: &mut Option<String>) -> Result<(), String> {
+    let mut address = String::new();
+    place(text, &mut address)?;
+    let url = Url::parse(&address).map_err(|why| why.to_string())?;
+    let local = match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.is_loopback(),
+        None => false,
+    };
+    if url.scheme() != "https" && !local {
+        return Err(format!("{text:?} is not https"));
+    }
+    *into = Some(address);
+    Ok(())
+}
+
 fn name(text: &str, into: &mut String) -> Result<(), String> {
     if text.trim().is_empty() || !text.trim().bytes().all(|b| b.is_ascii_graphic()) {
         return Err("this is no client id".into());
@@ -184,7 +218,7 @@ fn secret_file(text: &str, into: &mut Option<Secret>) -> Result<(), String> {
 mod tests {
     use crate::config::Config;
 
-    // S2-063, S3-050 and E11: the documents' names are read too, each with one line that does not tell the value
+    // S1-072, S1-073 and E11: the documents' names are read too, each with one line that does not tell the value
     #[test]
     fn clients_come_from_the_file_from_files_and_from_the_environment() {
         let place = tempfile::tempdir().unwrap();
@@ -195,7 +229,9 @@ mod tests {
             ("GOOGLE_CLIENT_SECRET", "g-secret"),
             ("MICROSOFT_CLIENT_ID", "m-id"),
             ("MICROSOFT_CLIENT_SECRET_FILE", file.to_str().unwrap()),
+            ("MICROSOFT_REDIRECT_URI", "https://www.example.org/outlook"),
             ("KALENDS_PROVIDERS__GOOGLE__CLIENT_ID", "ours"),
+            ("GOOGLE_CALENDAR_REDIRECT_URI", "http://localhost:3000/oauth/google/callback"),
         ];
         let variables = variables.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned()));
         let (config, notes) = Config::load(None, variables).unwrap();
@@ -203,7 +239,12 @@ mod tests {
         assert_eq!(config.providers.google.client_secret.as_ref().unwrap().reveal(), "g-secret");
         assert_eq!(config.providers.outlook.client_id, "m-id");
         assert_eq!(config.providers.outlook.client_secret.as_ref().unwrap().reveal(), "from-a-file");
-        assert_eq!(notes.len(), 4, "{notes:?}");
+        assert_eq!(
+            config.providers.google.redirect.as_deref(),
+            Some("http://localhost:3000/oauth/google/callback")
+        );
+        assert_eq!(config.providers.outlook.redirect.as_deref(), Some("https://www.example.org/outlook"));
+        assert_eq!(notes.len(), 6, "{notes:?}");
         for secret in ["g-secret", "from-a-file"] {
             assert!(!notes.iter().any(|note| note.contains(secret)), "{notes:?}");
             assert!(!format!("{config:?}").contains(secret));
@@ -216,6 +257,8 @@ mod tests {
             ("providers.google.token_url", "https://a:b@x/"),
             ("providers.cozi.state", "maybe"),
             ("providers.google.client_id", "a b"),
+            ("providers.google.redirect_uri", "http://www.example.org/back"),
+            ("providers.outlook.redirect_uri", "/back"),
         ] {
             assert!(config.set(key, bad).is_err(), "{key} {bad}");
         }

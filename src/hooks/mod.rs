@@ -9,26 +9,28 @@ mod landing;
 mod outlook;
 mod signed;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, header};
 
+use crate::auth::Throttle;
 use crate::bridge::{Bridge, BridgeError, Heard};
 use crate::calendar::Refusal;
 use crate::http::{Reply, Request, reply_bytes};
-use crate::store::Fault;
 
 /// The door.
 #[derive(Debug)]
 pub struct Hooks {
     bridge: Arc<Bridge>,
+    throttle: Throttle,
 }
 
 impl Hooks {
     /// Returns the door in front of this bridge.
     pub fn new(bridge: Arc<Bridge>) -> Hooks {
-        Hooks { bridge }
+        Hooks { bridge, throttle: Throttle::default() }
     }
 
     /// Answers a request whose path begins with `/oauth` or `/hooks`.
@@ -36,6 +38,7 @@ impl Hooks {
         let path = request.path.trim_start_matches('/').trim_end_matches('/').to_owned();
         let segments: Vec<&str> = path.split('/').collect();
         let (method, found) = match segments.as_slice() {
+            ["oauth", "confirm"] => (Method::POST, Place::Confirm),
             ["oauth", "callback"] => (Method::GET, Place::Landing(None)),
             ["oauth", name @ ("google" | "outlook"), "callback"] => (Method::GET, Place::Landing(Some(name))),
             ["hooks", "google"] => (Method::POST, Place::Google),
@@ -52,12 +55,14 @@ impl Hooks {
             return reply;
         }
         let answer = match found {
-            Place::Landing(name) => {
-                landing::answer(&self.bridge, &request.query.unwrap_or_default(), name).await
+            Place::Landing(name) => landing::answer(&self.bridge, request, name).await,
+            Place::Confirm => landing::confirm(&self.bridge, request).await,
+            Place::Google => {
+                let heard = google::heard(&self.bridge, &request.headers);
+                Ok(self.judged("", request.peer, heard))
             }
-            Place::Google => google::answer(&self.bridge, &request.headers).await,
-            Place::Outlook => outlook::answer(&self.bridge, request).await,
-            Place::Signed(mapping) => signed::answer(&self.bridge, request, mapping).await,
+            Place::Outlook => outlook::answer(self, request).await,
+            Place::Signed(mapping) => signed::answer(self, request, mapping).await,
         };
         answer.unwrap_or_else(|error| {
             // A far side that is told 503 tells again.
@@ -65,25 +70,45 @@ impl Hooks {
             text(StatusCode::SERVICE_UNAVAILABLE, "The server cannot do that just now.\n")
         })
     }
+
+    /// Says whether a word was believed. What was not costs nothing and says nothing; who goes on with it is told to stay
+    /// away for a while. A right word is never refused: far sides send from addresses that they share with others.
+    fn judged(&self, hook: &str, peer: IpAddr, heard: Heard) -> Reply {
+        match heard {
+            Heard::Noted => return text(StatusCode::ACCEPTED, ""),
+            Heard::Unknown | Heard::Wrong => {}
+        }
+        if let Some(refusal) = self.refuses(hook, peer) {
+            return refusal;
+        }
+        self.failed(hook, peer);
+        if heard == Heard::Wrong { text(StatusCode::FORBIDDEN, "Not accepted.\n") } else { nothing() }
+    }
+
+    /// Refuses an address from which too many wrong words came for this hook; an empty name stands for all that do not exist.
+    fn refuses(&self, hook: &str, peer: IpAddr) -> Option<Reply> {
+        let wait = self.throttle.refuses(hook, peer, self.bridge.now())?;
+        let mut reply =
+            text(StatusCode::TOO_MANY_REQUESTS, "Too much that is not known here; wait a little.\n");
+        reply.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        Some(reply)
+    }
+
+    /// Counts a wrong word.
+    fn failed(&self, hook: &str, peer: IpAddr) {
+        self.throttle.failed(hook, peer, self.bridge.now());
+    }
 }
 
 enum Place<'a> {
     Landing(Option<&'a str>),
+    Confirm,
     Google,
     Outlook,
     Signed(&'a str),
 }
 
 type Answered = Result<Reply, BridgeError>;
-
-/// Says whether a word was believed. What was not costs nothing and says nothing.
-fn said(heard: Heard) -> Reply {
-    match heard {
-        Heard::Unknown => nothing(),
-        Heard::Wrong => text(StatusCode::FORBIDDEN, "Not accepted.\n"),
-        Heard::Noted => text(StatusCode::ACCEPTED, ""),
-    }
-}
 
 /// Reads a body that may not be longer than this.
 async fn body(request: &mut Request, limit: u64) -> Result<Bytes, Reply> {
@@ -103,8 +128,4 @@ fn text(status: StatusCode, words: impl Into<Bytes>) -> Reply {
     reply.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     reply
-}
-
-fn failed(fault: Fault) -> BridgeError {
-    BridgeError::Failed(fault)
 }

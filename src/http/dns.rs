@@ -1,10 +1,10 @@
-//! SRV and TXT records (RFC 6764), asked of the system's name servers.
+//! SRV and TXT records (RFC 6764), asked of the system's name servers; and of others, if there are any, addresses too.
 //!
 //! Owns: the question, the answer's bytes, where name servers are. Does not own: what the records mean (the CalDAV
-//! provider), addresses of hosts (the system's resolver, behind the guard of `fetch`). A failure is an empty answer.
+//! provider), which addresses may be called (`fetch`). A failure is an empty answer.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -19,8 +19,12 @@ const RECORDS: usize = 64;
 const LONGEST_NAME: usize = 255;
 const LONGEST_LABEL: usize = 63;
 
+const PORT: u16 = 53;
+
+const A: u16 = 1;
 const CNAME: u16 = 5;
 const TXT: u16 = 16;
+const AAAA: u16 = 28;
 const SRV: u16 = 33;
 const INTERNET: u16 = 1;
 
@@ -41,18 +45,51 @@ pub struct Srv {
 #[derive(Debug, Clone)]
 pub struct Dns {
     servers: Vec<SocketAddr>,
+    /// Addresses of hosts are the business of the system, which also knows its own list of hosts.
+    hosts: Hosts,
     timeout: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hosts {
+    System,
+    Servers,
+}
+
+impl Default for Dns {
+    fn default() -> Dns {
+        Dns::system()
+    }
 }
 
 impl Dns {
     /// Asks the name servers of `/etc/resolv.conf`; without any, the one of this machine.
     pub fn system() -> Dns {
-        Dns::at(name_servers(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default()))
+        let servers = name_servers(&std::fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+        Dns { servers, hosts: Hosts::System, timeout: TRY }
     }
 
-    /// Asks these name servers.
+    /// Asks these name servers, for everything.
     pub fn at(servers: Vec<SocketAddr>) -> Dns {
-        Dns { servers, timeout: TRY }
+        Dns { servers, hosts: Hosts::Servers, timeout: TRY }
+    }
+
+    /// Returns the addresses of a host.
+    pub async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        let host = host.trim_end_matches('.');
+        let is_here = host.rsplit('.').next().is_some_and(|last| last.eq_ignore_ascii_case("localhost"));
+        match self.hosts {
+            Hosts::System => match tokio::net::lookup_host((host, 0)).await {
+                Ok(found) => found.map(|address| address.ip()).collect(),
+                Err(_) => Vec::new(),
+            },
+            // RFC 6761 §6.3: no name server is asked for this name.
+            Hosts::Servers if is_here => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+            Hosts::Servers => {
+                let (four, six) = tokio::join!(self.lookup(host, A), self.lookup(host, AAAA));
+                four.into_iter().chain(six).filter_map(Record::host).collect()
+            }
+        }
     }
 
     /// Returns the SRV records of a name, the preferred ones first. A record that says that there is no such service
@@ -90,13 +127,18 @@ fn name_servers(text: &str) -> Vec<SocketAddr> {
         .filter_map(|line| {
             let mut words = line.split_whitespace();
             words.next().filter(|word| *word == "nameserver")?;
-            Some(SocketAddr::new(words.next()?.parse::<IpAddr>().ok()?, 53))
+            name_server(words.next()?)
         })
         .collect();
     if found.is_empty() {
-        found.push(SocketAddr::from((Ipv4Addr::LOCALHOST, 53)));
+        found.push(SocketAddr::from((Ipv4Addr::LOCALHOST, PORT)));
     }
     found
+}
+
+/// Reads where a name server is: an address, with a port if it is not the usual one.
+pub fn name_server(text: &str) -> Option<SocketAddr> {
+    text.parse().ok().or_else(|| Some(SocketAddr::new(text.parse().ok()?, PORT)))
 }
 
 /// What is asked: RFC 1035 §4.1.
@@ -123,20 +165,28 @@ enum Heard {
 enum Record {
     Srv(Srv),
     Txt(Vec<String>),
+    Host(IpAddr),
 }
 
 impl Record {
     fn srv(self) -> Option<Srv> {
         match self {
             Record::Srv(srv) => Some(srv).filter(|srv| !srv.target.is_empty()),
-            Record::Txt(_) => None,
+            Record::Txt(_) | Record::Host(_) => None,
         }
     }
 
     fn txt(self) -> Vec<String> {
         match self {
             Record::Txt(strings) => strings,
-            Record::Srv(_) => Vec::new(),
+            Record::Srv(_) | Record::Host(_) => Vec::new(),
+        }
+    }
+
+    fn host(self) -> Option<IpAddr> {
+        match self {
+            Record::Host(address) => Some(address),
+            Record::Srv(_) | Record::Txt(_) => None,
         }
     }
 }
@@ -172,7 +222,7 @@ impl Question {
     async fn ask(&self, server: SocketAddr) -> io::Result<Vec<Record>> {
         let any: IpAddr = match server {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
-            SocketAddr::V6(_) => std::net::Ipv6Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
         let socket = UdpSocket::bind((any, 0)).await?;
         // A connected socket hears nobody else.
@@ -325,6 +375,10 @@ impl<'a> Reader<'a> {
                     found.push(Record::Srv(Srv { priority, weight, port, target: self.name()? }));
                 }
                 TXT if question.kind == TXT => found.push(Record::Txt(strings(data)?)),
+                A if question.kind == A => found.push(Record::Host(<[u8; 4]>::try_from(data).ok()?.into())),
+                AAAA if question.kind == AAAA => {
+                    found.push(Record::Host(<[u8; 16]>::try_from(data).ok()?.into()));
+                }
                 _ => continue,
             }
             if self.at > end {
@@ -406,7 +460,7 @@ mod tests {
             }
         });
         // Long enough that a slow machine does not decide a test.
-        Dns { servers: vec![at], timeout: Duration::from_secs(60) }
+        Dns { timeout: Duration::from_secs(60), ..Dns::at(vec![at]) }
     }
 
     #[tokio::test]
@@ -442,6 +496,42 @@ mod tests {
         assert_eq!(dns.srv(NAME).await, []);
     }
 
+    // RFC 1035 §3.4.1, RFC 3596 §2.2
+    #[tokio::test]
+    async fn hosts_are_asked_of_the_servers_that_were_named() {
+        let dns = server(|question| {
+            let kind = question[question.len() - 3];
+            let alias = record(&ASKED, CNAME, &wire_name("home.example.net"));
+            let own = wire_name("home.example.net");
+            let records = match u16::from(kind) {
+                A => vec![alias, record(&own, A, &[192, 0, 2, 7]), record(&own, TXT, b"\x01a")],
+                AAAA => vec![alias, record(&own, AAAA, &Ipv6Addr::LOCALHOST.octets())],
+                _ => Vec::new(),
+            };
+            vec![answer(question, 0, &records)]
+        })
+        .await;
+        let found = dns.addresses("dav.example.org").await;
+        assert_eq!(found, [IpAddr::from([192, 0, 2, 7]), Ipv6Addr::LOCALHOST.into()]);
+        // A short address is none, and with it the answer.
+        let short = server(|question| vec![answer(question, 0, &[record(&ASKED, A, &[1, 2, 3])])]).await;
+        assert_eq!(short.addresses("dav.example.org").await, [] as [IpAddr; 0]);
+        // This machine is nobody else's business.
+        let nobody = Dns::at(Vec::new());
+        assert!(nobody.addresses("x.localhost").await.iter().all(IpAddr::is_loopback));
+        assert_eq!(nobody.addresses("dav.example.org").await, [] as [IpAddr; 0]);
+    }
+
+    #[test]
+    fn a_name_server_is_an_address_with_or_without_a_port() {
+        let read = |text| name_server(text).map(|at| at.to_string());
+        assert_eq!(read("192.0.2.1").as_deref(), Some("192.0.2.1:53"));
+        assert_eq!(read("192.0.2.1:5353").as_deref(), Some("192.0.2.1:5353"));
+        assert_eq!(read("2001:db8::1").as_deref(), Some("[2001:db8::1]:53"));
+        assert_eq!(read("[2001:db8::1]:5353").as_deref(), Some("[2001:db8::1]:5353"));
+        assert_eq!(read("dns.example.org"), None);
+    }
+
     #[tokio::test]
     async fn an_answer_that_was_cut_is_asked_for_at_length() {
         let (socket, listener) = loop {
@@ -465,7 +555,7 @@ mod tests {
             stream.write_u16(whole.len() as u16).await.unwrap();
             stream.write_all(&whole).await.unwrap();
         });
-        let found = Dns { servers: vec![at], timeout: Duration::from_secs(60) }.srv(NAME).await;
+        let found = Dns { timeout: Duration::from_secs(60), ..Dns::at(vec![at]) }.srv(NAME).await;
         assert_eq!((found.len(), found[0].target.as_str()), (RECORDS, "h0.example.org"));
     }
 

@@ -13,6 +13,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, StatusCode};
 use url::{Host, Url};
 
+use super::dns::Dns;
+
 /// Which addresses inside private networks may be called.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Private {
@@ -133,7 +135,7 @@ pub enum FetchError {
     )]
     Private(String),
     /// The name is unknown.
-    #[error("no address was found for the name {0}")]
+    #[error("{0} cannot be found: the name has no address")]
     Unresolved(String),
     /// Nobody answers there, or the connection broke.
     #[error("{host} cannot be reached: {reason}")]
@@ -147,10 +149,10 @@ pub enum FetchError {
     #[error("{0} did not answer in time")]
     Timeout(String),
     /// The answer ended too soon or cannot be read.
-    #[error("the answer of {0} broke off")]
+    #[error("The answer of {0} broke off")]
     Truncated(String),
     /// The answer is longer than is accepted.
-    #[error("the answer of {host} is longer than {limit} bytes")]
+    #[error("The answer of {host} is longer than {limit} bytes")]
     TooLarge {
         /// Which host.
         host: String,
@@ -216,6 +218,32 @@ impl Answer {
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).and_then(|value| value.to_str().ok())
     }
+
+    /// Returns the far side's own clock, in seconds since 1970.
+    pub fn date(&self) -> Option<i64> {
+        http_date(self.header("date")?)
+    }
+
+    /// Returns how long the far side asks to wait.
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.header("retry-after")?, self.date())
+    }
+}
+
+/// Reads a `Retry-After` (RFC 9110 §10.2.3): seconds, or a date, which is measured against the answer's own clock.
+pub fn retry_after(text: &str, date: Option<i64>) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let seconds = http_date(text)?.checked_sub(date?)?;
+    u64::try_from(seconds).ok().map(Duration::from_secs)
+}
+
+/// Reads a date of a header (RFC 9110 §5.6.7), in seconds since 1970.
+pub fn http_date(text: &str) -> Option<i64> {
+    let at = httpdate::parse_http_date(text.trim()).ok()?;
+    at.duration_since(std::time::UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_secs()).ok())
 }
 
 /// The outbound client. Cheap to clone; connections are shared by the clones.
@@ -224,6 +252,7 @@ pub struct Fetch {
     client: reqwest::Client,
     private: Arc<Private>,
     chosen: Arc<Chosen>,
+    dns: Arc<Dns>,
     calls: Arc<AtomicU64>,
     meter: Option<Arc<dyn Meter>>,
     /// Milliseconds that the meter has held calls back.
@@ -251,25 +280,41 @@ impl Default for Timeouts {
     }
 }
 
+/// Whom the client may call, and how it finds and believes them.
+#[derive(Debug, Clone, Default)]
+pub struct Ways {
+    /// Which private addresses may be called.
+    pub private: Private,
+    /// Addresses that whoever runs the server has set: their hosts may be called, at their ports, wherever they are.
+    pub chosen: Vec<Url>,
+    /// Certificates (PEM) whose word for others is believed besides that of the system's.
+    pub authorities: Vec<u8>,
+    /// Who is asked for the addresses of hosts.
+    pub dns: Dns,
+}
+
 impl Fetch {
     /// Returns a client that calls what is allowed.
     ///
     /// # Errors
     /// When the TLS set-up of the system cannot be read; the sentence says why.
     pub fn new(private: Private, timeouts: Timeouts) -> Result<Fetch, String> {
-        Fetch::with_chosen(private, &[], timeouts)
+        Fetch::by(Ways { private, ..Ways::default() }, timeouts)
     }
 
-    /// Returns a client that also calls the hosts of these addresses, at their ports, wherever they are: whoever runs the
-    /// server has set them, people who use it have not.
+    /// Returns a client that goes these ways.
     ///
     /// # Errors
-    /// As `new`.
-    pub fn with_chosen(private: Private, chosen: &[Url], timeouts: Timeouts) -> Result<Fetch, String> {
+    /// As `new`; when the certificates of the authorities cannot be read.
+    pub fn by(ways: Ways, timeouts: Timeouts) -> Result<Fetch, String> {
         // One provider for the whole process; the second caller finds the first one's.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let private = Arc::new(private);
-        let chosen = Arc::new(Chosen::of(chosen));
+        let authorities = reqwest::Certificate::from_pem_bundle(&ways.authorities)
+            .map_err(|e| format!("the certificates of authorities cannot be read: {}", chain(&e)))?;
+        let (private, dns) = (Arc::new(ways.private), Arc::new(ways.dns));
+        let chosen = Arc::new(Chosen::of(&ways.chosen));
+        let resolver =
+            Resolver { private: Arc::clone(&private), chosen: Arc::clone(&chosen), dns: Arc::clone(&dns) };
         let client = reqwest::Client::builder()
             .user_agent(concat!("Kalends/", env!("CARGO_PKG_VERSION")))
             .redirect(reqwest::redirect::Policy::none())
@@ -279,10 +324,17 @@ impl Fetch {
             .read_timeout(timeouts.read)
             .timeout(timeouts.whole)
             .pool_idle_timeout(Duration::from_secs(60))
-            .dns_resolver(Arc::new(Resolver { private: Arc::clone(&private), chosen: Arc::clone(&chosen) }))
+            .tls_certs_merge(authorities)
+            .dns_resolver(Arc::new(resolver))
             .build()
             .map_err(|e| chain(&e))?;
-        Ok(Fetch { client, private, chosen, calls: Arc::default(), meter: None, waited: Arc::default() })
+        let (calls, waited) = Default::default();
+        Ok(Fetch { client, private, chosen, dns, calls, meter: None, waited })
+    }
+
+    /// Returns who is asked for names.
+    pub fn dns(&self) -> &Dns {
+        &self.dns
     }
 
     /// Returns a client with its own count of calls that shares everything else.
@@ -408,6 +460,7 @@ impl Chosen {
 struct Resolver {
     private: Arc<Private>,
     chosen: Arc<Chosen>,
+    dns: Arc<Dns>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -422,14 +475,15 @@ impl reqwest::dns::Resolve for Resolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let private = Arc::clone(&self.private);
         let chosen = self.chosen.names(name.as_str());
+        let dns = Arc::clone(&self.dns);
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0))
-                .await
-                .map_err(|_| ResolveError::Unknown)?
-                .collect();
+            let found = dns.addresses(name.as_str()).await;
             let any = !found.is_empty();
-            let admitted: Vec<SocketAddr> =
-                found.into_iter().filter(|a| chosen || private.admits(a.ip())).collect();
+            let admitted: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|address| chosen || private.admits(*address))
+                .map(|address| SocketAddr::new(address, 0))
+                .collect();
             if admitted.is_empty() {
                 return Err(if any { ResolveError::Private } else { ResolveError::Unknown }.into());
             }
@@ -456,13 +510,27 @@ fn fetch_error(host: &str, error: &reqwest::Error) -> FetchError {
     }
 }
 
+/// Somebody who runs a server of their own, with an authority of their own, has to hear what to do.
+const STRANGER: &str = "its certificate is not vouched for by anybody whom this server knows; an administrator can name \
+                        an authority with the setting bridge.ca_file";
+
 /// The innermost cause, which names the reason without the address (a URL may hold a secret).
-fn root(error: &dyn std::error::Error) -> String {
+fn root(error: &(dyn std::error::Error + 'static)) -> String {
     let mut cause = error;
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    // An error of the system shows its causes, not what it wraps.
+    while let Some(inner) = cause.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()) {
+        cause = inner;
+    }
+    let stranger = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+    if cause.downcast_ref() == Some(&stranger) {
+        return STRANGER.to_owned();
+    }
+    let text = cause.to_string();
+    // The system's number of the error says nothing to people.
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -553,7 +621,7 @@ mod tests {
         let bytes = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nhi".to_vec();
         let url = serve(bytes.clone(), true).await;
         let chosen = Url::parse(&url).unwrap();
-        let fetch = Fetch::with_chosen(Private::Refused, &[chosen], quick()).unwrap();
+        let fetch = Fetch::by(Ways { chosen: vec![chosen], ..Ways::default() }, quick()).unwrap();
         assert_eq!(&fetch.send(call(&url)).await.unwrap().body[..], b"hi");
         // Another port of the same host is a neighbour like any other.
         for other in ["http://127.0.0.1:1/", "http://localhost:1/"] {
@@ -561,7 +629,8 @@ mod tests {
             assert!(matches!(refused, FetchError::Private(_)), "{other}: {refused:?}");
         }
         let named = serve(bytes, true).await.replace("127.0.0.1", "localhost");
-        let fetch = Fetch::with_chosen(Private::Refused, &[Url::parse(&named).unwrap()], quick()).unwrap();
+        let fetch = Fetch::by(Ways { chosen: vec![Url::parse(&named).unwrap()], ..Ways::default() }, quick())
+            .unwrap();
         assert_eq!(&fetch.send(call(&named)).await.unwrap().body[..], b"hi");
         let refused = fetch.send(call("http://localhost:1/")).await.unwrap_err();
         assert!(matches!(refused, FetchError::Private(_)), "{refused:?}");
@@ -667,5 +736,16 @@ mod tests {
         assert_eq!(off, FetchError::Budget("Not today.".into(), Duration::from_secs(60)));
         assert_eq!((fetch.calls(), off.to_string().as_str()), (2, "Not today."));
         assert!(plain.send(call(&serve(bytes, true).await)).await.is_ok(), "others are not metered");
+    }
+
+    // RFC 9110 §10.2.3
+    #[test]
+    fn a_wait_is_seconds_or_a_date() {
+        let date = http_date("Sat, 21 Nov 2026 10:00:30 GMT");
+        assert_eq!(retry_after(" 7", date), Some(Duration::from_secs(7)));
+        assert_eq!(retry_after("Sat, 21 Nov 2026 10:01:00 GMT", date), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("Sat, 21 Nov 2026 10:00:00 GMT", date), None, "it is over");
+        assert_eq!(retry_after("Sat, 21 Nov 2026 10:01:00 GMT", None), None);
+        assert_eq!(retry_after("soon", date), None);
     }
 }

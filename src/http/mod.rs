@@ -24,6 +24,15 @@ pub use href::{Elsewhere, Href, Position, Site, collection_path, encode, read_sy
 
 use crate::calendar::Refusal;
 
+/// Returns a text as it may stand in a page of HTML, between tags and in quotes.
+pub fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+        .replace('\'', "&#39;")
+}
+
 /// A failure of a body while it is being sent or received.
 pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 

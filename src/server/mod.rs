@@ -40,7 +40,7 @@ use crate::dav::{self, Dav};
 use crate::feed::{Feeds, Links};
 use crate::hooks::Hooks;
 use crate::http::Reply;
-use crate::http::fetch::{Fetch, Network, Timeouts};
+use crate::http::fetch::{Fetch, Network, Timeouts, Ways};
 use crate::store::{Options, Sled, Store, Timestamp};
 
 /// The head of a request must be complete within this time; an idle connection is closed after it.
@@ -157,13 +157,18 @@ impl Server {
             bridge: Arc::clone(&bridge),
             keyring: Arc::clone(&keys),
             feeds: Arc::clone(&links),
-            feed_alarms: config.feeds.alarms,
+            feed_alarms: config.published.alarms,
             closing: stop.clone(),
         };
         let state = Arc::new(State {
             dav: Dav::new(Arc::clone(&house), dav)?,
             api: Api::new(parts, &base)?,
-            feeds: Feeds::new(Arc::clone(&house), Arc::clone(&links), &base, config.feeds.refresh.as_secs())?,
+            feeds: Feeds::new(
+                Arc::clone(&house),
+                Arc::clone(&links),
+                &base,
+                config.published.refresh.as_secs(),
+            )?,
             hooks: Hooks::new(Arc::clone(&bridge)),
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
@@ -288,8 +293,13 @@ async fn bridge(
     keys: &Arc<Keyring>,
     base: &str,
 ) -> Result<Arc<Bridge>, String> {
-    let chosen = config.providers.chosen();
-    let fetch = Fetch::with_chosen(config.allow_private.clone(), &chosen, Timeouts::default())?;
+    let ways = Ways {
+        private: config.allow_private.clone(),
+        chosen: config.providers.chosen(),
+        authorities: config.authorities.clone(),
+        dns: config.dns.clone(),
+    };
+    let fetch = Fetch::by(ways, Timeouts::default())?;
     let settings = Settings {
         schedule: config.schedule.clone(),
         mass_delete: MassDelete { objects: config.mass_delete_limit, ..MassDelete::default() },
@@ -302,6 +312,11 @@ async fn bridge(
         window_past: config.window_past,
         window_future: config.window_future,
         full_resync_at: config.full_resync_at,
+        default_direction: config.default_direction,
+        mapping_limit: config.mapping_limit,
+        primary_only: config.primary_only,
+        feeds: config.feeds,
+        calendar_color: config.calendar_color.clone(),
     };
     let bridge = Bridge::open(Arc::clone(house), Arc::clone(keys), fetch, settings).await;
     bridge.map_err(|fault| format!("the bridge cannot start: {fault}"))

@@ -15,7 +15,7 @@ use hyper::body::{Body as _, Incoming};
 use super::State;
 use super::stream::Paced;
 use crate::auth::{Denied, Scope, Via, proxy};
-use crate::http::{Body, Reply, Request};
+use crate::http::{Body, Reply, Request, escaped};
 use crate::store::Origin;
 
 /// How long a client should stay away when something below failed.
@@ -180,10 +180,6 @@ fn page(state: &State, request: &Request) -> Reply {
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     reply
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
 fn nothing() -> Reply {

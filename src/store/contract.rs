@@ -1111,65 +1111,46 @@ async fn everything_survives_reopening<S: Store, F: Future<Output = S>>(open: im
     sound(&store).await;
 }
 
-contract!(sled => crate::store::Sled::temporary().unwrap();
-    an_object_is_read_as_it_was_put
-    what_is_not_there_is_nothing
-    replacing_keeps_the_day_of_creation
-    a_deleted_object_leaves_nothing_but_its_row
-    every_condition_is_checked_within_the_commit
-    a_quiet_range_is_one_in_which_nothing_was_written_since
-    of_rivals_for_a_range_exactly_one_wins
-    the_first_condition_that_fails_is_reported
-    a_step_that_cannot_be_done_undoes_those_before
-    many_steps_are_one_commit
-    a_uid_swap_in_one_commit_leads_to_the_right_names
-    touching_a_child_keeps_one_row
-    a_property_change_is_logged_in_both_places
-    a_collection_moves_with_all_it_holds
-    what_lies_in_the_trash_is_kept_and_cannot_be_written
-    a_deleted_collection_is_gone_at_once_with_all_below
-    positions_are_gapless_under_concurrent_commits
-    of_rivals_exactly_one_wins
-    the_log_is_read_in_pages
-    a_trimmed_log_refuses_only_what_it_cannot_tell
-    a_token_of_long_ago_works_while_nothing_was_deleted
-    long_values_are_kept_whole
-    odd_names_are_names
-    records_are_listed_in_order_and_in_pages
-    children_are_listed_by_name
-    listeners_hear_of_durable_commits_alone
+/// Runs what every store does, and what only this one does besides.
+macro_rules! every_store {
+    ($backend:ident => $open:expr; $($besides:ident)*) => {
+        contract!($backend => $open;
+            an_object_is_read_as_it_was_put
+            what_is_not_there_is_nothing
+            replacing_keeps_the_day_of_creation
+            a_deleted_object_leaves_nothing_but_its_row
+            every_condition_is_checked_within_the_commit
+            a_quiet_range_is_one_in_which_nothing_was_written_since
+            of_rivals_for_a_range_exactly_one_wins
+            the_first_condition_that_fails_is_reported
+            a_step_that_cannot_be_done_undoes_those_before
+            many_steps_are_one_commit
+            a_uid_swap_in_one_commit_leads_to_the_right_names
+            touching_a_child_keeps_one_row
+            a_property_change_is_logged_in_both_places
+            a_collection_moves_with_all_it_holds
+            what_lies_in_the_trash_is_kept_and_cannot_be_written
+            a_deleted_collection_is_gone_at_once_with_all_below
+            positions_are_gapless_under_concurrent_commits
+            of_rivals_exactly_one_wins
+            the_log_is_read_in_pages
+            a_trimmed_log_refuses_only_what_it_cannot_tell
+            a_token_of_long_ago_works_while_nothing_was_deleted
+            long_values_are_kept_whole
+            odd_names_are_names
+            records_are_listed_in_order_and_in_pages
+            children_are_listed_by_name
+            listeners_hear_of_durable_commits_alone
+            $($besides)*
+        );
+    };
+}
+
+every_store!(sled => crate::store::Sled::temporary().unwrap();
     a_check_sees_one_moment_while_others_write
     an_index_is_made_anew_from_the_bytes
 );
-
-contract!(memory => crate::store::memory::Memory::new();
-    an_object_is_read_as_it_was_put
-    what_is_not_there_is_nothing
-    replacing_keeps_the_day_of_creation
-    a_deleted_object_leaves_nothing_but_its_row
-    every_condition_is_checked_within_the_commit
-    a_quiet_range_is_one_in_which_nothing_was_written_since
-    of_rivals_for_a_range_exactly_one_wins
-    the_first_condition_that_fails_is_reported
-    a_step_that_cannot_be_done_undoes_those_before
-    many_steps_are_one_commit
-    a_uid_swap_in_one_commit_leads_to_the_right_names
-    touching_a_child_keeps_one_row
-    a_property_change_is_logged_in_both_places
-    a_collection_moves_with_all_it_holds
-    what_lies_in_the_trash_is_kept_and_cannot_be_written
-    a_deleted_collection_is_gone_at_once_with_all_below
-    positions_are_gapless_under_concurrent_commits
-    of_rivals_exactly_one_wins
-    the_log_is_read_in_pages
-    a_trimmed_log_refuses_only_what_it_cannot_tell
-    a_token_of_long_ago_works_while_nothing_was_deleted
-    long_values_are_kept_whole
-    odd_names_are_names
-    records_are_listed_in_order_and_in_pages
-    children_are_listed_by_name
-    listeners_hear_of_durable_commits_alone
-);
+every_store!(memory => crate::store::memory::Memory::new(););
 
 #[test]
 fn sled_follows_the_model() {

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::Bytes;
@@ -45,12 +46,30 @@ struct State {
 pub(crate) struct Memory {
     state: Mutex<State>,
     notices: broadcast::Sender<Arc<Notice>>,
+    read: AtomicU64,
 }
 
 impl Memory {
     pub(crate) fn new() -> Memory {
         let state = State { next: CollectionId::FIRST.0, ..State::default() };
-        Memory { state: Mutex::new(state), notices: broadcast::channel(256).0 }
+        Memory { state: Mutex::new(state), notices: broadcast::channel(256).0, read: AtomicU64::new(0) }
+    }
+
+    /// Returns how many rows were asked for since the last question: records, objects, entries of lists and logs. One
+    /// that is not there counts as well.
+    pub(crate) fn rows_read(&self) -> u64 {
+        self.read.swap(0, Ordering::Relaxed)
+    }
+
+    /// Counts what a list found; a question for one row, or for a list without any, is one.
+    fn counted<T>(&self, rows: Vec<T>) -> Vec<T> {
+        self.read.fetch_add(rows.len().max(1) as u64, Ordering::Relaxed);
+        rows
+    }
+
+    fn one(&self) -> MutexGuard<'_, State> {
+        self.read.fetch_add(1, Ordering::Relaxed);
+        self.state()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -190,6 +209,16 @@ impl State {
             log.rows.remove(&old);
         }
         Ok(())
+    }
+
+    /// Tells whether a step cannot fail, whatever steps of its kind come before it.
+    fn succeeds(&self, op: &Op) -> bool {
+        match op {
+            Op::Put { collection, .. } | Op::Delete { collection, .. } => self.open(*collection).is_ok(),
+            Op::PutRecord(key, _) => key.path.len() <= 2000,
+            Op::DeleteRecord(_) => true,
+            Op::Touch { .. } | Op::PutCollection(_) | Op::DeleteCollection(_) => false,
+        }
     }
 
     fn apply(&mut self, op: &Op, commit: &Commit, done: &mut Done) -> Result<(), CommitError> {
@@ -338,7 +367,7 @@ struct Done {
 
 impl Store for Memory {
     fn record<'a>(&'a self, key: &'a Key) -> Fut<'a, Result<Option<Bytes>, Fault>> {
-        now(Ok(self.state().records.get(&(key.table as u8, key.path.clone())).cloned()))
+        now(Ok(self.one().records.get(&(key.table as u8, key.path.clone())).cloned()))
     }
 
     fn records<'a>(
@@ -356,7 +385,9 @@ impl Store for Memory {
         let state = self.state();
         let rows = state.records.range((from, Bound::Unbounded));
         let rows = rows.take_while(|((t, path), _)| *t == table as u8 && path.starts_with(prefix));
-        now(Ok(rows.take(limit).map(|((_, path), bytes)| (Key::new(table, path), bytes.clone())).collect()))
+        let rows =
+            rows.take(limit).map(|((_, path), bytes)| (Key::new(table, path), bytes.clone())).collect();
+        now(Ok(self.counted(rows)))
     }
 
     fn collection(&self, id: CollectionId) -> Fut<'_, Result<Option<Arc<Collection>>, Fault>> {
@@ -390,7 +421,7 @@ impl Store for Memory {
     }
 
     fn meta<'a>(&'a self, collection: CollectionId, name: &'a str) -> Fut<'a, Result<Option<Meta>, Fault>> {
-        let found = Name::new(name).and_then(|name| self.state().object(collection, &name).cloned());
+        let found = Name::new(name).and_then(|name| self.one().object(collection, &name).cloned());
         now(Ok(found.map(|object| object.meta.clone())))
     }
 
@@ -399,7 +430,7 @@ impl Store for Memory {
         collection: CollectionId,
         name: &'a str,
     ) -> Fut<'a, Result<Option<Object>, Fault>> {
-        let found = Name::new(name).and_then(|name| self.state().object(collection, &name).cloned());
+        let found = Name::new(name).and_then(|name| self.one().object(collection, &name).cloned());
         now(Ok(found.map(|object| (*object).clone())))
     }
 
@@ -412,11 +443,11 @@ impl Store for Memory {
         let state = self.state();
         let all = state.objects.iter().filter(|((of, _), _)| *of == collection);
         let rest = all.filter(|((_, name), _)| after.is_none_or(|after| name.as_str() > after));
-        now(Ok(rest.take(limit).map(|(_, object)| object.meta.clone()).collect()))
+        now(Ok(self.counted(rest.take(limit).map(|(_, object)| object.meta.clone()).collect())))
     }
 
     fn by_uid<'a>(&'a self, collection: CollectionId, uid: &'a str) -> Fut<'a, Result<Option<Name>, Fault>> {
-        now(Ok(self.state().uids.get(&(collection, uid.to_owned())).cloned()))
+        now(Ok(self.one().uids.get(&(collection, uid.to_owned())).cloned()))
     }
 
     fn in_range(
@@ -428,7 +459,7 @@ impl Store for Memory {
         let state = self.state();
         let all = state.objects.iter().filter(|((of, _), _)| *of == collection);
         let found = all.filter(|(_, object)| touches(object.meta.index.span, from, to));
-        now(Ok(found.map(|(_, object)| object.meta.clone()).collect()))
+        now(Ok(self.counted(found.map(|(_, object)| object.meta.clone()).collect())))
     }
 
     fn changes(
@@ -451,22 +482,25 @@ impl Store for Memory {
             .collect();
         let more = items.len() > limit;
         items.truncate(limit);
-        now(Ok(Changes { items, head: head.rev, more }))
+        now(Ok(Changes { items: self.counted(items), head: head.rev, more }))
     }
 
     fn commit(&self, commit: Commit) -> Fut<'_, Result<Committed, CommitError>> {
         let mut state = self.state();
-        let mut next = state.clone();
         let mut done = Done::default();
-        let steps = || {
-            commit.expects.iter().try_for_each(|expect| next.check(expect))?;
-            commit.ops.iter().try_for_each(|op| next.apply(op, &commit, &mut done))
-        };
-        if let Err(error) = { steps }() {
+        if let Err(error) = commit.expects.iter().try_for_each(|expect| state.check(expect)) {
+            return now(Err(error));
+        }
+        // All or nothing: what may break off half-way is tried on a copy.
+        let mut copy = (!commit.ops.iter().all(|op| state.succeeds(op))).then(|| state.clone());
+        let next = copy.as_mut().unwrap_or(&mut state);
+        if let Err(error) = commit.ops.iter().try_for_each(|op| next.apply(op, &commit, &mut done)) {
             return now(Err(error));
         }
         let revs: Vec<_> = done.revs.iter().map(|id| (*id, next.head(*id).rev)).collect();
-        *state = next;
+        if let Some(next) = copy {
+            *state = next;
+        }
         drop(state);
         if revs.is_empty() && done.keys.is_empty() {
             return now(Ok(Committed { revs }));

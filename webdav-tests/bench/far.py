@@ -148,13 +148,16 @@ class House(Kalends):
 
     def connect(self):
         """Goes where the consent page is and back; the simulator consents at once. Returns the connection's id."""
-        made = self.call("POST", "/connections/google", {})
+        status, headers, data = self.api.raw("POST", "/api/v1/connections/google", {})
+        if status != 201:
+            raise RuntimeError(f"no consent can be asked for: {status} {data[:300]}")
+        made, cookie = json.loads(data), headers["Set-Cookie"].split(";")[0]
         away = urllib.parse.urlsplit(made["authorization_url"])
         status, headers, data = Json(self.far.port).raw("GET", f"{away.path}?{away.query}")
         back = urllib.parse.urlsplit(headers.get("Location") or "")
         if not back.query:
             raise RuntimeError(f"no way back from the consent: {status} {data[:300]}")
-        status, _, data = Json(self.port).raw("GET", f"{back.path}?{back.query}")
+        status, _, data = Json(self.port).raw("GET", f"{back.path}?{back.query}", headers={"Cookie": cookie})
         if status >= 400:
             raise RuntimeError(f"the consent did not land: {status} {data[:300]}")
         return made["id"]

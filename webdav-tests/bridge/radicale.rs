@@ -1,11 +1,12 @@
 //! A real Radicale on a free port with a temporary folder.
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
+use tokio::net::TcpSocket;
 
 use crate::dialogue::{Request, Response, send};
 
@@ -13,6 +14,8 @@ use crate::dialogue::{Request, Response, send};
 pub(crate) struct Radicale {
     folder: tempfile::TempDir,
     port: u16,
+    /// Bound to the port and not listening: nobody else is given it, also while Radicale is down and calls are refused.
+    _place: TcpSocket,
     child: Option<Child>,
 }
 
@@ -39,8 +42,12 @@ impl Radicale {
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut radicale = Radicale { folder, port, child: None };
+        let place = TcpSocket::new_v4().unwrap();
+        // Radicale sets the same: then two may be bound to one port, as long as one of them listens only.
+        place.set_reuseaddr(true).unwrap();
+        place.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let port = place.local_addr().unwrap().port();
+        let mut radicale = Radicale { folder, port, _place: place, child: None };
         radicale.set_passwords(&[("anna", "geheim-1"), ("bert", "geheim-2")]);
         radicale.up();
         Some(radicale)
@@ -73,10 +80,12 @@ impl Radicale {
             .stderr(log)
             .spawn()
             .unwrap();
-        self.child = Some(child);
-        let until = Instant::now() + Duration::from_secs(30);
-        while TcpStream::connect(self.address()).is_err() {
+        let child = self.child.insert(child);
+        let address = SocketAddr::from(([127, 0, 0, 1], self.port));
+        let until = Instant::now() + Duration::from_secs(60);
+        while TcpStream::connect(address).is_err() {
             let log = || std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default();
+            assert_eq!(child.try_wait().unwrap(), None, "Radicale ended: {}", log());
             assert!(Instant::now() < until, "Radicale did not start: {}", log());
             std::thread::sleep(Duration::from_millis(50));
         }

@@ -12,6 +12,8 @@ use kalends::calendar::{Clock, House, Limits, NewPrincipal, Put, Session, When, 
 use kalends::http::fetch::{Fetch, Private, Timeouts};
 use kalends::store::{Name, Options, Origin, Rev, Sled, Store, Timestamp};
 
+use crate::overseen::Overseen;
+
 pub(crate) struct Standing(AtomicI64);
 
 impl Clock for Standing {
@@ -23,6 +25,7 @@ impl Clock for Standing {
 pub(crate) struct Side {
     pub(crate) house: Arc<House>,
     pub(crate) bridge: Arc<Bridge>,
+    pub(crate) store: Arc<Overseen>,
     clock: Arc<Standing>,
     settings: Settings,
     directory: tempfile::TempDir,
@@ -34,18 +37,19 @@ async fn open(
     directory: &tempfile::TempDir,
     clock: &Arc<Standing>,
     settings: &Settings,
-) -> (Arc<House>, Arc<Bridge>) {
+) -> (Arc<House>, Arc<Bridge>, Arc<Overseen>) {
     // The store of a bridge that has just been dropped closes in its own thread.
     let mut tries = 0;
-    let store: Arc<dyn Store> = loop {
+    let store = loop {
         match Sled::open(directory.path().join("db"), Options::default()) {
-            Ok(store) => break Arc::new(store),
+            Ok(store) => break Arc::new(Overseen::new(store)),
             Err(error) => assert!(tries < 100, "{error}"),
         }
         tries += 1;
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let house = House::new(store, Arc::clone(clock) as Arc<dyn Clock>, Limits::default());
+    let seen = Arc::clone(&store) as Arc<dyn Store>;
+    let house = House::new(seen, Arc::clone(clock) as Arc<dyn Clock>, Limits::default());
     let keys = Arc::new(Keyring::fixed(&Secret::new(KEY)).unwrap());
     let quick = Timeouts {
         connect: Duration::from_secs(2),
@@ -54,7 +58,7 @@ async fn open(
     };
     let fetch = Fetch::new(Private::Allowed, quick).unwrap();
     let bridge = Bridge::open(Arc::clone(&house), keys, fetch, settings.clone()).await.unwrap();
-    (house, bridge)
+    (house, bridge, store)
 }
 
 impl Side {
@@ -69,18 +73,18 @@ impl Side {
         let directory = tempfile::tempdir().unwrap();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         let clock = Arc::new(Standing(AtomicI64::new(i64::try_from(now).unwrap())));
-        let (house, bridge) = open(&directory, &clock, &settings).await;
+        let (house, bridge, store) = open(&directory, &clock, &settings).await;
         house.add_principal(NewPrincipal { name: "anna".into(), ..NewPrincipal::default() }).await.unwrap();
-        Side { house, bridge, clock, settings, directory }
+        Side { house, bridge, store, clock, settings, directory }
     }
 
     /// Lets everything that is not on disk go, and begins anew.
     pub(crate) async fn restart(self) -> Side {
-        let Side { house, bridge, clock, settings, directory } = self;
+        let Side { house, bridge, store, clock, settings, directory } = self;
         bridge.close().await;
-        drop((house, bridge));
-        let (house, bridge) = open(&directory, &clock, &settings).await;
-        Side { house, bridge, clock, settings, directory }
+        drop((house, bridge, store));
+        let (house, bridge, store) = open(&directory, &clock, &settings).await;
+        Side { house, bridge, store, clock, settings, directory }
     }
 
     pub(crate) fn later(&self, time: Duration) {

@@ -5,6 +5,7 @@ too. It prints one line a step and exits 1 when a step failed.
 """
 import base64
 import http.client
+import json
 import os
 import pathlib
 import re
@@ -12,7 +13,9 @@ import sys
 import tempfile
 import time
 import traceback
+import urllib.error
 import urllib.parse
+import urllib.request
 import xml.etree.ElementTree as ElementTree
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -173,6 +176,41 @@ class Steps:
     def done(self):
         print(f"{self.name}: {self.passed} passed, {self.failed} failed", flush=True)
         sys.exit(1 if self.failed else 0)
+
+
+def sim(method, path, body=None):
+    """A request to the paths of a simulator's own; KALENDS_SIM is its address."""
+    data = None if body is None else json.dumps(body).encode()
+    url = f"{os.environ['KALENDS_SIM'].rstrip('/')}/_sim/{path}"
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"}, method=method)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        return json.load(answer)
+
+
+def act(act, **more):
+    """The simulated far side does something by itself."""
+    return sim("POST", "act", {"act": act, **more})
+
+
+class NoRedirect(urllib.request.HTTPRedirectHandler):
+    def redirect_request(self, *_):
+        return None
+
+
+def redirected(url):
+    """Goes where a browser would and returns the address that it is sent on to."""
+    try:
+        urllib.request.build_opener(NoRedirect).open(url, timeout=30)
+    except urllib.error.HTTPError as answer:
+        assert answer.code == 302, answer.code
+        return answer.headers["Location"]
+    raise AssertionError(f"{url} leads nowhere")
+
+
+def forget_proxies():
+    """What runs on this machine is not asked for elsewhere."""
+    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
+        del os.environ[name]
 
 
 def expected_failures(path):

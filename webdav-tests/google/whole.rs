@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use crate::dialogue::{Host as _, Request, Response, send};
-use crate::oauth::{House, follow};
+use crate::oauth::{House, agreed, follow};
 
 const CALENDAR: &str = "anna@example.com";
 
@@ -129,6 +129,7 @@ impl Both {
             match answer.all("location").first() {
                 Some(location) => url = url.join(location).unwrap(),
                 None => {
+                    let answer = agreed(address, answer);
                     assert_eq!(answer.status, 200, "{}", answer.show());
                     break;
                 }
@@ -337,6 +338,11 @@ fn a_calendar_here_and_one_at_google_stay_alike() {
     both.settle();
     assert_eq!(both.account.events(CALENDAR).iter().filter(|e| e["summary"] == "Pills").count(), 3);
     assert_eq!(both.get("hours.ics"), hours);
+    let (_, why) = both.house.api("GET", "/events/hours/why", None);
+    let way = &why["calendars"][0]["mappings"][0];
+    assert_eq!((&way["status"], &way["remote_id"]), (&json!("synced"), &Value::Null), "{why}");
+    let sentence = way["in_parts"].as_str().unwrap();
+    assert!(sentence.contains("Google") && why["sentences"].to_string().contains(sentence), "{why}");
 
     // Deleted there, deleted here.
     let id = both.there("Surgeon").unwrap()["id"].as_str().unwrap().to_owned();

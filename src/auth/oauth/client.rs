@@ -9,7 +9,7 @@ use serde_json::Value;
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use super::{Endpoints, Grant, Pkce, Vendor};
+use super::{Access, Endpoints, Grant, Pkce, Vendor};
 use crate::auth::grant::Secret;
 use crate::http::fetch::{Answer, Call, Fetch};
 use crate::store::Timestamp;
@@ -42,6 +42,7 @@ pub enum Denial {
 #[derive(Debug, Clone)]
 pub struct Client {
     endpoints: Endpoints,
+    access: Access,
     fetch: Fetch,
 }
 
@@ -62,14 +63,19 @@ struct Given {
 }
 
 impl Client {
-    /// Returns a client that calls with `fetch`.
-    pub fn new(endpoints: Endpoints, fetch: Fetch) -> Client {
-        Client { endpoints, fetch }
+    /// Returns a client that asks for no more than that access and calls with `fetch`.
+    pub fn new(endpoints: Endpoints, access: Access, fetch: Fetch) -> Client {
+        Client { endpoints, access, fetch }
     }
 
     /// Returns where people come back to, below the server's own address.
     pub fn callback(&self) -> &'static str {
         self.endpoints.vendor.callback()
+    }
+
+    /// Returns where people come back to instead, if whoever runs the server has said so.
+    pub fn redirect(&self) -> Option<&str> {
+        self.endpoints.redirect.as_deref()
     }
 
     /// Returns the address where a person consents. RFC 6749 §4.1.1, RFC 7636 §4.3.
@@ -90,7 +96,7 @@ impl Client {
                 .append_pair("client_id", &self.endpoints.client_id)
                 .append_pair("redirect_uri", redirect)
                 .append_pair("response_type", "code")
-                .append_pair("scope", &self.endpoints.vendor.scopes().join(" "))
+                .append_pair("scope", &self.scope())
                 .append_pair("state", state)
                 .append_pair("code_challenge", &pkce.challenge())
                 .append_pair("code_challenge_method", "S256");
@@ -127,7 +133,7 @@ impl Client {
             ("redirect_uri", redirect),
             ("code_verifier", verifier.reveal()),
         ];
-        let scope = self.endpoints.vendor.scopes().join(" ");
+        let scope = self.scope();
         if self.endpoints.vendor == Vendor::Microsoft {
             form.push(("scope", &scope));
         }
@@ -139,11 +145,11 @@ impl Client {
                 self.name()
             )));
         };
-        let grant = self.grant(given, refresh, now)?;
+        let grant = Grant { given: Some(now), ..self.grant(given, refresh, now)? };
         let missing: Vec<&str> = self
             .endpoints
             .vendor
-            .needs()
+            .needs(self.access)
             .iter()
             .filter(|(_, any)| {
                 !grant.scopes.is_empty() && !grant.scopes.iter().any(|s| any.contains(&last(s).as_str()))
@@ -166,7 +172,7 @@ impl Client {
     /// See [`Denial`].
     pub async fn refresh(&self, old: &Grant, now: Timestamp) -> Result<Grant, Denial> {
         let mut form = vec![("grant_type", "refresh_token"), ("refresh_token", old.refresh.reveal())];
-        let scope = self.endpoints.vendor.scopes().join(" ");
+        let scope = self.scope();
         if self.endpoints.vendor == Vendor::Microsoft {
             form.push(("scope", &scope));
         }
@@ -176,10 +182,16 @@ impl Client {
         let same = refresh == old.refresh.reveal();
         let mut grant = self.grant(given, refresh, now)?;
         grant.ends = grant.ends.or(old.ends.filter(|_| same));
+        grant.given = old.given;
         if grant.scopes.is_empty() {
             grant.scopes.clone_from(&old.scopes);
         }
         Ok(grant)
+    }
+
+    /// Says why a consent ended so early, if it is known; with a space before it.
+    pub fn ended_early(&self, grant: &Grant, now: Timestamp) -> &'static str {
+        grant.given.and_then(|given| self.endpoints.vendor.ends_early(given, now)).unwrap_or_default()
     }
 
     /// Gives the consent back (RFC 7009), where the vendor takes it.
@@ -210,11 +222,8 @@ impl Client {
             Vendor::Microsoft => format!("{base}/me"),
         };
         let mut headers = accept_json();
-        let bearer = HeaderValue::from_str(&format!("Bearer {}", access.reveal()));
-        let mut bearer =
-            bearer.map_err(|_| Denial::Later(format!("{} gave a token that is none.", self.name()), None))?;
-        bearer.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, bearer);
+        let none = || Denial::Later(format!("{} gave a token that is none.", self.name()), None);
+        headers.insert(header::AUTHORIZATION, access.bearer().ok_or_else(none)?);
         let call =
             Call { method: Method::GET, url: self.place(&url)?, headers, body: Bytes::new(), limit: LONGEST };
         let answer = self.fetch.send(call).await.map_err(|e| Denial::Later(format!("{e}."), None))?;
@@ -229,6 +238,10 @@ impl Client {
         let told = names.iter().filter_map(|name| document.get(name)?.as_str()).map(str::trim);
         let sane = |text: &&str| !text.is_empty() && text.len() <= 320 && !text.chars().any(char::is_control);
         Ok(told.filter(|_| answer.status.is_success()).find(sane).map(str::to_owned))
+    }
+
+    fn scope(&self) -> String {
+        self.endpoints.vendor.scopes(self.access).join(" ")
     }
 
     fn name(&self) -> &'static str {
@@ -314,12 +327,9 @@ impl Client {
     }
 
     fn not_now(&self, answer: &Answer) -> Denial {
-        let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
         let status = answer.status.as_u16();
-        Denial::Later(
-            format!("{} gives out no tokens just now (status {status}).", self.name()),
-            wait.map(Duration::from_secs),
-        )
+        let sentence = format!("{} gives out no tokens just now (status {status}).", self.name());
+        Denial::Later(sentence, answer.retry_after())
     }
 
     fn grant(&self, given: Given, refresh: String, now: Timestamp) -> Result<Grant, Denial> {
@@ -332,6 +342,7 @@ impl Client {
             refresh: Secret::new(refresh),
             scopes: scopes.split_whitespace().map(str::to_owned).collect(),
             ends: left.map(|left| Timestamp(now.0.saturating_add(left.saturating_mul(1000)))),
+            given: None,
         })
     }
 }
@@ -375,9 +386,9 @@ mod tests {
     use super::*;
     use crate::http::fetch::{Private, Timeouts};
 
-    fn client(endpoints: Endpoints) -> Client {
+    fn client(endpoints: Endpoints, access: Access) -> Client {
         let fetch = Fetch::new(Private::Refused, Timeouts::default()).unwrap();
-        Client::new(Endpoints { client_id: "cid".into(), ..endpoints }, fetch)
+        Client::new(Endpoints { client_id: "cid".into(), ..endpoints }, access, fetch)
     }
 
     fn answer(status: u16, body: &str) -> Answer {
@@ -385,30 +396,34 @@ mod tests {
         Answer { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) }
     }
 
-    // S1-041, S3-045, E8: PKCE, and no wider scope than is needed
+    // S0-033, S1-041, S1-078, S3-045, E8: PKCE, and no wider scope than is needed
     #[test]
     fn consent_is_asked_for_with_pkce_and_the_smallest_scopes() {
-        for (endpoints, scope) in [
-            (Endpoints::google(), "https://www.googleapis.com/auth/calendar.events "),
-            (Endpoints::microsoft(), "offline_access User.Read Calendars.ReadWrite"),
+        let own = "https://www.googleapis.com/auth/calendar.";
+        let rest = format!("{own}calendarlist.readonly https://www.googleapis.com/auth/userinfo.email");
+        for (endpoints, access, scope) in [
+            (Endpoints::google(), Access::Write, format!("{own}events {rest}")),
+            (Endpoints::google(), Access::Read, format!("{own}events.readonly {rest}")),
+            (Endpoints::microsoft(), Access::Write, "offline_access User.Read Calendars.ReadWrite".into()),
+            (Endpoints::microsoft(), Access::Read, "offline_access User.Read Calendars.Read".into()),
         ] {
             let pkce = Pkce::new().unwrap();
-            let url =
-                client(endpoints).consent("https://k.example/oauth/callback", "s-1", &pkce, None).unwrap();
+            let client = client(endpoints, access);
+            let url = client.consent("https://k.example/oauth/callback", "s-1", &pkce, None).unwrap();
             let query: std::collections::BTreeMap<String, String> = url.query_pairs().into_owned().collect();
             assert_eq!(query["code_challenge"], pkce.challenge());
             assert_eq!(query["code_challenge_method"], "S256");
             assert_eq!(query["state"], "s-1");
             assert_eq!(query["response_type"], "code");
             assert_eq!(query["redirect_uri"], "https://k.example/oauth/callback");
-            assert!(query["scope"].starts_with(scope), "{}", query["scope"]);
+            assert_eq!(query["scope"], scope);
             assert!(!url.as_str().contains(pkce.verifier.reveal()));
         }
     }
 
     #[test]
     fn what_a_token_endpoint_refuses_tells_who_can_help() {
-        let client = client(Endpoints::google());
+        let client = client(Endpoints::google(), Access::Write);
         for (status, body, want) in [
             (
                 400,

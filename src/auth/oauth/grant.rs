@@ -21,6 +21,8 @@ pub struct Grant {
     pub scopes: Vec<String>,
     /// When no next one is given out any more; nothing: not told, which means not soon.
     pub ends: Option<Timestamp>,
+    /// When the person consented; nothing: not known.
+    pub given: Option<Timestamp>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -31,6 +33,8 @@ struct Kept {
     scopes: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ends: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    given: Option<i64>,
 }
 
 impl Grant {
@@ -42,6 +46,7 @@ impl Grant {
             refresh: self.refresh.reveal().to_owned(),
             scopes: self.scopes.clone(),
             ends: self.ends.map(|at| at.0),
+            given: self.given.map(|at| at.0),
         };
         // Texts and a number: this is always JSON.
         Secret::new(serde_json::to_string(&kept).unwrap_or_default())
@@ -56,6 +61,7 @@ impl Grant {
             refresh: Secret::new(kept.refresh),
             scopes: kept.scopes,
             ends: kept.ends.map(Timestamp),
+            given: kept.given.map(Timestamp),
         })
     }
 }
@@ -92,6 +98,11 @@ pub fn random_text() -> Result<String, String> {
     Ok(URL_SAFE_NO_PAD.encode(bytes))
 }
 
+/// Tells whether a text could be one that `random_text` made; what cannot is not looked for.
+pub fn is_random_text(text: &str) -> bool {
+    text.len() == 43 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+}
+
 /// Returns the SHA-256 of a text in hexadecimal digits: what is kept of a text that only others shall know.
 pub fn digest(text: &str) -> String {
     sha2::Sha256::digest(text.as_bytes()).iter().fold(String::with_capacity(64), |mut hex, byte| {
@@ -117,6 +128,14 @@ mod tests {
     }
 
     #[test]
+    fn random_texts_have_their_shape() {
+        assert!(is_random_text(&random_text().unwrap()));
+        for other in ["", "short", &"x".repeat(44), &"x".repeat(42), &format!("{}/", "x".repeat(42))] {
+            assert!(!is_random_text(other), "{other}");
+        }
+    }
+
+    #[test]
     fn a_grant_is_read_as_it_was_kept_and_shows_nothing() {
         let grant = Grant {
             access: Secret::new("acc-ess"),
@@ -124,6 +143,7 @@ mod tests {
             refresh: Secret::new("re\"fresh"),
             scopes: vec!["a".into()],
             ends: Some(Timestamp(99)),
+            given: Some(Timestamp(3)),
         };
         assert_eq!(Grant::read(&grant.text()).unwrap(), grant);
         let older = Secret::new(r#"{"access":"a","expires":1,"refresh":"r","scopes":[]}"#);

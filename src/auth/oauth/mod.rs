@@ -1,19 +1,34 @@
 //! OAuth 2.0 as a client: asking people for their consent on a far side, and keeping the tokens fresh.
 //!
 //! Owns: the authorization request with PKCE, the token endpoint and what its answers mean, giving a consent back, whose
-//! account it is, which scopes are needed. Does not own: where tokens are kept and who may use them (`bridge`).
+//! account it is, which scopes are needed, the cookie of the browser that asked. Does not own: where tokens are kept and who may use them (`bridge`).
 //!
 //! RFC 6749, RFC 7636 (PKCE), RFC 7009 (revocation), and what the two vendors made of them.
 
+mod browser;
 mod client;
 mod grant;
 
+use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub use browser::{brought, forgotten, handed};
 pub use client::{Client, Denial};
-pub use grant::{Grant, Pkce, digest, random_text};
+pub use grant::{Grant, Pkce, digest, is_random_text, random_text};
 
 use super::grant::Secret;
+use crate::store::Timestamp;
+
+/// What a consent is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Access {
+    /// To look at calendars.
+    Read,
+    /// To change them as well.
+    #[default]
+    Write,
+}
 
 /// Who gives out the tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -41,6 +56,8 @@ pub struct Endpoints {
     pub token_url: String,
     /// Where they are given back; empty: nowhere.
     pub revoke_url: String,
+    /// Where people come back to, if that is not below the server's own address; it has to lead there all the same.
+    pub redirect: Option<String>,
 }
 
 impl Endpoints {
@@ -54,6 +71,7 @@ impl Endpoints {
             auth_url: "https://accounts.google.com/o/oauth2/v2/auth".into(),
             token_url: "https://oauth2.googleapis.com/token".into(),
             revoke_url: "https://oauth2.googleapis.com/revoke".into(),
+            redirect: None,
         }
     }
 
@@ -68,6 +86,7 @@ impl Endpoints {
             token_url: "https://login.microsoftonline.com/common/oauth2/v2.0/token".into(),
             // None is documented: what was entrusted is forgotten here.
             revoke_url: String::new(),
+            redirect: None,
         }
     }
 
@@ -117,6 +136,23 @@ impl Vendor {
         }
     }
 
+    /// Says why a consent ends so early, if that is how this server is registered over there; with a space before it.
+    pub fn ends_early(self, given: Timestamp, ended: Timestamp) -> Option<&'static str> {
+        const HOUR: i64 = 3_600_000;
+        let lasted = ended.0.saturating_sub(given.0);
+        match self {
+            Vendor::Google if (7 * 24 * HOUR - HOUR..8 * 24 * HOUR).contains(&lasted) => Some(
+                " Google ends every consent after seven days while the project that this server is registered with is in \
+                 Testing: whoever runs the server can publish it.",
+            ),
+            Vendor::Microsoft if (24 * HOUR - HOUR / 4..26 * HOUR).contains(&lasted) => Some(
+                " Microsoft ends every consent after a day where a server is registered as a single-page application: \
+                 whoever runs this one has to register it as Web.",
+            ),
+            Vendor::Google | Vendor::Microsoft => None,
+        }
+    }
+
     /// Returns the option whose client id and secret are meant.
     fn section(self) -> &'static str {
         match self {
@@ -126,36 +162,50 @@ impl Vendor {
     }
 
     /// Returns what consent is asked for. No more than is needed (E8): the events, the list of calendars, whose it is.
-    fn scopes(self) -> &'static [&'static str] {
-        match self {
-            Vendor::Google => &[
+    fn scopes(self, access: Access) -> &'static [&'static str] {
+        match (self, access) {
+            (Vendor::Google, Access::Write) => &[
                 "https://www.googleapis.com/auth/calendar.events",
                 "https://www.googleapis.com/auth/calendar.calendarlist.readonly",
                 "https://www.googleapis.com/auth/userinfo.email",
             ],
-            Vendor::Microsoft => &["offline_access", "User.Read", "Calendars.ReadWrite"],
+            (Vendor::Google, Access::Read) => &[
+                "https://www.googleapis.com/auth/calendar.events.readonly",
+                "https://www.googleapis.com/auth/calendar.calendarlist.readonly",
+                "https://www.googleapis.com/auth/userinfo.email",
+            ],
+            (Vendor::Microsoft, Access::Write) => &["offline_access", "User.Read", "Calendars.ReadWrite"],
+            (Vendor::Microsoft, Access::Read) => &["offline_access", "User.Read", "Calendars.Read"],
         }
     }
 
     /// Returns what the bridge cannot do without: what it is for, and the scopes any of which gives it, by their last path
     /// segment in lower case. Vendors answer with scopes in other spellings than they were asked for.
-    fn needs(self) -> &'static [(&'static str, &'static [&'static str])] {
-        match self {
-            Vendor::Google => &[
-                ("see and change your events", &["calendar.events", "calendar"]),
-                (
-                    "see the list of your calendars",
-                    &[
-                        "calendar.calendarlist.readonly",
-                        "calendar.calendarlist",
-                        "calendar.readonly",
-                        "calendar",
-                    ],
-                ),
+    fn needs(self, access: Access) -> &'static [(&'static str, &'static [&'static str])] {
+        const LIST: (&str, &[&str]) = (
+            "see the list of your calendars",
+            &["calendar.calendarlist.readonly", "calendar.calendarlist", "calendar.readonly", "calendar"],
+        );
+        const CHANGE: &str = "see and change your events";
+        const SEE: &str = "see your events";
+        match (self, access) {
+            (Vendor::Google, Access::Write) => &[(CHANGE, &["calendar.events", "calendar"]), LIST],
+            (Vendor::Google, Access::Read) => &[
+                (SEE, &["calendar.events.readonly", "calendar.events", "calendar.readonly", "calendar"]),
+                LIST,
             ],
-            Vendor::Microsoft => {
-                &[("see and change your events", &["calendars.readwrite", "calendars.readwrite.shared"])]
+            (Vendor::Microsoft, Access::Write) => {
+                &[(CHANGE, &["calendars.readwrite", "calendars.readwrite.shared"])]
             }
+            (Vendor::Microsoft, Access::Read) => &[(
+                SEE,
+                &[
+                    "calendars.read",
+                    "calendars.read.shared",
+                    "calendars.readwrite",
+                    "calendars.readwrite.shared",
+                ],
+            )],
         }
     }
 }

@@ -39,7 +39,7 @@ impl Wire {
             }
         }
         if self.is_domain() {
-            match self.discover_by_dns(&Dns::system()).await {
+            match self.discover_by_dns(self.fetch.dns()).await {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
                 Err(trouble @ (Trouble::Unauthorised(_) | Trouble::Slow(_))) => return Err(trouble),
@@ -72,25 +72,27 @@ impl Wire {
         }
         let path = path(&dns.txt(&name).await);
         let urls = places.iter().take(PLACES).flat_map(|place| addresses(place, path.as_deref()));
-        let mut last = None;
+        let mut why: Vec<String> = Vec::new();
         for url in urls {
             // Whoever answers for DNS could name any host: the password stays within the domain that was typed in.
             if !may_see_credentials(&self.home, &url) {
-                last = last.or(Some(Trouble::Refused(format!(
+                why.push(format!(
                     "The DNS records of {} name {url} for CalDAV, which is another server; the password was not sent \
                      there. Give that address if it is the right one.",
                     host(&self.home)
-                ))));
+                ));
                 continue;
             }
             match self.discover_at(&url).await {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
                 Err(trouble @ (Trouble::Unauthorised(_) | Trouble::Slow(_))) => return Err(trouble),
-                Err(trouble) => last = last.or(Some(trouble)),
+                Err(trouble) => why.push(trouble.to_string()),
             }
         }
-        last.map_or(Ok(None), Err)
+        // Each place has its own reason; which of them matters only a person can tell.
+        why.dedup();
+        if why.is_empty() { Ok(None) } else { Err(Trouble::Refused(why.join(" "))) }
     }
 
     async fn discover_at(&self, url: &Url) -> Result<Option<Found>, Trouble> {

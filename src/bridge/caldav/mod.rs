@@ -10,7 +10,6 @@ mod wire;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use url::Url;
 
 use self::listing::Position;
@@ -21,7 +20,8 @@ use super::provider::{
     Version, Window, Write, Written,
 };
 use crate::auth::grant::Secret;
-use crate::http::fetch::{Answer, Fetch};
+use crate::http::encode;
+use crate::http::fetch::{Answer, Fetch, http_date};
 use crate::ical::Ical;
 use crate::xml::{Writer, caldav, dav};
 
@@ -111,7 +111,7 @@ impl Caldav {
                 }
                 _ => {}
             }
-            let modified = row.text(&dav("getlastmodified")).and_then(|t| unix(&t));
+            let modified = row.text(&dav("getlastmodified")).and_then(|t| http_date(&t));
             // Empty content is unread, not absent: it fails as that one object's trouble.
             let text = row.property(&caldav("calendar-data")).map(|e| e.text()).unwrap_or_default();
             all.push(Seen { id: id.clone(), version: version(row), bytes: crlf(&text), modified });
@@ -127,7 +127,7 @@ impl Caldav {
             404 | 410 => return Ok(None),
             _ => return Err(trouble(&answer, &url)),
         }
-        let modified = answer.header("last-modified").and_then(unix);
+        let modified = answer.header("last-modified").and_then(http_date);
         let version = answer.header("etag").map(|t| Version(t.trim().to_owned()));
         Ok(Some(Seen { id: id.clone(), version, bytes: answer.body, modified }))
     }
@@ -353,15 +353,16 @@ fn bad_address(text: &str) -> Trouble {
     Trouble::Refused(format!("`{}` is not an address.", text.chars().take(100).collect::<String>()))
 }
 
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
-
 /// The name of a new object follows from its UID, so that a second attempt meets the first one.
 fn object_name(uid: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
     let usable = !uid.is_empty() && uid.len() <= 100 && uid.chars().all(plain) && !uid.starts_with('.');
     let stem = if usable { uid.to_owned() } else { print::digest(uid.as_bytes()) };
     // `./` keeps a colon or the like from being read as a scheme.
-    format!("./{}.ics", utf8_percent_encode(&stem, PLAIN))
+    let mut name = String::from("./");
+    encode(&stem, &mut name);
+    name.push_str(".ics");
+    name
 }
 
 /// XML folds line ends to LF (XML 1.0 §2.11); RFC 5545 §3.1 wants CRLF.
@@ -379,11 +380,6 @@ fn crlf(text: &str) -> Bytes {
         out.extend_from_slice(b"\r\n");
     }
     out.into()
-}
-
-fn unix(http_date: &str) -> Option<i64> {
-    let at = httpdate::parse_http_date(http_date).ok()?;
-    i64::try_from(at.duration_since(std::time::UNIX_EPOCH).ok()?.as_secs()).ok()
 }
 
 #[cfg(test)]

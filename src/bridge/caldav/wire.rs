@@ -3,8 +3,6 @@
 //! Owns: where credentials may go, how an answer is read, what a status means. Does not own: which calls are made
 //! (`discover`, `mod`).
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
@@ -260,8 +258,8 @@ pub(super) fn trouble(answer: &Answer, url: &Url) -> Trouble {
         401 => Trouble::Unauthorised(format!("{host} does not accept the user name and password.")),
         404 | 410 => Trouble::Missing(format!("{host} has nothing at {}.", url.path())),
         412 => Trouble::Stale,
-        429 => Trouble::Slow(retry_after(answer)),
-        503 if answer.headers.contains_key(header::RETRY_AFTER) => Trouble::Slow(retry_after(answer)),
+        429 => Trouble::Slow(answer.retry_after()),
+        503 if answer.headers.contains_key(header::RETRY_AFTER) => Trouble::Slow(answer.retry_after()),
         507 => Trouble::Refused(format!("The storage on {host} is full.")),
         413 => Trouble::Refused(format!("The event is too large for {host}.")),
         500..=599 => Trouble::Unreachable(format!("{host} answers with an error ({status}).")),
@@ -297,17 +295,6 @@ fn only_digest(answer: &Answer) -> bool {
     offers.iter().any(|o| o.contains("digest")) && !offers.iter().any(|o| o.contains("basic"))
 }
 
-/// RFC 9110 §10.2.3: seconds, or a date, which is measured against the answer's own clock.
-fn retry_after(answer: &Answer) -> Option<Duration> {
-    let text = answer.header("retry-after")?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(text).ok()?;
-    let now = httpdate::parse_http_date(answer.header("date")?).ok()?;
-    at.duration_since(now).ok()
-}
-
 pub(super) fn unreadable(url: &Url, why: &str) -> Trouble {
     Trouble::Unreachable(format!("{} sent an answer that cannot be read: {why}.", host(url)))
 }
@@ -334,6 +321,7 @@ pub(super) fn put_headers(condition: Option<(HeaderName, HeaderValue)>) -> Heade
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn url(text: &str) -> Url {
         Url::parse(text).unwrap()

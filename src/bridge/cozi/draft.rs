@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use super::rule::Rule;
+use crate::bridge::provider::called_off;
 use crate::ical::recur;
 use crate::ical::value::{Civil, DateTime, Duration, date_time, date_times, escape};
 use crate::ical::zone::{Zone, Zones, vtimezone};
@@ -88,7 +89,9 @@ impl Draft {
                 return Err(Why::Apart("Cozi knows changes of single days of a series only.".into()));
             }
             let Some(at) = date_time(&id) else { continue };
-            let changed = if is_cancelled(*over) { None } else { Some(Box::new(read.component(*over)?)) };
+            // In a series that is called off as a whole a changed day is called off like the others.
+            let off = is_cancelled(*over) && !is_cancelled(*master);
+            let changed = if off { None } else { Some(Box::new(read.component(*over)?)) };
             draft.exceptions.insert(read.civil(&at).midnight(), changed);
         }
         Ok(draft)
@@ -112,6 +115,20 @@ impl Draft {
         }
         out.push_str("END:VCALENDAR\r\n");
         out.into()
+    }
+
+    /// Returns the instance of the series on that day, as it is unless somebody changes it.
+    pub(super) fn on(&self, day: Civil) -> Draft {
+        let start = self.instance(day);
+        let end = Civil(start.0 + self.end.0 - self.start.0);
+        Draft { start, end, rule: None, exceptions: BTreeMap::new(), ..self.clone() }
+    }
+
+    /// Returns the days of the series that were otherwise before, or left out, and are ordinary ones now.
+    pub(super) fn given_back(&self, before: &Draft) -> Vec<Civil> {
+        let Some(rule) = &self.rule else { return Vec::new() };
+        let days = before.exceptions.keys().filter(|day| !self.exceptions.contains_key(day));
+        days.filter(|day| rule.yields(**day, self.start)).copied().collect()
     }
 
     /// The moment of the series' instance on that day.
@@ -208,9 +225,8 @@ impl Reading<'_> {
         let end = if whole { Civil(end.midnight().0.max(begin.0 + DAY)) } else { end };
         let text = |name: &str| event.property(name).map(|p| p.text().trim().to_owned()).unwrap_or_default();
         let mut subject = text("SUMMARY");
-        if is_cancelled(event) && !subject.starts_with("Cancelled: ") {
-            // Cozi has no status; an event that does not take place must not look as if it did.
-            subject = format!("Cancelled: {subject}");
+        if is_cancelled(event) {
+            subject = called_off(&subject);
         }
         Ok(Draft {
             start: begin,

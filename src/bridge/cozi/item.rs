@@ -15,7 +15,25 @@ use crate::ical::zone::Zone;
 use bytes::Bytes;
 
 const DAY: i64 = 86_400;
-const MARK: &str = "[kalends ";
+const MARK: &str = "[kalends";
+
+/// What an item that we wrote is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    /// An event, or a series.
+    Whole,
+    /// What stands in for one day of a series. Where the series is not at hand it is not taken for an event.
+    Day,
+}
+
+impl Role {
+    fn word(self) -> &'static str {
+        match self {
+            Role::Whole => "",
+            Role::Day => "-day",
+        }
+    }
+}
 
 /// An appointment with the stand-ins of its series.
 #[derive(Debug, Clone)]
@@ -39,26 +57,63 @@ impl Appointment {
     pub(super) fn text(&self, home: &Zone) -> Bytes {
         self.draft.text(&self.uid, home)
     }
+
+    /// True for what we made there.
+    pub(super) fn is_ours(&self) -> bool {
+        self.uid != format!("{}@cozi", self.id)
+    }
 }
 
-/// Puts the items of some pages together. What is no appointment, or not understood, is named in the second list.
-pub(super) fn assemble(items: &Map<String, Value>) -> (Vec<Appointment>, Vec<String>) {
+/// Items of some pages, put together.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    pub(super) found: Vec<Appointment>,
+    /// Appointments that are there and not understood.
+    pub(super) odd: Vec<String>,
+    /// Series with days that have stand-ins which are on none of the pages: series → those days.
+    pub(super) lacking: BTreeMap<String, Vec<Civil>>,
+}
+
+/// Puts the items of some pages together. What is no appointment is left out.
+pub(super) fn assemble(items: &Map<String, Value>) -> Items {
     let stand_ins: BTreeMap<&str, &str> = items
         .iter()
         .flat_map(|(id, item)| exdates(item).map(move |(_, stand_in)| (stand_in, id.as_str())))
         .filter_map(|(stand_in, id)| Some((stand_in?, id)))
         .collect();
-    let (mut found, mut odd) = (Vec::new(), Vec::new());
+    let mut all = Items::default();
     for (id, item) in items {
-        if stand_ins.contains_key(id.as_str()) {
+        if stand_ins.contains_key(id.as_str()) || !is_appointment(item) || is_day(item) {
             continue;
         }
         match appointment(id, item, items) {
-            Some(appointment) => found.push(appointment),
-            None => odd.push(id.clone()),
+            Some(appointment) => all.found.push(appointment),
+            None => all.odd.push(id.clone()),
+        }
+        let elsewhere = |(day, stand_in): (Option<Civil>, Option<&str>)| {
+            day.filter(|_| stand_in.is_some_and(|id| !items.contains_key(id)))
+        };
+        let days: Vec<Civil> = exdates(item).filter_map(elsewhere).collect();
+        if !days.is_empty() {
+            all.lacking.insert(id.clone(), days);
         }
     }
-    (found, odd)
+    all
+}
+
+fn kind(item: &Value) -> &str {
+    item.get("itemType").and_then(Value::as_str).unwrap_or("appointment")
+}
+
+/// Meals and the like are shown by Cozi among the appointments and are none.
+fn is_appointment(item: &Value) -> bool {
+    matches!(kind(item), "appointment" | "birthday")
+}
+
+/// True for what we wrote in the place of a day of a series.
+fn is_day(item: &Value) -> bool {
+    let notes = item.get("itemDetails").and_then(|details| details.get("notes")).and_then(Value::as_str);
+    matches!(unmarked(notes.unwrap_or_default()).1, Some((Role::Day, _)))
 }
 
 fn exdates(item: &Value) -> impl Iterator<Item = (Option<Civil>, Option<&str>)> {
@@ -71,16 +126,16 @@ fn exdates(item: &Value) -> impl Iterator<Item = (Option<Civil>, Option<&str>)> 
 }
 
 fn appointment(id: &str, item: &Value, all: &Map<String, Value>) -> Option<Appointment> {
-    let kind = item.get("itemType").and_then(Value::as_str).unwrap_or("appointment");
-    if !matches!(kind, "appointment" | "birthday") {
-        return None;
-    }
     let recurrence = item.get("recurrence").filter(|r| !r.is_null());
     let rules = recurrence.and_then(|r| r.get("rules")).and_then(Value::as_array);
     let first = item.get("recurrenceStartDay").and_then(Value::as_str).and_then(day_of);
     let day = first.or_else(|| item.get("day").and_then(Value::as_str).and_then(day_of))?;
     let mut draft = single(item, day)?;
     let mut places = BTreeMap::new();
+    // Two rules are one too many to be understood.
+    if rules.is_some_and(|rules| rules.len() > 1) {
+        return None;
+    }
     if let Some(rule) = rules.and_then(|rules| rules.first()) {
         let mut rule = Rule::from_json(rule, draft.start)?;
         let end = recurrence.and_then(|r| r.get("endDay")).and_then(Value::as_str).and_then(day_of);
@@ -88,22 +143,28 @@ fn appointment(id: &str, item: &Value, all: &Map<String, Value>) -> Option<Appoi
         draft.rule = Some(rule);
         for (day, stand_in) in exdates(item) {
             let day = day?;
-            let other = stand_in.and_then(|id| all.get(id));
-            let changed = other.and_then(|other| {
-                let own = other.get("day").and_then(Value::as_str).and_then(day_of)?;
-                single(other, own)
-            });
+            let changed = match stand_in.and_then(|id| all.get(id)) {
+                Some(other) => {
+                    let own = other.get("day").and_then(Value::as_str).and_then(day_of)?;
+                    Some(single(other, own)?)
+                }
+                None => None,
+            };
             if let Some(id) = stand_in {
                 places.insert(day, id.to_owned());
             }
             draft.exceptions.insert(day, changed.map(Box::new));
         }
     }
-    let (notes, uid) = unmarked(&draft.notes);
+    let (notes, mark) = unmarked(&draft.notes);
+    let uid = mark.map(|(_, uid)| uid);
     draft.notes = notes;
     for changed in draft.exceptions.values_mut().flatten() {
         changed.notes = unmarked(&changed.notes).0;
     }
+    // A stand-in that says what the series says anyway is none to other programs.
+    let plain = draft.clone();
+    draft.exceptions.retain(|day, changed| changed.as_deref() != Some(&plain.on(*day)));
     let flag = |name: &str| item.get(name).and_then(Value::as_bool).unwrap_or(false);
     let subscribed = item.get("itemSource").is_some_and(|source| !source.is_null());
     // What was understood, not what was sent: pages show a series with the day that falls on them.
@@ -113,7 +174,7 @@ fn appointment(id: &str, item: &Value, all: &Map<String, Value>) -> Option<Appoi
         id: id.to_owned(),
         uid: uid.unwrap_or_else(|| format!("{id}@cozi")),
         version: format!("{}|{digest}", day_text(day)),
-        read_only: flag("readOnly") || subscribed || kind == "birthday",
+        read_only: flag("readOnly") || subscribed || kind(item) == "birthday",
         people: item.get("householdMembers").cloned().unwrap_or_else(|| json!([])),
         draft,
         day,
@@ -156,28 +217,39 @@ fn single(item: &Value, day: Civil) -> Option<Draft> {
     })
 }
 
-/// Takes our marker off some notes. Returns the UID that it holds.
-fn unmarked(notes: &str) -> (String, Option<String>) {
-    let Some((rest, mark)) = notes.rsplit_once(MARK) else { return (notes.to_owned(), None) };
-    match mark.trim_end().strip_suffix(']') {
-        Some(uid) if !uid.is_empty() && !uid.contains(']') => {
-            (rest.trim_end().to_owned(), Some(uid.to_owned()))
+/// Takes our marker off some notes. Returns what it says.
+fn unmarked(notes: &str) -> (String, Option<(Role, String)>) {
+    let plain = || (notes.to_owned(), None);
+    let Some((rest, mark)) = notes.rsplit_once(MARK) else { return plain() };
+    let Some((role, uid)) = mark.trim_end().strip_suffix(']').and_then(|mark| mark.split_once(' ')) else {
+        return plain();
+    };
+    let role = [Role::Whole, Role::Day].into_iter().find(|known| known.word() == role);
+    match role {
+        Some(role) if !uid.is_empty() && !uid.contains(']') => {
+            (rest.trim_end().to_owned(), Some((role, uid.to_owned())))
         }
-        _ => (notes.to_owned(), None),
+        _ => plain(),
     }
 }
 
 /// Returns the notes with the marker of our UID; an event that Cozi made itself needs none.
-fn marked(notes: &str, uid: &str, id: Option<&str>) -> String {
-    if id.is_some_and(|id| uid == format!("{id}@cozi")) {
+fn marked(notes: &str, uid: &str, id: Option<&str>, role: Role) -> String {
+    if role == Role::Whole && id.is_some_and(|id| uid == format!("{id}@cozi")) {
         return notes.to_owned();
     }
     let gap = if notes.is_empty() { "" } else { "\n\n" };
-    format!("{notes}{gap}{MARK}{uid}]")
+    format!("{notes}{gap}{MARK}{} {uid}]", role.word())
 }
 
 /// What is written of a draft: the body of `create` and `edit`.
-pub(super) fn body(draft: &Draft, uid: &str, id: Option<&str>, people: &Value) -> Map<String, Value> {
+pub(super) fn body(
+    draft: &Draft,
+    uid: &str,
+    id: Option<&str>,
+    people: &Value,
+    role: Role,
+) -> Map<String, Value> {
     let clock = |at: Civil| {
         let of_day = at.0 - at.midnight().0;
         format!("{:02}:{:02}", of_day / 3600, of_day % 3600 / 60)
@@ -202,7 +274,7 @@ pub(super) fn body(draft: &Draft, uid: &str, id: Option<&str>, people: &Value) -
             "dateSpan": span,
             "attendeeSet": people,
             "location": draft.location,
-            "notes": marked(&draft.notes, uid, id),
+            "notes": marked(&draft.notes, uid, id, role),
             "subject": draft.subject,
         }),
     );

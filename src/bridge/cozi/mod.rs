@@ -13,20 +13,22 @@ mod rule;
 mod tests;
 mod wire;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use url::Url;
 
 use self::draft::{Draft, Why};
-use self::item::{Appointment, assemble, body};
+use self::item::{Appointment, Items, Role, assemble, body};
 use self::rule::day_text;
+pub(super) use self::wire::Seat;
 use self::wire::{Month, Wire};
 use super::apart;
 use super::print;
 use super::provider::{
-    Abilities, Cursor, End, Fit, Fut, Page, Pages, Provider, RemoteCalendar, RemoteId, Seen, Slot, Trouble,
+    self, Abilities, Cursor, End, Fit, Fut, Page, Provider, RemoteCalendar, RemoteId, Seen, Slot, Trouble,
     Version, Window, Write, Written,
 };
 use crate::auth::grant::Secret;
@@ -57,10 +59,22 @@ struct Known {
     months: HashMap<RemoteId, Month>,
 }
 
+/// Pages of the calendar.
+#[derive(Debug, Default)]
+struct Pages {
+    months: BTreeSet<Month>,
+    items: Map<String, Value>,
+}
+
 impl Cozi {
     /// Returns the household of this account. Nothing is called yet.
     pub fn new(fetch: Fetch, api: Url, username: String, password: Secret) -> Cozi {
-        Cozi { wire: Wire::new(fetch, api, username, password), known: Mutex::default() }
+        Cozi::seated(fetch, api, username, password, Seat::default())
+    }
+
+    /// The same, with the session that is kept there.
+    pub(super) fn seated(fetch: Fetch, api: Url, username: String, password: Secret, seat: Seat) -> Cozi {
+        Cozi { wire: Wire::new(fetch, api, username, password, seat), known: Mutex::default() }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {
@@ -78,68 +92,96 @@ impl Cozi {
         Ok(zone)
     }
 
-    /// Reads months, one after the other, and puts their items together.
-    async fn months(&self, months: impl IntoIterator<Item = Month>) -> Result<Vec<Appointment>, Trouble> {
-        let mut items: Map<String, Value> = Map::new();
+    /// Reads months, one after the other.
+    async fn pages(&self, months: impl IntoIterator<Item = Month>) -> Result<Pages, Trouble> {
+        let mut pages = Pages::default();
         for month in months {
-            items.extend(self.wire.month(month).await?);
+            self.turn_to(month, &mut pages).await?;
         }
-        Ok(self.assembled(&items))
+        Ok(pages)
     }
 
-    fn assembled(&self, items: &Map<String, Value>) -> Vec<Appointment> {
-        let (found, odd) = assemble(items);
-        if !odd.is_empty() {
-            tracing::debug!("{} items of Cozi are no appointments, or not understood", odd.len());
+    async fn turn_to(&self, month: Month, pages: &mut Pages) -> Result<(), Trouble> {
+        if pages.months.insert(month) {
+            pages.items.extend(self.wire.month(month).await?);
+        }
+        Ok(())
+    }
+
+    fn assembled(&self, items: &Map<String, Value>) -> Items {
+        let all = assemble(items);
+        if !all.odd.is_empty() {
+            tracing::warn!("{} appointments of Cozi are not understood", all.odd.len());
         }
         let mut known = self.known();
-        for appointment in &found {
+        for appointment in &all.found {
             known.months.insert(RemoteId(appointment.id.clone()), month_of(appointment.day));
         }
-        found
+        all
+    }
+
+    /// Puts items together. What stands in for days of their series may lie on other pages: without it a day that was
+    /// moved would look as if it were left out.
+    async fn whole(&self, mut pages: Pages, wanted: impl Fn(&str) -> bool) -> Result<Items, Trouble> {
+        let mut all = self.assembled(&pages.items);
+        for around in [0..=0, -1..=1] {
+            let days = all.lacking.iter().filter(|(id, _)| wanted(id)).flat_map(|(_, days)| days);
+            let near = days.flat_map(|day| around.clone().map(|by| moved(month_of(*day), by)));
+            let near: BTreeSet<Month> = near.collect();
+            if near.is_empty() {
+                break;
+            }
+            for month in near {
+                self.turn_to(month, &mut pages).await?;
+            }
+            all = self.assembled(&pages.items);
+        }
+        // What is not there either was removed, and its day with it.
+        Ok(all)
     }
 
     async fn page(&self, since: Option<&Cursor>, window: Window) -> Result<Page, Trouble> {
         let zone = self.zone().await?;
         self.known().window = Some(window);
-        let found = self.months(within(window, &zone)).await?;
-        let read: Vec<Seen> = found.iter().map(|a| seen(a, &zone)).collect();
-        let versions: BTreeSet<String> = found.iter().map(|a| format!("{} {}", a.id, a.version)).collect();
-        let all: Vec<String> = versions.into_iter().collect();
+        let pages = self.pages(within(window, &zone)).await?;
+        let shown = self.assembled(&pages.items);
+        let versions: BTreeSet<String> =
+            shown.found.iter().map(|a| format!("{} {}", a.id, a.version)).collect();
+        let all: Vec<String> = versions.into_iter().chain(shown.odd).collect();
         let cursor = Cursor(print::digest(all.join("\n").as_bytes()));
         if since == Some(&cursor) {
             return Ok(Page::only(Vec::new(), Vec::new(), Some(cursor), false));
         }
+        let read = told(&self.whole(pages, |_| true).await?, &zone);
         let end = Some(End { next: Some(cursor), complete: true });
         Ok(Page { read, end, ..Page::default() })
     }
 
     /// Finds items: in the window, and, before one is called gone, a year to both sides of it.
-    async fn find(&self, ids: &[RemoteId]) -> Result<Vec<Appointment>, Trouble> {
+    async fn find(&self, ids: &[RemoteId]) -> Result<Items, Trouble> {
         let zone = self.zone().await?;
         let window =
             self.known().window.ok_or_else(|| Trouble::Unreachable("Cozi was not read yet.".into()))?;
-        let near: Vec<Month> = {
+        let near: BTreeSet<Month> = {
             let known = self.known();
-            let months: BTreeSet<Month> = ids.iter().filter_map(|id| known.months.get(id).copied()).collect();
-            // A series needs the months of its stand-ins too.
-            months.into_iter().chain(within(window, &zone)).collect::<BTreeSet<_>>().into_iter().collect()
+            let months = ids.iter().filter_map(|id| known.months.get(id).copied());
+            months.chain(within(window, &zone)).collect()
         };
-        let wanted = |found: &[Appointment]| ids.iter().all(|id| found.iter().any(|a| a.id == id.0));
-        let mut found = self.months(near.iter().copied()).await?;
-        if !wanted(&found) {
-            let (first, last) = (near.first().copied(), near.last().copied());
-            let (Some(first), Some(last)) = (first, last) else { return Ok(found) };
-            let wide = (-WIDER..0).map(|n| moved(first, n)).chain((1..=WIDER).map(|n| moved(last, n)));
-            for month in wide {
-                found.extend(self.months([month]).await?);
-                if wanted(&found) {
-                    break;
-                }
+        let (first, last) = (near.first().copied(), near.last().copied());
+        let mut pages = self.pages(near).await?;
+        let wide = (1..=WIDER)
+            .flat_map(|n| [first.map(|month| moved(month, -n)), last.map(|month| moved(month, n))]);
+        for month in wide.flatten() {
+            if ids.iter().all(|id| pages.items.contains_key(&id.0)) {
+                break;
             }
+            self.turn_to(month, &mut pages).await?;
         }
-        found.retain(|a| ids.iter().any(|id| id.0 == a.id));
-        Ok(found)
+        let is_wanted = |own: &str| ids.iter().any(|id| id.0 == own);
+        let mut all = self.whole(pages, is_wanted).await?;
+        all.found.retain(|a| is_wanted(&a.id));
+        all.odd.retain(|id| is_wanted(id));
+        Ok(all)
     }
 
     async fn store(&self, write: &Write) -> Result<Written, Trouble> {
@@ -158,22 +200,33 @@ impl Cozi {
         let (id, before) = match &write.slot {
             Slot::New { .. } => {
                 let there = self.assembled(&self.wire.month(month).await?);
-                if let Some(twin) = there.iter().find(|a| a.uid == uid) {
+                if let Some(twin) = there.found.iter().find(|a| a.uid == uid) {
                     return Err(Trouble::Taken(Some(RemoteId(twin.id.clone()))));
                 }
-                let create = body(&draft, &uid, None, &json!([]));
-                let items = self.wire.operate(month, operation("create", create, None)).await?;
-                let made = self.assembled(&items).into_iter().find(|a| a.uid == uid);
-                let made = made.ok_or_else(|| {
-                    Trouble::Unreachable("Cozi took the event but does not show it.".into())
-                })?;
-                (made.id.clone(), made)
+                self.create(month, &draft, &uid, &json!([])).await?
             }
             Slot::At(id, version) => {
                 let there = self.at(id, version.as_ref()).await?;
-                let edit = body(&draft, &uid, Some(&id.0), &there.people);
-                self.wire.operate(month, operation("edit", edit, None)).await?;
-                (id.0.clone(), there)
+                let back = draft.given_back(&there.draft);
+                match back.iter().all(|day| there.stand_ins.contains_key(day)) {
+                    true => {
+                        let edit = body(&draft, &uid, Some(&id.0), &there.people, Role::Whole);
+                        self.wire.operate(month, operation("edit", edit, None)).await?;
+                        (id.0.clone(), there)
+                    }
+                    // The only way to fill a hole in a series is to make it anew.
+                    false if there.is_ours() => {
+                        self.erase(&there).await?;
+                        self.create(month, &draft, &uid, &there.people).await?
+                    }
+                    false => {
+                        return Err(Trouble::Refused(
+                            "Cozi does not bring back a day that was left out of a series: add it as an event of \
+                             its own."
+                                .into(),
+                        ));
+                    }
+                }
             }
         };
         self.except(&id, &uid, &draft, &before).await?;
@@ -183,30 +236,74 @@ impl Cozi {
         Ok(Written { id, version: None, seen: None })
     }
 
+    /// Makes an appointment and finds it again by its marker: the answer does not say which one is new.
+    async fn create(
+        &self,
+        month: Month,
+        draft: &Draft,
+        uid: &str,
+        people: &Value,
+    ) -> Result<(String, Appointment), Trouble> {
+        let create = body(draft, uid, None, people, Role::Whole);
+        let items = self.wire.operate(month, operation("create", create, None)).await?;
+        let made = self.assembled(&items).found.into_iter().find(|a| a.uid == uid);
+        let made =
+            made.ok_or_else(|| Trouble::Unreachable("Cozi took the event but does not show it.".into()))?;
+        Ok((made.id.clone(), made))
+    }
+
     /// Leaves days of a series out and changes single ones, as far as they are not so already.
     async fn except(&self, id: &str, uid: &str, draft: &Draft, before: &Appointment) -> Result<(), Trouble> {
         for (day, wanted) in &draft.exceptions {
             if before.draft.exceptions.get(day) == Some(wanted) {
                 continue;
             }
-            let stand_in = before.stand_ins.get(day);
-            match (wanted, stand_in) {
-                (None, None) => {
+            match wanted {
+                None => {
                     let gone = Map::from_iter([("id".to_owned(), json!(id))]);
                     self.wire.operate(month_of(*day), operation("delete", gone, Some(*day))).await?;
                 }
-                (None, Some(other)) => {
-                    let gone = Map::from_iter([("id".to_owned(), json!(other))]);
-                    self.wire.operate(month_of(*day), operation("delete", gone, None)).await?;
-                }
-                (Some(changed), None) => {
-                    let edit = body(changed, uid, Some(id), &before.people);
-                    self.wire.operate(month_of(*day), operation("edit", edit, Some(*day))).await?;
-                }
-                (Some(changed), Some(other)) => {
-                    let edit = body(changed, uid, Some(other), &before.people);
-                    self.wire.operate(month_of(*day), operation("edit", edit, None)).await?;
-                }
+                Some(changed) => self.stand_in(id, uid, *day, changed, before).await?,
+            }
+        }
+        for day in draft.given_back(&before.draft) {
+            if before.stand_ins.contains_key(&day) {
+                self.stand_in(id, uid, day, &draft.on(day), before).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has a day of a series say this.
+    async fn stand_in(
+        &self,
+        id: &str,
+        uid: &str,
+        day: Civil,
+        says: &Draft,
+        before: &Appointment,
+    ) -> Result<(), Trouble> {
+        let (of, scope) = match before.stand_ins.get(&day) {
+            Some(other) => (other.as_str(), None),
+            None => (id, Some(day)),
+        };
+        let edit = body(says, uid, Some(of), &before.people, Role::Day);
+        self.wire.operate(month_of(day), operation("edit", edit, scope)).await?;
+        Ok(())
+    }
+
+    /// Removes an appointment, and the stand-ins of a series, which are items of their own.
+    async fn erase(&self, there: &Appointment) -> Result<(), Trouble> {
+        let gone = Map::from_iter([("id".to_owned(), json!(there.id))]);
+        self.wire.operate(month_of(there.day), operation("delete", gone, None)).await?;
+        let days = there.stand_ins.keys();
+        let near: BTreeSet<Month> =
+            days.flat_map(|day| (-1..=1).map(|by| moved(month_of(*day), by))).collect();
+        for month in near {
+            let left = self.wire.month(month).await?;
+            for id in there.stand_ins.values().filter(|id| left.contains_key(*id)) {
+                let gone = Map::from_iter([("id".to_owned(), json!(id))]);
+                self.wire.operate(month, operation("delete", gone, None)).await?;
             }
         }
         Ok(())
@@ -214,8 +311,18 @@ impl Cozi {
 
     /// Finds what is to be written, as it was seen.
     async fn at(&self, id: &RemoteId, version: Option<&Version>) -> Result<Appointment, Trouble> {
-        let there = self.find(std::slice::from_ref(id)).await?.pop();
-        let there = there.ok_or_else(|| Trouble::Missing("Cozi does not have the event any more.".into()))?;
+        let Items { mut found, odd, .. } = self.find(std::slice::from_ref(id)).await?;
+        let there = match found.pop() {
+            Some(there) => there,
+            None if odd.is_empty() => {
+                return Err(Trouble::Missing("Cozi does not have the event any more.".into()));
+            }
+            None => {
+                return Err(Trouble::Refused(
+                    "The event in Cozi cannot be understood; change it there.".into(),
+                ));
+            }
+        };
         if version.is_some_and(|version| version.0 != there.version) {
             return Err(Trouble::Stale);
         }
@@ -247,14 +354,19 @@ impl Provider for Cozi {
         })
     }
 
-    fn changes<'a>(&'a self, _: &'a RemoteId, since: Option<&'a Cursor>, window: Window) -> Pages<'a> {
+    fn changes<'a>(
+        &'a self,
+        _: &'a RemoteId,
+        since: Option<&'a Cursor>,
+        window: Window,
+    ) -> provider::Pages<'a> {
         Box::pin(futures_util::stream::once(self.page(since, window)))
     }
 
     fn read<'a>(&'a self, _: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>> {
         Box::pin(async move {
             let zone = self.zone().await?;
-            Ok(self.find(ids).await?.iter().map(|a| seen(a, &zone)).collect())
+            Ok(told(&self.find(ids).await?, &zone))
         })
     }
 
@@ -290,21 +402,7 @@ impl Provider for Cozi {
                 Err(Trouble::Missing(_)) => return Ok(()),
                 other => other?,
             };
-            let gone = Map::from_iter([("id".to_owned(), json!(there.id))]);
-            self.wire.operate(month_of(there.day), operation("delete", gone, None)).await?;
-            // Stand-ins of a series are items of their own.
-            let mut rest: BTreeMap<Month, Vec<String>> = BTreeMap::new();
-            for (day, stand_in) in &there.stand_ins {
-                rest.entry(month_of(*day)).or_default().push(stand_in.clone());
-            }
-            for (month, ids) in rest {
-                let left = self.wire.month(month).await?;
-                for id in ids.into_iter().filter(|id| left.contains_key(id)) {
-                    let gone = Map::from_iter([("id".to_owned(), json!(id))]);
-                    self.wire.operate(month, operation("delete", gone, None)).await?;
-                }
-            }
-            Ok(())
+            self.erase(&there).await
         })
     }
 }
@@ -317,6 +415,13 @@ fn operation(verb: &str, body: Map<String, Value>, day: Option<Civil>) -> Value 
         object.insert("extent".into(), json!("day"));
     }
     operation
+}
+
+/// What is there and not understood is told without content: it fails by itself, and is no removal.
+fn told(all: &Items, zone: &Zone) -> Vec<Seen> {
+    let odd =
+        |id: &String| Seen { id: RemoteId(id.clone()), version: None, bytes: Bytes::new(), modified: None };
+    all.found.iter().map(|a| seen(a, zone)).chain(all.odd.iter().map(odd)).collect()
 }
 
 fn seen(appointment: &Appointment, zone: &Zone) -> Seen {

@@ -70,10 +70,12 @@ impl Rule {
         };
         match frequency.as_str() {
             "DAILY" if part("BYDAY").is_none() && month_day.is_none() && month.is_none() => {}
-            // RFC 5545 §3.3.10: a week begins on WKST, which matters when weeks are skipped.
+            // RFC 5545 §3.3.10: a week begins on WKST, which matters where weeks are skipped.
             "WEEKLY" if plain && month_day.is_none() && month.is_none() => {
-                let odd_week =
-                    interval > 1 && part("WKST").is_some_and(|start| start != "SU" && by_day.len() > 1);
+                // Nobody knows on which day Cozi's weeks begin; it is all the same unless Sunday is among several days.
+                let usual = matches!(part("WKST"), None | Some("MO" | "SU"));
+                let several = interval > 1 && by_day.len() > 1;
+                let odd_week = several && (!usual || by_day.iter().any(|day| day == "SU"));
                 let days = if by_day.is_empty() { vec![weekday.to_owned()] } else { by_day };
                 if !days.iter().any(|day| day == weekday) || odd_week {
                     return apart();
@@ -120,6 +122,21 @@ impl Rule {
 
     /// Writes the value of an RRULE.
     pub(super) fn to_ical(&self, draft: &Draft, home: &Zone) -> String {
+        let mut text = self.endless();
+        if let Some(until) = self.until {
+            // RFC 5545 §3.3.10: a date for dates, an instant for times.
+            let last = Civil(until.0 + draft.start.0 - draft.start.midnight().0);
+            if draft.all_day {
+                text.push_str(&format!(";UNTIL={}", until.to_date()));
+            } else {
+                text.push_str(&format!(";UNTIL={}Z", Civil(home.to_instant(last)).to_basic()));
+            }
+        }
+        text
+    }
+
+    /// The value of an RRULE without its end.
+    fn endless(&self) -> String {
         let mut text = format!("FREQ={}", self.frequency);
         if self.interval > 1 {
             text.push_str(&format!(";INTERVAL={}", self.interval));
@@ -132,15 +149,6 @@ impl Rule {
         }
         if let Some(month) = self.by_month {
             text.push_str(&format!(";BYMONTH={month}"));
-        }
-        if let Some(until) = self.until {
-            // RFC 5545 §3.3.10: a date for dates, an instant for times.
-            let last = Civil(until.0 + draft.start.0 - draft.start.midnight().0);
-            if draft.all_day {
-                text.push_str(&format!(";UNTIL={}", until.to_date()));
-            } else {
-                text.push_str(&format!(";UNTIL={}Z", Civil(home.to_instant(last)).to_basic()));
-            }
         }
         text
     }
@@ -177,22 +185,52 @@ impl Rule {
         let days = value.get("byDay").and_then(Value::as_array);
         let by_day: Vec<String> =
             days.into_iter().flatten().filter_map(|day| day.as_str().map(str::to_ascii_uppercase)).collect();
-        let one = |name: &str| value.get(name).and_then(|list| list.get(0)).and_then(Value::as_i64);
+        let list = |name: &str| value.get(name).and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        // Several days of a month, or further conditions, are more than is understood here.
+        let known = ["byDay", "byMonthDay", "byMonth"];
+        let odd = |(name, value): (&String, &Value)| {
+            name.starts_with("by")
+                && !known.contains(&name.as_str())
+                && !value.is_null()
+                && *value != json!([])
+        };
+        if value.as_object()?.iter().any(odd) || list("byMonthDay").len() > 1 || list("byMonth").len() > 1 {
+            return None;
+        }
+        let one = |name: &str| list(name).first().and_then(Value::as_i64);
         let (_, m, d) = start.date();
         let monthly = matches!(frequency.as_str(), "MONTHLY" | "YEARLY");
         let by_month_day = one("byMonthDay").or((monthly && by_day.is_empty()).then_some(d));
-        let until = value.get("end").and_then(|end| end.get("untilDay")).and_then(Value::as_str);
-        Some(Rule {
+        let rule = Rule {
             by_day: sorted(by_day),
             by_month_day: by_month_day.filter(|_| monthly),
             by_month: (frequency == "YEARLY").then(|| one("byMonth").unwrap_or(m)),
             interval: u32::try_from(interval).ok()?,
-            until: match until {
-                Some(text) => Some(day_of(text)?),
+            until: None,
+            frequency,
+        };
+        let end = value.get("end");
+        let until = match end.and_then(|end| end.get("untilDay")).and_then(Value::as_str) {
+            Some(text) => Some(day_of(text)?),
+            None => match end.and_then(|end| end.get("count")).and_then(Value::as_u64) {
+                Some(count) => rule.last_of(count, start),
                 None => None,
             },
-            frequency,
-        })
+        };
+        Some(Rule { until, ..rule })
+    }
+
+    /// Tells whether a series that begins then takes place on that day.
+    pub(super) fn yields(&self, day: Civil, start: Civil) -> bool {
+        let Ok(rule) = recur::Rule::parse(&self.endless()) else { return false };
+        let within = self.until.is_none_or(|until| day <= until);
+        within && rule.between(start, day, Civil(day.0 + 86_399)).next().is_some()
+    }
+
+    /// Returns the day of the instance with that number.
+    fn last_of(&self, count: u64, start: Civil) -> Option<Civil> {
+        let counted = recur::Rule::parse(&format!("{};COUNT={count}", self.endless())).ok()?;
+        counted.counted(start).0.map(Civil::midnight)
     }
 }
 

@@ -78,12 +78,12 @@ fn what_fits_is_what_is_read_back() {
         assert_eq!(whole(cozi.fit(&ical, WINDOW)), promised, "{lines}");
         // Written, shown by Cozi, read.
         let draft = Draft::of(&ical, &berlin()).unwrap();
-        let mut item = shown(&body(&draft, "u1", None, &json!([])));
+        let mut item = shown(&body(&draft, "u1", None, &json!([]), Role::Whole));
         if let Some(recurrence) = item.get_mut("recurrence") {
             let days = draft.exceptions.keys().map(|day| json!({"date": day_text(*day)})).collect();
             recurrence["exdates"] = Value::Array(days);
         }
-        let (read, odd) = assemble(&Map::from_iter([("i1".to_owned(), item)]));
+        let Items { found: read, odd, .. } = assemble(&Map::from_iter([("i1".to_owned(), item)]));
         assert!(odd.is_empty() && read[0].uid == "u1", "{lines}: {read:?}");
         assert_eq!(String::from_utf8(read[0].text(&berlin()).to_vec()).unwrap(), promised, "{lines}");
     }
@@ -134,8 +134,8 @@ fn a_series_with_stand_ins_is_one_event() {
     );
     let other = item("x", "2026-01-20", json!({"startTime": "11:00:00", "endTime": "12:30:00"}));
     let items = Map::from_iter([("s".to_owned(), series), ("x".to_owned(), other)]);
-    let (found, odd) = assemble(&items);
-    assert_eq!((found.len(), odd.len()), (1, 0));
+    let Items { found, odd, lacking } = assemble(&items);
+    assert_eq!((found.len(), odd.len(), lacking.len()), (1, 0, 0));
     let text = String::from_utf8(found[0].text(&berlin()).to_vec()).unwrap();
     for line in [
         "UID:s@cozi",
@@ -152,7 +152,69 @@ fn a_series_with_stand_ins_is_one_event() {
     // The version changes with any part.
     let mut changed = items.clone();
     changed["x"]["description"] = json!("Choir, elsewhere");
-    assert_ne!(assemble(&changed).0[0].version, found[0].version);
+    assert_ne!(assemble(&changed).found[0].version, found[0].version);
+    // What stands in for a day is on another page: the day is not left out, it is not known what it is.
+    let mut page = items.clone();
+    page.remove("x");
+    assert_eq!(assemble(&page).lacking["s"], [day_of("2026-01-19").unwrap()]);
+    // One of ours says what it is, should its series not be at hand.
+    let mut lone = items["x"].clone();
+    lone["itemDetails"]["notes"] = json!("bring tea\n\n[kalends-day u1]");
+    let alone = assemble(&Map::from_iter([("x".to_owned(), lone)]));
+    assert_eq!((alone.found.len(), alone.odd.len()), (0, 0));
+}
+
+// Bad input: what is there and not understood is neither an event nor gone
+#[test]
+fn what_is_not_understood_is_there_all_the_same() {
+    let item = |recurrence: Value| {
+        json!({"id": "s", "itemType": "appointment", "day": "2026-01-05", "recurrenceStartDay": "2026-01-05",
+            "startTime": "09:00:00", "endTime": "10:00:00", "dateSpan": 0, "description": "Choir",
+            "itemDetails": {"location": "", "notes": ""}, "recurrence": recurrence})
+    };
+    let read = |item: Value| assemble(&Map::from_iter([("s".to_owned(), item)]));
+    let rule = |more: Value| {
+        let mut rule = json!({"frequency": "Monthly", "interval": 1, "end": {}});
+        rule.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        rule
+    };
+    for odd in [
+        json!({"rules": [rule(json!({"byMonthDay": [1, 15]}))]}),
+        json!({"rules": [rule(json!({"bySetPos": [1], "byDay": ["MO", "TU"]}))]}),
+        json!({"rules": [rule(json!({})), rule(json!({"interval": 2}))]}),
+        json!({"rules": [rule(json!({"frequency": "Hourly"}))]}),
+    ] {
+        let all = read(item(odd.clone()));
+        assert_eq!((all.found.len(), all.odd), (0, vec!["s".to_owned()]), "{odd}");
+    }
+    let mut broken = item(Value::Null);
+    broken["startTime"] = json!("nine");
+    assert_eq!(read(broken).odd, ["s"]);
+    let mut meal = item(Value::Null);
+    meal["itemType"] = json!("meal");
+    let all = read(meal);
+    assert_eq!((all.found.len(), all.odd.len()), (0, 0), "no appointment at all");
+    // An end by number is one, whoever wrote it.
+    let counted = read(item(json!({"rules": [rule(json!({"end": {"count": 3}}))]})));
+    assert_eq!(counted.found[0].draft.rule.as_ref().unwrap().until, day_of("2026-03-05"));
+}
+
+// RFC 5545 §3.3.10: where weeks are left out it matters on which day they begin, and Cozi does not say
+#[test]
+fn weeks_that_may_begin_on_another_day_are_taken_apart() {
+    let cozi = cozi();
+    let of =
+        |rule: &str| cozi.fit(&event(&format!("DTSTART:20260105T090000Z|RRULE:FREQ=WEEKLY;{rule}")), WINDOW);
+    for held in
+        ["INTERVAL=2;BYDAY=MO,FR", "INTERVAL=2;BYDAY=MO,FR;WKST=MO", "BYDAY=MO,SU", "INTERVAL=2;WKST=TU"]
+    {
+        assert!(matches!(of(held), Fit::Whole(_)), "{held}");
+    }
+    for apart in
+        ["INTERVAL=2;BYDAY=MO,SU", "INTERVAL=2;BYDAY=MO,SU;WKST=SU", "INTERVAL=2;BYDAY=MO,FR;WKST=TH"]
+    {
+        assert!(matches!(of(apart), Fit::Parts(..)), "{apart}");
+    }
 }
 
 #[test]

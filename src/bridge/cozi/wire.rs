@@ -1,6 +1,6 @@
 //! Calls to Cozi: signing in, month pages, operations, errors as `Trouble`.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use url::Url;
 
 use crate::auth::grant::Secret;
+use crate::bridge::outline::outline;
 use crate::bridge::provider::Trouble;
 use crate::http::fetch::{Answer, Call, Fetch};
 
@@ -19,6 +20,18 @@ const KEY: &str = "coziwc|v265_production";
 struct Session {
     account: String,
     token: Secret,
+    /// What it was begun with: another password is another session.
+    password: Secret,
+}
+
+/// Where a session is kept, so that not every pass signs in.
+#[derive(Debug, Clone, Default)]
+pub(in crate::bridge) struct Seat(Arc<Mutex<Option<Session>>>);
+
+impl Seat {
+    fn taken(&self) -> std::sync::MutexGuard<'_, Option<Session>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// One household's account.
@@ -28,15 +41,15 @@ pub(super) struct Wire {
     pub(super) api: Url,
     pub(super) username: String,
     pub(super) password: Secret,
-    session: Mutex<Option<Session>>,
+    seat: Seat,
 }
 
 /// A month: year and number.
 pub(super) type Month = (i64, i64);
 
 impl Wire {
-    pub(super) fn new(fetch: Fetch, api: Url, username: String, password: Secret) -> Wire {
-        Wire { fetch, api, username, password, session: Mutex::new(None) }
+    pub(super) fn new(fetch: Fetch, api: Url, username: String, password: Secret, seat: Seat) -> Wire {
+        Wire { fetch, api, username, password, seat }
     }
 
     /// Reads the items of a month.
@@ -94,11 +107,12 @@ impl Wire {
     }
 
     fn known(&self) -> Option<Session> {
-        self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        let known = self.seat.taken().clone();
+        known.filter(|session| session.password.reveal() == self.password.reveal())
     }
 
     fn forget(&self) {
-        *self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        *self.seat.taken() = None;
     }
 
     async fn sign_in(&self) -> Result<Session, Trouble> {
@@ -130,8 +144,12 @@ impl Wire {
         if !account.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
             return Err(unreadable("the account's id is none"));
         }
-        let session = Session { account: account.to_owned(), token: Secret::new(token) };
-        *self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(session.clone());
+        let session = Session {
+            account: account.to_owned(),
+            token: Secret::new(token),
+            password: self.password.clone(),
+        };
+        *self.seat.taken() = Some(session.clone());
         Ok(session)
     }
 
@@ -159,10 +177,10 @@ impl Wire {
             )),
         );
         if let Some(token) = token {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", token.reveal()))
-                .map_err(|_| unreadable("the token is none"))?;
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
+            headers.insert(
+                header::AUTHORIZATION,
+                token.bearer().ok_or_else(|| unreadable("the token is none"))?,
+            );
         }
         let body = match body {
             Some(body) => {
@@ -186,7 +204,8 @@ fn items(page: Value) -> Result<Map<String, Value>, Trouble> {
     match (page.get("items"), page.get("days")) {
         (Some(Value::Object(items)), Some(Value::Object(_))) => Ok(items.clone()),
         _ => {
-            tracing::warn!("a month of Cozi has another shape than expected");
+            let shape = outline(&page);
+            tracing::warn!(shape, "a month of Cozi has another shape than expected");
             Err(unreadable("the month has no list of items"))
         }
     }
@@ -206,10 +225,7 @@ fn trouble(answer: &Answer) -> Trouble {
         403 => Trouble::Slow(Some(std::time::Duration::from_secs(3600))),
         404 => Trouble::Missing("Cozi does not know this calendar.".into()),
         409 | 410 => Trouble::Stale,
-        429 => {
-            let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
-            Trouble::Slow(wait.map(std::time::Duration::from_secs))
-        }
+        429 => Trouble::Slow(answer.retry_after()),
         400 | 422 => Trouble::Refused("Cozi does not understand the event.".into()),
         status => Trouble::Unreachable(format!("Cozi answered with the status {status}.")),
     }

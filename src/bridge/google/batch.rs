@@ -1,13 +1,12 @@
-//! Several requests in one call: `multipart/mixed` of `application/http` (google.md §9 of the notes).
+//! Several requests in one call: `multipart/mixed` of `application/http` (Google, *Send batch requests*).
 //!
 //! Owns: how the parts are written, and which answer belongs to which. Does not own: the call itself (`wire`).
-
-use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::wire::{Ask, Told, odd};
 use crate::bridge::provider::Trouble;
+use crate::http::fetch::{http_date, retry_after};
 
 /// Most requests in one call.
 pub(super) const MOST: usize = 50;
@@ -83,7 +82,8 @@ fn part_of(part: &str) -> Option<(usize, Told)> {
     let at: usize = digits.chars().rev().collect::<String>().parse().ok()?;
     let (head, body) = halves(inner.trim_start_matches(['\r', '\n'])).unwrap_or((inner.trim(), ""));
     let status = head.lines().next()?.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    let retry_after = field(head, "retry-after").and_then(|text| text.parse().ok()).map(Duration::from_secs);
+    let retry_after = field(head, "retry-after")
+        .and_then(|text| retry_after(text, field(head, "date").and_then(http_date)));
     Some((at, Told { status, retry_after, body: Bytes::copy_from_slice(body.trim().as_bytes()) }))
 }
 
@@ -110,6 +110,7 @@ mod tests {
     use super::*;
     use http::Method;
     use serde_json::json;
+    use std::time::Duration;
 
     // S3-145
     #[test]

@@ -5,9 +5,12 @@
 //!
 //! The first listing is not narrowed by `timeMin`: it would leave out the old exceptions of series that still go on,
 //! and these would come back as if nobody had ever left them out. What lies outside the window is left out here.
+//!
+//! The parts of a series come in any order, on any page: a series is put together when all pages were read. Until then
+//! the texts of its events are held, up to a bound for all of them. Of series beyond it only the ids and entity-tags are
+//! held, from which their versions follow: such a series is named, and read by itself if it is not as agreed.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use futures_util::stream;
 use serde::Deserialize;
@@ -16,8 +19,9 @@ use serde_json::Value;
 use super::Google;
 use super::event::Event;
 use super::event::when::Frame;
-use super::series::{KINDS, Parts};
+use super::series::{KINDS, Parts, series_version};
 use super::wire::{Ask, odd, shaped};
+use crate::bridge::digests::digest_of;
 use crate::bridge::provider::{Cursor, End, Page, Pages, RemoteId, Seen, Sighting, Trouble, Window};
 use crate::ical::value::DAY;
 use bytes::Bytes;
@@ -27,6 +31,8 @@ use http::Method;
 const QUERY: &str = "1:";
 /// How many series are given at a time.
 const SERIES: usize = 200;
+/// How many bytes of text are held of events of series.
+const TEXT: usize = 16 << 20;
 
 /// One page as Google gives it.
 #[derive(Debug, Deserialize)]
@@ -47,17 +53,50 @@ struct Listing<'a> {
     window: Window,
     page: Option<String>,
     /// Events of series, by the id of their series.
-    series: BTreeMap<String, Vec<Event>>,
-    /// When what was given already was written: the same event may come twice, the later one counts.
-    given: HashMap<u64, Option<i64>>,
+    series: BTreeMap<String, Vec<Held>>,
+    /// How much more text of theirs is held.
+    room: usize,
+    /// When what was given already was written, by the digests of the ids: the same event may come twice, the later one
+    /// counts.
+    given: HashMap<u128, Option<i64>>,
     stage: Stage,
 }
 
 enum Stage {
     Pages,
-    /// Series that are yet to be given, and where to go on next time.
-    Rest(Vec<Parts>, Cursor),
+    /// Series are yet to be given; where to go on next time.
+    Rest(Cursor),
     Done,
+}
+
+/// An event of a series, as it is held until all pages were read.
+#[derive(Debug)]
+struct Held {
+    id: String,
+    etag: Option<String>,
+    cancelled: bool,
+    recurs: bool,
+    /// A series of ours whose exceptions were not all written yet.
+    unfinished: bool,
+    /// It would be given if it stood alone.
+    wanted: bool,
+    /// What Google says of it, while there is room for it.
+    text: Option<Box<str>>,
+}
+
+impl Held {
+    fn event(&self) -> Option<Event> {
+        serde_json::from_str(self.text.as_deref()?).ok()
+    }
+
+    /// Names it as an object of its own.
+    fn alone(self) -> Sighting {
+        let version = self
+            .etag
+            .as_deref()
+            .and_then(|etag| series_version(self.recurs, &self.id, etag, std::iter::empty()));
+        Sighting { id: RemoteId(self.id), version }
+    }
 }
 
 /// Returns what changed since the cursor.
@@ -78,6 +117,7 @@ pub(super) fn changes<'a>(
         window,
         page: None,
         series: BTreeMap::new(),
+        room: TEXT,
         given: HashMap::new(),
         stage: Stage::Pages,
     };
@@ -90,7 +130,7 @@ impl Listing<'_> {
     async fn next(&mut self) -> Result<Option<Page>, Trouble> {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Pages => self.page().await.map(Some),
-            Stage::Rest(series, next) => Ok(Some(self.rest(series, next))),
+            Stage::Rest(next) => Ok(Some(self.rest(next))),
             Stage::Done => Ok(None),
         }
     }
@@ -148,7 +188,7 @@ impl Listing<'_> {
             });
             return Ok(());
         };
-        let key = hash(id);
+        let key = digest_of(id);
         let modified = event.modified();
         if self.given.get(&key).is_some_and(|before| *before > modified) {
             return Ok(());
@@ -158,16 +198,34 @@ impl Listing<'_> {
             return Ok(());
         }
         if let Some(master) = event.recurring_event_id.clone() {
-            self.series.entry(master).or_default().push(event);
+            self.hold(master, &event, item);
         } else if event.is_cancelled() {
             self.series.remove(&event.id);
             page.gone.push(RemoteId(event.id));
         } else if event.recurs() || self.series.contains_key(&event.id) {
-            self.series.entry(event.id.clone()).or_default().push(event);
+            self.hold(event.id.clone(), &event, item);
         } else if self.is_wanted(&event) {
             page.read.push(Parts::alone(event).seen(self.calendar));
         }
         Ok(())
+    }
+
+    /// Holds an event of a series. Of one that comes twice the later one counts, which is this one.
+    fn hold(&mut self, series: String, event: &Event, item: &Value) {
+        let text = Some(item.to_string()).filter(|text| text.len() <= self.room);
+        self.room = self.room.saturating_sub(text.as_ref().map_or(0, String::len));
+        let held = Held {
+            id: event.id.clone(),
+            etag: event.etag.clone(),
+            cancelled: event.is_cancelled(),
+            recurs: event.recurs(),
+            unfinished: Parts::is_unfinished(event, self.calendar),
+            wanted: self.is_wanted(event),
+            text: text.map(String::into_boxed_str),
+        };
+        let events = self.series.entry(series).or_default();
+        events.retain(|before| before.id != held.id);
+        events.push(held);
     }
 
     /// A first listing leaves out what lies outside the window. Later, all that changed is told: it may have left it.
@@ -188,18 +246,15 @@ impl Listing<'_> {
 
     /// All pages are read: what belongs together is put together.
     async fn last(&mut self, mut page: Page, next: Cursor) -> Result<Page, Trouble> {
-        let series = std::mem::take(&mut self.series);
+        self.given = HashMap::new();
         if self.since.is_none() {
-            let mut whole = Vec::new();
-            for (id, events) in series {
-                self.assemble(&id, events, &mut whole);
-            }
-            self.stage = Stage::Rest(whole, next);
+            self.stage = Stage::Rest(next);
             return Ok(page);
         }
         // Only what changed of a series is told; the rest has to be read. A series that was not named itself may not
         // be in the calendar at all: somebody invited the account to single instances of it.
-        let named = |id: &String, events: &[Event]| events.iter().any(|event| event.id == *id);
+        let series = std::mem::take(&mut self.series);
+        let named = |id: &String, events: &[Held]| events.iter().any(|event| event.id == *id);
         let unnamed: Vec<String> =
             series.iter().filter(|(id, events)| !named(id, events)).map(|(id, _)| id.clone()).collect();
         let there: HashSet<String> =
@@ -209,10 +264,10 @@ impl Listing<'_> {
                 page.seen.push(Sighting { id: RemoteId(id), version: None });
                 continue;
             }
-            for event in events {
-                match event.is_cancelled() {
-                    true => page.gone.push(RemoteId(event.id)),
-                    false => page.read.push(Parts::alone(event).seen(self.calendar)),
+            for held in events {
+                match held.cancelled {
+                    true => page.gone.push(RemoteId(held.id)),
+                    false => lone(held, self.calendar, &mut page),
                 }
             }
         }
@@ -220,35 +275,108 @@ impl Listing<'_> {
         Ok(page)
     }
 
-    fn assemble(&self, id: &str, events: Vec<Event>, whole: &mut Vec<Parts>) {
-        let lone: Vec<Event> = match events.iter().any(|event| event.id == *id) {
-            true => {
-                whole.extend(Parts::of(id, events).filter(|parts| !parts.is_unfinished(self.calendar)));
-                return;
-            }
-            false => events,
-        };
-        let lone = lone.into_iter().filter(|event| !event.is_cancelled() && self.is_wanted(event));
-        whole.extend(lone.map(Parts::alone));
-    }
-
     /// Gives the series of a first listing, some at a time.
-    fn rest(&mut self, mut series: Vec<Parts>, next: Cursor) -> Page {
-        let more = series.split_off(series.len().min(SERIES));
-        let read = series.iter().map(|parts| parts.seen(self.calendar)).collect();
-        let end = match more.is_empty() {
-            true => Some(End { next: Some(next), complete: true }),
-            false => {
-                self.stage = Stage::Rest(more, next);
-                None
-            }
-        };
-        Page { read, end, ..Page::default() }
+    fn rest(&mut self, next: Cursor) -> Page {
+        let mut page = Page::default();
+        for _ in 0..SERIES {
+            let Some((id, events)) = self.series.pop_first() else { break };
+            assemble(&id, events, self.calendar, &mut page);
+        }
+        if self.series.is_empty() {
+            page.end = Some(End { next: Some(next), complete: true });
+        } else {
+            self.stage = Stage::Rest(next);
+        }
+        page
     }
 }
 
-fn hash(id: &str) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish()
+/// Gives the events of a series as one object, or, where the series itself is not in the calendar, each as its own.
+fn assemble(id: &str, events: Vec<Held>, calendar: &RemoteId, page: &mut Page) {
+    let Some(master) = events.iter().find(|event| event.id == id) else {
+        let wanted = events.into_iter().filter(|event| event.wanted && !event.cancelled);
+        wanted.for_each(|event| lone(event, calendar, page));
+        return;
+    };
+    if master.cancelled || master.unfinished {
+        return;
+    }
+    let texts: Option<Vec<Event>> = events.iter().map(Held::event).collect();
+    match texts {
+        Some(whole) => page.read.extend(Parts::of(id, whole).map(|parts| parts.seen(calendar))),
+        None => {
+            let exceptions = events.iter().filter(|event| event.id != id);
+            let etags = exceptions.map(|event| (event.id.as_str(), event.cancelled, event.etag.as_deref()));
+            let version = Parts::version_of(master.recurs, id, master.etag.as_deref(), etags);
+            page.seen.push(Sighting { id: RemoteId(id.to_owned()), version });
+        }
+    }
+}
+
+/// Gives an event of a series as an object of its own.
+fn lone(held: Held, calendar: &RemoteId, page: &mut Page) {
+    match held.event() {
+        Some(event) => page.read.push(Parts::alone(event).seen(calendar)),
+        None => page.seen.push(held.alone()),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn held(value: Value, with_text: bool) -> Held {
+        let event: Event = serde_json::from_value(value.clone()).unwrap();
+        Held {
+            id: event.id.clone(),
+            etag: event.etag.clone(),
+            cancelled: event.is_cancelled(),
+            recurs: event.recurs(),
+            unfinished: false,
+            wanted: true,
+            text: with_text.then(|| value.to_string().into()),
+        }
+    }
+
+    fn when(day: u32) -> Value {
+        json!({"dateTime": format!("2026-01-{day:02}T09:00:00Z"), "timeZone": "Europe/Zurich"})
+    }
+
+    fn page(events: &[Value], texts: impl Fn(usize) -> bool) -> Page {
+        let mut page = Page::default();
+        let all = events.iter().enumerate().map(|(at, value)| held(value.clone(), texts(at))).collect();
+        assemble("m", all, &RemoteId("anna@example.com".into()), &mut page);
+        page
+    }
+
+    // What there was no room for is named with the version that it has when it is read
+    #[test]
+    fn a_series_without_its_text_has_the_same_version() {
+        let master = json!({"id": "m", "etag": "\"1\"", "recurrence": ["RRULE:FREQ=DAILY"], "start": when(5), "end": when(6)});
+        let moved = json!({"id": "m_1", "etag": "\"2\"", "recurringEventId": "m", "originalStartTime": when(7),
+            "start": when(8), "end": when(9)});
+        let left_out = json!({"id": "m_2", "recurringEventId": "m", "status": "cancelled", "originalStartTime": when(9)});
+        for events in [
+            vec![master.clone(), moved.clone(), left_out.clone()],
+            vec![left_out.clone(), moved.clone(), master.clone()],
+            vec![master.clone()],
+            vec![moved, left_out],
+        ] {
+            let whole = page(&events, |_| true);
+            assert_eq!((whole.read.len(), whole.seen.len()), (1, 0));
+            for missing in 0..events.len() {
+                let named = page(&events, |at| at != missing);
+                let same: Vec<(RemoteId, _)> =
+                    whole.read.iter().map(|s| (s.id.clone(), s.version.clone())).collect();
+                let seen = named.seen.into_iter().map(|s| (s.id, s.version));
+                let all: Vec<(RemoteId, _)> =
+                    seen.chain(named.read.into_iter().map(|s| (s.id, s.version))).collect();
+                assert_eq!(all, same, "{missing} of {events:?}");
+            }
+        }
+        let gone = json!({"id": "m", "etag": "\"1\"", "status": "cancelled"});
+        assert_eq!(page(&[gone], |_| false), Page::default());
+    }
 }

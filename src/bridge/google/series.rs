@@ -51,13 +51,24 @@ impl Parts {
 
     /// Returns a mark that changes with every part.
     pub(super) fn version(&self) -> Option<Version> {
-        let etag = self.master.etag.as_deref()?;
-        let etags = self.exceptions.iter().map(|event| match event.is_cancelled() {
+        let etags = self.exceptions.iter();
+        let etags = etags.map(|event| (event.id.as_str(), event.is_cancelled(), event.etag.as_deref()));
+        Parts::version_of(self.master.recurs(), &self.master.id, self.master.etag.as_deref(), etags)
+    }
+
+    /// Returns that mark, by the ids and entity-tags alone; of an exception also whether it is left out.
+    pub(super) fn version_of<'a>(
+        recurs: bool,
+        id: &str,
+        etag: Option<&str>,
+        exceptions: impl Iterator<Item = (&'a str, bool, Option<&'a str>)>,
+    ) -> Option<Version> {
+        let etags = exceptions.map(|(id, left_out, etag)| match left_out {
             // Of an instance that is left out only its id is told for certain.
-            true => (event.id.as_str(), "cancelled"),
-            false => (event.id.as_str(), event.etag.as_deref().unwrap_or_default()),
+            true => (id, "cancelled"),
+            false => (id, etag.unwrap_or_default()),
         });
-        series_version(self.master.recurs(), &self.master.id, etag, etags)
+        series_version(recurs, id, etag?, etags)
     }
 
     /// Returns when any part was last written.
@@ -92,8 +103,7 @@ impl Parts {
     }
 
     /// True for a series of ours whose exceptions were not all written yet.
-    pub(super) fn is_unfinished(&self, calendar: &RemoteId) -> bool {
-        let event = &self.master;
+    pub(super) fn is_unfinished(event: &Event, calendar: &RemoteId) -> bool {
         event.mark(STATE) == Some("writing")
             && event.mark(UID).is_some_and(|uid| derived(calendar, uid) == event.id)
     }

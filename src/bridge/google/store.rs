@@ -93,7 +93,7 @@ impl Google {
             }
         }
         let series = self.series(calendar, masters).await?;
-        let whole = series.iter().filter(|parts| !parts.is_unfinished(calendar));
+        let whole = series.iter().filter(|parts| !Parts::is_unfinished(&parts.master, calendar));
         all.extend(whole.map(|parts| parts.seen(calendar)));
         Ok(all)
     }
@@ -236,7 +236,7 @@ impl Google {
             let event: Event = self.wire.one(&ask).await?.json()?;
             return self.followed(calendar, event, plan).await;
         }
-        if Parts::alone(event).is_unfinished(calendar) {
+        if Parts::is_unfinished(&event, calendar) {
             return self.converge(calendar, &id, None, plan).await;
         }
         Err(Trouble::Taken(Some(RemoteId(id))))

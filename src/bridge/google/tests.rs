@@ -305,7 +305,8 @@ fn only_what_differs_is_sent() {
     let cancelled = since(&format!("{TIMED}|SUMMARY:Tea|LOCATION:Room|STATUS:CANCELLED"));
     assert_eq!(
         cancelled,
-        json!({"transparency": "transparent", "extendedProperties": {"private": {"kalendsStatus": "cancelled"}}})
+        json!({"summary": "Cancelled: Tea", "transparency": "transparent",
+            "extendedProperties": {"private": {"kalendsStatus": "cancelled"}}})
     );
 }
 
@@ -410,6 +411,28 @@ fn a_series_is_told_line_by_line() {
     assert_eq!(instances(&again).len(), instances(&ical).len());
 }
 
+// S1-019: a series that is called off stays whole there: what was moved in it is called off, too, not left out
+#[test]
+fn a_series_that_is_called_off_keeps_its_exceptions() {
+    let moved = "RECURRENCE-ID:20260108T080000Z|DTSTART:20260108T140000Z|DTEND:20260108T150000Z|SUMMARY:Tea";
+    let series = format!("{TIMED}|RRULE:FREQ=DAILY;COUNT=5|SUMMARY:Tea|STATUS:CANCELLED");
+    let ical = object(&[&series, &format!("{moved}|STATUS:CANCELLED")]);
+    let plan = write::plan(&ical, &Zone::Utc).unwrap();
+    assert_eq!((plan.overrides.len(), plan.recurrence.exdates.len()), (1, 0));
+    let held = whole(&ical);
+    for nth in [0, 1] {
+        let found = lines(&held, nth);
+        for line in ["STATUS:CANCELLED", "TRANSP:TRANSPARENT", "SUMMARY:Cancelled: Tea"] {
+            assert!(found.contains(&line.to_owned()), "{line} is not in {found:#?}");
+        }
+    }
+    assert_eq!(whole(&Ical::parse(held.clone()).unwrap()), held);
+    // Where the series takes place, an instance that is called off does not.
+    let ical = object(&[&series.replace("|STATUS:CANCELLED", ""), &format!("{moved}|STATUS:CANCELLED")]);
+    let plan = write::plan(&ical, &Zone::Utc).unwrap();
+    assert_eq!((plan.overrides.len(), plan.recurrence.exdates.len()), (0, 1));
+}
+
 // S3: a rule that a provider cannot express is expanded or refused, and the event says why
 #[test]
 fn what_google_cannot_repeat_is_taken_apart() {
@@ -452,16 +475,20 @@ fn instances(ical: &Ical) -> Vec<(i64, i64, String)> {
     let places: Vec<_> = ical.calendar().unwrap().components().collect();
     let range = TimeRange { start: 1_700_000_000, end: 1_900_000_000 };
     let found = series.instances(range, &Zone::Utc, 2000);
+    let says = |place: usize, name: &str| places[place].property(name).map(|p| p.raw().into_owned());
+    let off = |place: usize| says(place, "STATUS").as_deref() == Some("CANCELLED");
     let title = |place: usize| places[place].property("SUMMARY").map_or_else(String::new, |p| p.text());
+    // What is called off says so there in its title.
+    let title = |place: usize| match off(place) {
+        true => title(place).trim_start_matches("Cancelled: ").to_owned(),
+        false => title(place),
+    };
     // Control characters are no text (RFC 5545 §3.1).
     let title = |place: usize| {
         title(place).replace(|c: char| c.is_control() && c != '\t' && c != '\n', "").trim().to_owned()
     };
     // A cancelled exception is an instance to iCalendar still, to Google it is none.
-    let cancelled = |place: usize| {
-        let says = |name: &str| places[place].property(name).map(|p| p.raw().into_owned());
-        says("RECURRENCE-ID").is_some() && says("STATUS").as_deref() == Some("CANCELLED")
-    };
+    let cancelled = |place: usize| says(place, "RECURRENCE-ID").is_some() && off(place);
     let list = found.list.iter().filter(|i| !cancelled(i.component));
     let mut all: Vec<_> = list.map(|i| (i.start, i.end, title(i.component))).collect();
     all.sort();

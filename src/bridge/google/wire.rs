@@ -1,6 +1,6 @@
 //! Calls: with a token, one replay with a fresh one, errors as `Trouble`, answers as the shape they must have.
 //!
-//! Owns: what a status and a reason mean (google.md §7 of the notes: both forms of error bodies are read).
+//! Owns: what a status and a reason mean (both forms of error bodies are read).
 //! Does not own: which calls are made (`list`, `store`), how several travel in one (`batch`).
 
 use std::sync::Arc;
@@ -8,22 +8,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
 use super::batch;
 use crate::auth::grant::Secret;
+use crate::bridge::outline::outline;
 use crate::bridge::provider::{Bearer, RemoteId, Trouble};
+use crate::http::encode;
 use crate::http::fetch::{Answer, Call, Fetch};
 
 /// The longest answer: a page of 2500 events with long descriptions fits.
 const LONGEST: usize = 64 << 20;
 /// How long to wait when a quota of days is used up.
 const LONG: Duration = Duration::from_secs(3600);
-/// What need not be escaped in a path or a query.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Calls one account.
 #[derive(Clone)]
@@ -49,13 +48,13 @@ impl Ask {
         let mut target = String::from("/calendar/v3");
         for segment in segments {
             target.push('/');
-            target.extend(utf8_percent_encode(segment, PLAIN));
+            encode(segment, &mut target);
         }
         for (at, (name, value)) in query.iter().enumerate() {
             target.push(if at == 0 { '?' } else { '&' });
             target.push_str(name);
             target.push('=');
-            target.extend(utf8_percent_encode(value, PLAIN));
+            encode(value, &mut target);
         }
         Ask { method, target, if_match: None, body: None }
     }
@@ -88,8 +87,7 @@ pub(super) struct Told {
 
 impl Told {
     fn of(answer: Answer) -> Told {
-        let retry_after = answer.header("retry-after").and_then(|text| seconds(text, answer.header("date")));
-        Told { status: answer.status.as_u16(), retry_after, body: answer.body }
+        Told { status: answer.status.as_u16(), retry_after: answer.retry_after(), body: answer.body }
     }
 
     /// True for a success.
@@ -236,7 +234,7 @@ impl Wire {
     /// Sends several requests as one. If the envelope as a whole is refused for its token, so is each of them.
     async fn envelope(&self, asks: &[Ask], token: &Secret) -> Result<Vec<Result<Told, Trouble>>, Trouble> {
         let (content_type, body) = batch::encode(asks);
-        let mut headers = authorised(token);
+        let mut headers = authorised(token)?;
         headers.insert(header::CONTENT_TYPE, text(&content_type)?);
         let url = self.url("/batch/calendar/v3")?;
         let call = Call { method: Method::POST, url, headers, body, limit: LONGEST };
@@ -253,7 +251,7 @@ impl Wire {
     }
 
     async fn send(&self, ask: &Ask, token: &Secret) -> Result<Told, Trouble> {
-        let mut headers = authorised(token);
+        let mut headers = authorised(token)?;
         if let Some(etag) = &ask.if_match {
             headers.insert(header::IF_MATCH, text(etag)?);
         }
@@ -276,28 +274,14 @@ impl Wire {
     }
 }
 
-fn authorised(token: &Secret) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    let value = zeroize::Zeroizing::new(format!("Bearer {}", token.reveal()));
-    if let Ok(mut value) = HeaderValue::from_str(&value) {
-        value.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, value);
-    }
-    headers
+fn authorised(token: &Secret) -> Result<HeaderMap, Trouble> {
+    let none = || Trouble::Unauthorised("The sign-in is damaged: connect the Google account again.".into());
+    Ok(HeaderMap::from_iter([(header::AUTHORIZATION, token.bearer().ok_or_else(none)?)]))
 }
 
 fn text(value: &str) -> Result<HeaderValue, Trouble> {
     HeaderValue::from_str(value)
         .map_err(|_| Trouble::Refused("Google's mark of the event cannot be sent back.".into()))
-}
-
-/// RFC 9110 §10.2.3: seconds, or a date, which is measured against the answer's own clock.
-fn seconds(text: &str, date: Option<&str>) -> Option<Duration> {
-    if let Ok(seconds) = text.trim().parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = httpdate::parse_http_date(text.trim()).ok()?;
-    at.duration_since(httpdate::parse_http_date(date?).ok()?).ok()
 }
 
 /// A reason is a word; whatever else comes is not shown.
@@ -315,33 +299,8 @@ pub(super) fn shaped<T: DeserializeOwned>(value: &Value) -> Option<T> {
     match T::deserialize(value) {
         Ok(found) => Some(found),
         Err(_) => {
-            tracing::warn!(shape = %outline(value, 3), "an answer of Google has another shape than was agreed");
+            tracing::warn!(shape = %outline(value), "an answer of Google has another shape than was agreed");
             None
-        }
-    }
-}
-
-/// Says of what kinds a value is made, and nothing of what it says.
-fn outline(value: &Value, depth: usize) -> String {
-    match value {
-        Value::Null => "null".into(),
-        Value::Bool(_) => "bool".into(),
-        Value::Number(_) => "number".into(),
-        Value::String(_) => "string".into(),
-        Value::Array(items) => match items.first().filter(|_| depth > 0) {
-            Some(first) => format!("[{} × {}]", items.len(), outline(first, depth - 1)),
-            None => "[]".into(),
-        },
-        Value::Object(_) if depth == 0 => "{…}".into(),
-        Value::Object(fields) => {
-            let word =
-                |name: &str| name.chars().filter(char::is_ascii_alphanumeric).take(30).collect::<String>();
-            let fields: Vec<String> = fields
-                .iter()
-                .take(40)
-                .map(|(name, value)| format!("{}: {}", word(name), outline(value, depth - 1)))
-                .collect();
-            format!("{{{}}}", fields.join(", "))
         }
     }
 }
@@ -393,12 +352,6 @@ mod tests {
         assert!(matches!(newer.trouble(), Trouble::Unauthorised(_)));
         let page = Told { status: 502, retry_after: None, body: Bytes::from_static(b"<html>") };
         assert!(matches!(page.trouble(), Trouble::Unreachable(_)));
-    }
-
-    #[test]
-    fn an_outline_says_nothing_of_the_content() {
-        let value = json!({"items": [{"summary": "secret", "n": 1}], "secret words": null});
-        assert_eq!(outline(&value, 3), "{items: [1 × {n: number, summary: string}], secretwords: null}");
     }
 
     #[test]

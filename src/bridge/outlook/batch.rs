@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::wire::{Reply, Request, Wire, unreadable, wait};
+use super::wire::{Reply, Request, Wire, unreadable};
 use crate::bridge::provider::Trouble;
+use crate::http::fetch::retry_after;
 
 /// How many requests a batch may hold.
 pub(super) const MOST: usize = 20;
@@ -54,8 +55,8 @@ impl Wire {
                 by_id.remove(&n.to_string()).ok_or_else(|| unreadable("a batch that lacks an answer"))?;
             let header = response.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
             let retry_after = match header.map(|(_, value)| value) {
-                Some(Value::String(text)) => wait(text, date),
-                Some(Value::Number(seconds)) => wait(&seconds.to_string(), date),
+                Some(Value::String(text)) => retry_after(text, date),
+                Some(Value::Number(seconds)) => retry_after(&seconds.to_string(), date),
                 _ => None,
             };
             Ok(Reply { status: response.status, retry_after, date, body: response.body })

@@ -3,30 +3,11 @@
 //! Owns: text out of HTML, always the same for the same HTML; HTML out of text; the block that an online meeting leaves
 //! in the body, which must survive an edit of the text above it.
 
+use crate::bridge::html::{attribute, is_block, meant, says_address};
+
 /// How long a row of underscores begins the block of an online meeting.
 const RULE: &str = "____________________";
 
-/// Elements that begin and end a line.
-const BLOCKS: [&str; 18] = [
-    "p",
-    "div",
-    "li",
-    "ul",
-    "ol",
-    "tr",
-    "table",
-    "blockquote",
-    "pre",
-    "h1",
-    "h2",
-    "h3",
-    "h4",
-    "h5",
-    "h6",
-    "body",
-    "section",
-    "article",
-];
 /// Elements whose text is not part of what people read.
 const HIDDEN: [&str; 4] = ["head", "style", "script", "title"];
 
@@ -85,7 +66,7 @@ pub(super) fn text_of(html: &str) -> String {
                 line(&mut out);
                 out.push_str("- ");
             }
-            name if BLOCKS.contains(&name) => line(&mut out),
+            name if is_block(name) => line(&mut out),
             name => {
                 hidden = HIDDEN.iter().copied().find(|h| *h == name && !closing && !tag.ends_with('/'));
             }
@@ -115,30 +96,18 @@ fn split_tag(text: &str) -> Option<(&str, &str)> {
     None
 }
 
-fn attribute(tag: &str, name: &str) -> Option<String> {
-    let lower = tag.to_ascii_lowercase();
-    let at = lower.find(&format!("{name}="))? + name.len() + 1;
-    let rest = tag.get(at..)?;
-    let value = match rest.chars().next()? {
-        quote @ ('"' | '\'') => rest.get(1..)?.split(quote).next()?,
-        _ => rest.split_whitespace().next()?,
-    };
-    Some(entities(value))
-}
-
 /// A link whose words do not say where it leads is followed by the address.
 fn link(out: &mut String, href: &str, from: usize) {
     let shown = out.get(from..).unwrap_or_default().trim().to_owned();
-    let plain = |text: &str| text.trim_start_matches("mailto:").trim_end_matches('/').to_ascii_lowercase();
     let leads = ["http://", "https://"].iter().any(|scheme| href.starts_with(scheme));
-    if leads && plain(&shown) != plain(href) && !shown.contains(href) {
+    if leads && !says_address(&shown, href) && !shown.contains(href) {
         out.push_str(&format!("<{href}>"));
     }
 }
 
 /// Adds running text: outside of `pre`, blanks and line breaks are one blank.
 fn flow(out: &mut String, text: &str, pre: bool) {
-    let text = if text.contains('&') { entities(text) } else { text.to_owned() };
+    let text = meant(text);
     if pre {
         out.push_str(&text);
         return;
@@ -163,73 +132,6 @@ fn line(out: &mut String) {
     if !out.is_empty() && !out.ends_with('\n') {
         out.push('\n');
     }
-}
-
-fn entities(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('&') {
-        let (before, tail) = rest.split_at(at);
-        out.push_str(before);
-        let end = tail.find(';').filter(|end| *end <= 10);
-        let found = end.and_then(|end| Some((entity(tail.get(1..end)?)?, end)));
-        match found {
-            Some((c, end)) => {
-                out.push(c);
-                rest = tail.get(end + 1..).unwrap_or_default();
-            }
-            None => {
-                out.push('&');
-                rest = tail.get(1..).unwrap_or_default();
-            }
-        }
-    }
-    out.push_str(rest);
-    out
-}
-
-fn entity(name: &str) -> Option<char> {
-    if let Some(number) = name.strip_prefix('#') {
-        let code = match number.strip_prefix(['x', 'X']) {
-            Some(hex) => u32::from_str_radix(hex, 16).ok()?,
-            None => number.parse().ok()?,
-        };
-        return char::from_u32(code);
-    }
-    Some(match name {
-        "amp" => '&',
-        "lt" => '<',
-        "gt" => '>',
-        "quot" => '"',
-        "apos" => '\'',
-        "nbsp" => '\u{a0}',
-        "auml" => 'ä',
-        "ouml" => 'ö',
-        "uuml" => 'ü',
-        "Auml" => 'Ä',
-        "Ouml" => 'Ö',
-        "Uuml" => 'Ü',
-        "szlig" => 'ß',
-        "euro" => '€',
-        "copy" => '©',
-        "reg" => '®',
-        "ndash" => '–',
-        "mdash" => '—',
-        "hellip" => '…',
-        "bull" => '•',
-        "middot" => '·',
-        "lsquo" => '‘',
-        "rsquo" => '’',
-        "ldquo" => '“',
-        "rdquo" => '”',
-        "laquo" => '«',
-        "raquo" => '»',
-        "eacute" => 'é',
-        "egrave" => 'è',
-        "agrave" => 'à',
-        "ccedil" => 'ç',
-        _ => return None,
-    })
 }
 
 /// Returns text in the one form that both sides are compared in: LF, no blanks at the ends of lines, no empty lines at

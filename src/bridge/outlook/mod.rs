@@ -243,6 +243,10 @@ impl Provider for Outlook {
         }
     }
 
+    fn needs_zone(&self) -> bool {
+        true
+    }
+
     fn put<'a>(&'a self, calendar: &'a RemoteId, write: &'a Write) -> Fut<'a, Written> {
         Box::pin(async move {
             let mut answers = self.put_several(calendar, std::slice::from_ref(write)).await;

@@ -18,6 +18,8 @@ const NAMES: [&str; 7] = ["monday", "tuesday", "wednesday", "thursday", "friday"
 const INDEXES: [(&str, i32); 5] = [("first", 1), ("second", 2), ("third", 3), ("fourth", 4), ("last", -1)];
 /// How many series may stand for one.
 const PIECES: usize = 4;
+/// Outlook's calendar ends in this year.
+const LAST_YEAR: i64 = 4500;
 
 /// How a series repeats, in Outlook's terms.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,7 +158,10 @@ pub(super) fn of_rule(text: &str, start: Civil, zone: &Zone, all_day: bool) -> M
         end,
     };
     match <[_; 1]>::try_from(patterns) {
-        Ok([one]) => Mapped::One(of(one, end(&parts, start, zone, all_day))),
+        Ok([one]) => match of(one, end(&parts, start, zone, all_day)).within_numbers(start) {
+            Some(one) => Mapped::One(one),
+            None => Mapped::None("it ends later than Outlook can say".into()),
+        },
         Err(several) if several.len() <= PIECES => {
             Mapped::Several(several.into_iter().map(|one| of(one, End::Never)).collect())
         }
@@ -388,6 +393,16 @@ impl Recurrence {
                 format!("FREQ=YEARLY{interval};BYMONTH={month};{}", relative(*days, *index))
             }
         }
+    }
+
+    /// Outlook counts to 999: a series with more instances ends on the day of its last one. Nothing: that is too far.
+    fn within_numbers(self, start: Civil) -> Option<Recurrence> {
+        let End::Count(count @ 1000..) = self.end else { return Some(self) };
+        let mut rule = Rule::parse(&self.frequency()).ok()?;
+        rule.count = Some(count);
+        let (last, reached) = rule.counted(start);
+        let last = last.filter(|last| reached && last.date().0 < LAST_YEAR)?;
+        Some(Recurrence { end: End::On(last.midnight()), ..self })
     }
 
     /// Returns the first instance that the pattern yields at or after a time, counting from it.

@@ -288,6 +288,12 @@ fn ends_are_days_where_the_series_is() {
     for (rule, range, back) in [
         ("FREQ=DAILY", json!({"type": "noEnd"}), "FREQ=DAILY"),
         ("FREQ=DAILY;COUNT=7", json!({"type": "numbered", "numberOfOccurrences": 7}), "FREQ=DAILY;COUNT=7"),
+        // Outlook counts to 999.
+        (
+            "FREQ=DAILY;COUNT=1000",
+            json!({"type": "endDate", "endDate": "2028-09-30"}),
+            "FREQ=DAILY;UNTIL=20281001T000000Z",
+        ),
         // 20:00 on the 9th in New York is 01:00 on the 10th in UTC.
         (
             "FREQ=DAILY;UNTIL=20260110T010000Z",
@@ -379,6 +385,111 @@ fn rules_without_words_are_taken_apart() {
     }
     let bomb = ical("DTSTART:20261101T000000Z\nRRULE:FREQ=MINUTELY");
     assert!(matches!(provider().fit(&bomb, WINDOW), Fit::Refused(_)));
+}
+
+/// When the instances within the window begin and end.
+fn within(ical: &Ical) -> Vec<(i64, i64)> {
+    let range = TimeRange::new(WINDOW.from, WINDOW.to);
+    Series::of(ical).instances(range, &Zone::Utc, 1000).list.iter().map(|i| (i.start, i.end)).collect()
+}
+
+// S3: this and all following: two series, or its instances, and always the same meaning
+#[test]
+fn this_and_following_has_the_same_instances() {
+    for (rule, from, start, end, count) in [
+        ("FREQ=DAILY;COUNT=20", "20261110T090000", "20261110T100000", "20261110T113000", Some(2)),
+        (
+            "FREQ=DAILY;COUNT=20\nEXDATE;TZID=Europe/Berlin:20261106T090000,20261112T090000",
+            "20261110T090000",
+            "20261110T100000",
+            "20261110T113000",
+            Some(2),
+        ),
+        (
+            "FREQ=WEEKLY;BYDAY=WE,FR;UNTIL=20270301T080000Z",
+            "20261111T090000",
+            "20261111T150000",
+            "20261111T160000",
+            Some(2),
+        ),
+        ("FREQ=WEEKLY", "20261118T090000", "20261118T080000", "20261118T090000", Some(2)),
+        // From Wednesday to Thursday: the rule names the other day.
+        ("FREQ=WEEKLY;COUNT=9", "20261118T090000", "20261119T090000", "20261119T100000", None),
+        ("FREQ=DAILY;INTERVAL=2;COUNT=9", "20261108T090000", "20261109T090000", "20261109T093000", Some(2)),
+        ("FREQ=HOURLY;INTERVAL=6;COUNT=9", "20261104T150000", "20261104T160000", "20261104T170000", None),
+    ] {
+        let mut event = ical(&format!(
+            "DTSTART;TZID=Europe/Berlin:20261104T090000\nDTEND;TZID=Europe/Berlin:20261104T100000\nSUMMARY:Tea\nRRULE:{rule}"
+        ));
+        let text = text(event.bytes()).replace(
+            "END:VCALENDAR",
+            &format!(
+                "BEGIN:VEVENT\r\nUID:u1\r\nDTSTAMP:20260101T000000Z\r\n\
+                 RECURRENCE-ID;RANGE=THISANDFUTURE;TZID=Europe/Berlin:{from}\r\nDTSTART;TZID=Europe/Berlin:{start}\r\n\
+                 DTEND;TZID=Europe/Berlin:{end}\r\nSUMMARY:Coffee\r\nEND:VEVENT\r\nEND:VCALENDAR"
+            ),
+        );
+        event = Ical::parse(text.into_bytes()).unwrap();
+        let Fit::Parts(parts, why) = provider().fit(&event, WINDOW) else { panic!("{rule}") };
+        assert!(why.contains("from one instance on"), "{why}");
+        let mut all: Vec<(i64, i64)> = Vec::new();
+        for part in &parts {
+            let part = Ical::parse(part.bytes.clone()).unwrap();
+            assert_eq!(fits(&part), *part.bytes(), "{rule}");
+            all.extend(within(&part));
+        }
+        all.sort_unstable();
+        assert_eq!(all, within(&event), "{rule}");
+        let told: Vec<bool> =
+            parts.iter().map(|p| String::from_utf8_lossy(&p.bytes).contains("SUMMARY:Coffee")).collect();
+        match count {
+            Some(count) => assert_eq!((parts.len(), &told[..]), (count, &[false, true][..]), "{rule}"),
+            None => assert!(parts.len() > 2 && told.contains(&true) && told.contains(&false), "{rule}"),
+        }
+    }
+}
+
+// S1-019: a series that is called off stays whole there: what was moved in it is not left out
+#[test]
+fn a_series_that_is_called_off_keeps_its_exceptions() {
+    let off = SERIES.replace("SUMMARY:Stand-up\r\nEND", "SUMMARY:Stand-up\r\nSTATUS:CANCELLED\r\nEND");
+    let off = off.replace("SUMMARY:Stand-up (moved)\r\n", "SUMMARY:Stand-up (moved)\r\nSTATUS:CANCELLED\r\n");
+    let held = whole(&Ical::parse(off.into_bytes()).unwrap());
+    assert_eq!((held.exceptions.len(), held.cancelled.len()), (1, 1));
+    assert!(held.exceptions.values().all(|item| item.show_as == event::ShowAs::Free));
+}
+
+// S1-099: a time without a zone is one in the zone that the calendar names; without that in UTC
+#[test]
+fn times_without_a_zone_are_in_that_of_the_calendar() {
+    for (lines, first, second) in [
+        ("DTSTART:20261104T090000\nDTEND:20261104T100000", "20261104T080000Z", "20261104T090000Z"),
+        (
+            "DTSTART:20261104T090000\nDURATION:PT1H\nRRULE:FREQ=WEEKLY;COUNT=3\nEXDATE:20261111T090000",
+            "20261104T080000Z",
+            "20261104T090000Z",
+        ),
+    ] {
+        let plain = ical(lines);
+        let named =
+            text(plain.bytes()).replace("PRODID:x\r\n", "PRODID:x\r\nX-WR-TIMEZONE:Europe/Berlin\r\n");
+        let begins = |event: &Ical| starts(&Ical::parse(fits(event)).unwrap())[0].0;
+        let at = |text: &str| Civil::parse(text).unwrap().0;
+        assert_eq!(begins(&Ical::parse(named.into_bytes()).unwrap()), at(first), "{lines}");
+        assert_eq!(begins(&plain), at(second), "{lines}");
+    }
+    // What has no form there is expanded in that zone, too.
+    let hourly = ical("DTSTART:20261104T090000\nDURATION:PT1H\nRRULE:FREQ=HOURLY;INTERVAL=3;COUNT=2");
+    let named = text(hourly.bytes()).replace("PRODID:x\r\n", "PRODID:x\r\nX-WR-TIMEZONE:Europe/Berlin\r\n");
+    let Fit::Parts(parts, _) = provider().fit(&Ical::parse(named.into_bytes()).unwrap(), WINDOW) else {
+        panic!()
+    };
+    let begins: Vec<i64> =
+        parts.iter().map(|p| starts(&Ical::parse(p.bytes.clone()).unwrap())[0].0).collect();
+    assert_eq!(
+        begins,
+        [Civil::parse("20261104T080000Z").unwrap().0, Civil::parse("20261104T110000Z").unwrap().0]
+    );
 }
 
 /// Lines of ours, members that are sent, lines that come back (nothing: the same).

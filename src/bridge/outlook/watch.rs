@@ -32,6 +32,11 @@ impl Subscription {
     }
 }
 
+/// What differs from one subscription to the next stands in the query.
+fn place(url: &str) -> &str {
+    url.split('?').next().unwrap_or(url)
+}
+
 impl Outlook {
     pub(super) async fn subscribe(&self, calendar: &RemoteId, watch: &Watch) -> Result<Channel, Trouble> {
         let resource = format!("{}/events", calendar_path(calendar));
@@ -51,7 +56,9 @@ impl Outlook {
                 let same = |s: &Subscription| {
                     let told = s.resource.as_deref().unwrap_or_default().trim_start_matches('/');
                     told.eq_ignore_ascii_case(resource.trim_start_matches('/'))
-                        && s.notification_url.as_deref() == Some(watch.address.as_str())
+                        && s.notification_url
+                            .as_deref()
+                            .is_some_and(|url| place(url) == place(watch.address.as_str()))
                 };
                 for old in there.iter().filter(|s| same(s)) {
                     self.cancel(&old.id).await?;

@@ -2,19 +2,20 @@
 //!
 //! Owns: the headers that every request carries, the one replay after a 401, errors → `Trouble`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
 
+use crate::auth::grant::Secret;
+use crate::bridge::outline::outline;
 use crate::bridge::provider::{Bearer, Trouble};
-use crate::http::fetch::{Answer, Call, Fetch, FetchError};
+use crate::http::encode;
+use crate::http::fetch::{Answer, Call, Fetch};
 
 /// The longest answer that is read.
 const LONGEST: usize = 64 * 1024 * 1024;
@@ -25,12 +26,11 @@ const BUSY: Duration = Duration::from_secs(5);
 /// are said with every request, or all events look deleted and made anew.
 pub(super) const PREFER: &str = "IdType=\"ImmutableId\", outlook.timezone=\"UTC\"";
 
-/// What a segment or value within an address may hold unencoded.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
 /// Returns a text as a part of an address.
 pub(super) fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
+    let mut out = String::new();
+    encode(text, &mut out);
+    out
 }
 
 /// A request, alone or in a batch.
@@ -89,7 +89,7 @@ impl Reply {
 
     /// Reads the body. One that is not what the schema says changes nothing and is logged with its shape.
     pub(super) fn read<T: DeserializeOwned>(self) -> Result<T, Trouble> {
-        let shape = shape(&self.body);
+        let shape = outline(&self.body);
         serde_json::from_value(self.body).map_err(|_| unreadable(&shape))
     }
 
@@ -151,42 +151,6 @@ impl Reply {
     }
 }
 
-/// Returns what a value is made of, without what it says.
-fn shape(value: &Value) -> String {
-    let mut text = String::new();
-    sketch(value, 3, &mut text);
-    text.chars().take(2000).collect()
-}
-
-fn sketch(value: &Value, depth: usize, out: &mut String) {
-    match value {
-        Value::Null => out.push_str("null"),
-        Value::Bool(_) => out.push_str("boolean"),
-        Value::Number(_) => out.push_str("number"),
-        Value::String(_) => out.push_str("string"),
-        Value::Array(all) => {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "[{} of ", all.len());
-            match all.first().filter(|_| depth > 0) {
-                Some(first) => sketch(first, depth - 1, out),
-                None => out.push('…'),
-            }
-            out.push(']');
-        }
-        Value::Object(_) if depth == 0 => out.push_str("{…}"),
-        Value::Object(all) => {
-            out.push('{');
-            for (name, value) in all.iter().take(60) {
-                let name: String = name.chars().filter(|c| c.is_ascii_graphic()).take(60).collect();
-                let _ = write!(out, "{name}: ");
-                sketch(value, depth - 1, out);
-                out.push_str(", ");
-            }
-            out.push('}');
-        }
-    }
-}
-
 /// Returns the trouble of an answer that is not what the schema says, and logs its shape.
 pub(super) fn unreadable(shape: &str) -> Trouble {
     tracing::warn!(shape, "Outlook sent an answer that is not what its schema says");
@@ -214,13 +178,13 @@ impl Wire {
     pub(super) async fn send(&self, request: &Request) -> Result<Reply, Trouble> {
         let url = self.url(&request.path)?;
         let token = self.bearer.token(None).await?;
-        let answer = self.once(request, &url, token.reveal()).await?;
+        let answer = self.once(request, &url, &token).await?;
         if answer.status != 401 {
             return Ok(answer);
         }
         // Nothing was carried out: the same again with another token is safe.
         let token = self.bearer.token(Some(&token)).await?;
-        self.once(request, &url, token.reveal()).await
+        self.once(request, &url, &token).await
     }
 
     /// Sends a request that is to be carried out.
@@ -239,13 +203,10 @@ impl Wire {
         url.ok_or_else(|| unreadable("a link to another place"))
     }
 
-    async fn once(&self, request: &Request, url: &Url, token: &str) -> Result<Reply, Trouble> {
+    async fn once(&self, request: &Request, url: &Url, token: &Secret) -> Result<Reply, Trouble> {
         let mut headers = HeaderMap::new();
-        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-            Trouble::Unauthorised("The sign-in is damaged: connect the account again.".into())
-        })?;
-        bearer.set_sensitive(true);
-        headers.insert(header::AUTHORIZATION, bearer);
+        let none = || Trouble::Unauthorised("The sign-in is damaged: connect the account again.".into());
+        headers.insert(header::AUTHORIZATION, token.bearer().ok_or_else(none)?);
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         headers.insert("prefer", header_value(&request.preferences())?);
         if let Some(etag) = &request.if_match {
@@ -259,14 +220,13 @@ impl Wire {
             None => Bytes::new(),
         };
         let call = Call { method: request.method.clone(), url: url.clone(), headers, body, limit: LONGEST };
-        reply(self.fetch.send(call).await.map_err(fetch_trouble)?)
+        reply(self.fetch.send(call).await?)
     }
 }
 
 fn reply(answer: Answer) -> Result<Reply, Trouble> {
     let status = answer.status.as_u16();
-    let date = answer.header("date").and_then(http_date);
-    let retry_after = answer.header("retry-after").and_then(|text| wait(text, date));
+    let (date, retry_after) = (answer.date(), answer.retry_after());
     let body = match serde_json::from_slice(&answer.body) {
         Ok(body) => body,
         Err(_) if answer.body.is_empty() || !answer.status.is_success() => Value::Null,
@@ -275,37 +235,9 @@ fn reply(answer: Answer) -> Result<Reply, Trouble> {
     Ok(Reply { status, retry_after, date, body })
 }
 
-fn http_date(text: &str) -> Option<i64> {
-    let at = httpdate::parse_http_date(text).ok()?;
-    at.duration_since(std::time::UNIX_EPOCH).ok().and_then(|d| i64::try_from(d.as_secs()).ok())
-}
-
-/// RFC 9110 §10.2.3: seconds, or a date, which is measured against the answer's own clock.
-pub(super) fn wait(text: &str, now: Option<i64>) -> Option<Duration> {
-    let text = text.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let seconds = http_date(text)?.checked_sub(now?)?;
-    u64::try_from(seconds).ok().map(Duration::from_secs)
-}
-
 fn header_value(text: &str) -> Result<HeaderValue, Trouble> {
     HeaderValue::from_str(text)
         .map_err(|_| Trouble::Refused("Outlook's mark of the event cannot be sent back.".into()))
-}
-
-fn fetch_trouble(error: FetchError) -> Trouble {
-    match error {
-        FetchError::Private(_) | FetchError::BadUrl(_) | FetchError::TooLarge { .. } => {
-            Trouble::Refused(format!("{error}."))
-        }
-        FetchError::Unresolved(_)
-        | FetchError::Unreachable { .. }
-        | FetchError::Timeout(_)
-        | FetchError::Truncated(_) => Trouble::Unreachable(format!("{error}.")),
-        FetchError::Budget(sentence, wait) => Trouble::Budget(sentence, wait),
-    }
 }
 
 #[cfg(test)]
@@ -342,22 +274,6 @@ mod tests {
         assert!(
             refused.contains("ErrorPropertyValidationFailure") && !refused.contains("lunch"),
             "{refused}"
-        );
-    }
-
-    #[test]
-    fn a_wait_is_seconds_or_a_date() {
-        let now = http_date("Sat, 21 Nov 2026 10:00:30 GMT");
-        assert_eq!(wait("7", now), Some(Duration::from_secs(7)));
-        assert_eq!(wait("Sat, 21 Nov 2026 10:01:00 GMT", now), Some(Duration::from_secs(30)));
-        assert_eq!(wait("soon", now), None);
-    }
-
-    #[test]
-    fn a_shape_tells_no_content() {
-        let text = shape(&json!({"subject": "Secret", "list": [{"a": 1}], "flag": true}));
-        assert!(
-            text.contains("subject: string") && text.contains("[1 of {a: number") && !text.contains("Secret")
         );
     }
 }

@@ -17,6 +17,17 @@ pub enum Direction {
     Push,
 }
 
+/// When a change that was made here is carried outward.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Push {
+    /// At once.
+    #[default]
+    Immediate,
+    /// With the next look at the far side.
+    Scheduled,
+}
+
 /// Who wins where both sides changed the same thing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -129,6 +140,8 @@ pub enum OnDelete {
     Cancel,
     /// It stays as it is.
     Keep,
+    /// What was removed here comes back. Of ours only: nobody undoes what somebody else removed.
+    Restore,
 }
 
 /// A collection here and a calendar there.
@@ -169,6 +182,9 @@ pub struct Mapping {
     /// What becomes of their event when ours is removed.
     #[serde(default)]
     pub on_local_delete: OnDelete,
+    /// When a change that was made here is carried outward.
+    #[serde(default)]
+    pub push: Push,
     /// False: it rests.
     pub enabled: bool,
     /// Seconds between two looks; nothing: as the server is set up.
@@ -176,4 +192,7 @@ pub struct Mapping {
     pub poll_seconds: Option<u64>,
     /// When it was made.
     pub created: Timestamp,
+    /// When its settings were last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Timestamp>,
 }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Kind;
+use crate::auth::oauth::Access;
 use crate::bridge::provider::Channel;
 use crate::store::{Key, Table, Timestamp};
 
@@ -22,6 +23,23 @@ pub struct Consent {
     pub return_to: Option<String>,
     /// When it is no longer taken.
     pub expires: Timestamp,
+    /// What was asked for.
+    #[serde(default)]
+    pub access: Access,
+    /// The digest of what the browser that asked was handed; nothing: none was.
+    #[serde(default)]
+    pub browser: Option<String>,
+    /// It was given in a browser that did not ask for it, whose person has to say that this is meant. The record's path is
+    /// then the digest of what that page sends, and what was given lies sealed in the place of the verifier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found: Option<Found>,
+}
+
+/// What a consent was given for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The account, as the far side names it; nothing: it does not.
+    pub account: Option<String>,
 }
 
 /// A notification channel of a mapping.
@@ -39,6 +57,9 @@ pub struct Watched {
     pub opened: Timestamp,
     /// False: it was asked for and nobody knows yet whether it is there.
     pub open: bool,
+    /// What stands in the address that its notifications come to, where that is one of its own.
+    #[serde(default)]
+    pub door: String,
     /// As the far side knows it.
     pub channel: Channel,
 }

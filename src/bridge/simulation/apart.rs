@@ -54,7 +54,8 @@ async fn ours(world: &World) -> String {
     String::from_utf8(all["s"].1.to_vec()).unwrap()
 }
 
-// S4-051, S4-052: a rule that the far side cannot hold is there as single events; edits of one come back as exceptions
+// S4-051, S4-052, S4-056: a rule that the far side cannot hold is there as single events; edits of one come back as
+// exceptions
 #[tokio::test]
 async fn a_series_is_there_in_parts() {
     let mut world = world().await;
@@ -114,4 +115,24 @@ async fn parts_are_known_again_after_a_crash() {
         assert_eq!(starts(&world).len(), 5, "after {calls} calls: {}", world.told());
         assert_eq!(ours(&world).await.as_bytes(), &series("Tea", "")[..], "{calls}");
     }
+}
+
+// S4-074: a budget that is used up again and again ends in a whole series all the same, and no part is written twice
+#[tokio::test]
+async fn parts_come_to_an_end_however_few_calls_a_pass_may_make() {
+    let mut world = world().await;
+    Arc::get_mut(&mut world.far).unwrap().habits.rewrites = true;
+    let name = Name::new("s.ics").unwrap();
+    world.session.put(&world.at, Put::new(&name, series("Tea", ""))).await.unwrap();
+    for _ in 0..10 {
+        // One call looks, two are left.
+        world.far.lock().budget = Some(3);
+        world.clock.0.fetch_add(120_000, Ordering::Relaxed);
+        world.sync(false).await;
+    }
+    assert_eq!((starts(&world).len(), world.far.lock().writes), (5, 5), "{}", world.told());
+    world.far.lock().budget = None;
+    settled(&mut world).await;
+    assert_eq!(world.far.lock().writes, 5, "{}", world.told());
+    assert_eq!(ours(&world).await.as_bytes(), &series("Tea", "")[..], "nothing of ours changed");
 }

@@ -35,7 +35,11 @@ pub(super) struct Inside {
     pub(super) empty: bool,
     /// Calls until the process is gone.
     pub(super) crash_in: Option<u64>,
+    /// Calls until the budget is used up.
+    pub(super) budget: Option<u64>,
     pub(super) writes: u64,
+    /// What it was asked since the last pass.
+    pub(super) calls: Vec<String>,
 }
 
 /// A far side in memory.
@@ -66,6 +70,22 @@ impl Far {
         let version = inside.version;
         inside.objects.remove(path);
         inside.log.push((version, path.to_owned()));
+    }
+
+    /// A call comes in.
+    async fn called(&self, what: String) -> Result<(), Trouble> {
+        {
+            let mut inside = self.lock();
+            if let Some(left) = &mut inside.budget {
+                let Some(less) = left.checked_sub(1) else {
+                    let wait = std::time::Duration::from_secs(60);
+                    return Err(Trouble::Budget("The budget is used up.".into(), wait));
+                };
+                *left = less;
+            }
+            inside.calls.push(what);
+        }
+        self.weather().await
     }
 
     /// What may go wrong before and after a call is carried out.
@@ -159,7 +179,7 @@ impl Provider for Far {
 
     fn changes<'a>(&'a self, _: &'a RemoteId, since: Option<&'a Cursor>, _: Window) -> Pages<'a> {
         let answer = async move {
-            if let Err(trouble) = self.weather().await {
+            if let Err(trouble) = self.called("changes".into()).await {
                 return vec![Err(trouble)];
             }
             let mut inside = self.lock();
@@ -199,7 +219,8 @@ impl Provider for Far {
 
     fn read<'a>(&'a self, _: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>> {
         Box::pin(async move {
-            self.weather().await?;
+            let names: Vec<&str> = ids.iter().map(|id| id.0.as_str()).collect();
+            self.called(format!("read {}", names.join(" "))).await?;
             let inside = self.lock();
             Ok(ids.iter().filter_map(|id| seen(&inside, id)).collect())
         })
@@ -211,7 +232,8 @@ impl Provider for Far {
 
     fn put<'a>(&'a self, _: &'a RemoteId, write: &'a Write) -> Fut<'a, Written> {
         Box::pin(async move {
-            self.weather().await?;
+            let uid = uid_in(&write.bytes);
+            self.called(format!("put {uid}")).await?;
             let path = match &write.slot {
                 Slot::New { uid } => {
                     let path = match self.habits.names {
@@ -246,7 +268,7 @@ impl Provider for Far {
 
     fn delete<'a>(&'a self, _: &'a RemoteId, id: &'a RemoteId, version: Option<&'a Version>) -> Fut<'a, ()> {
         Box::pin(async move {
-            self.weather().await?;
+            self.called(format!("delete {}", id.0)).await?;
             let now = self.lock().objects.get(&id.0).map(|(_, v)| Version(v.to_string()));
             if now.is_some() && version.is_some() && version != now.as_ref() {
                 return Err(Trouble::Stale);

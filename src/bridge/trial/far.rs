@@ -31,12 +31,20 @@ pub(super) struct Inside {
     pub(super) refuses: Option<&'static str>,
     /// Writes that it does not answer, by a word in the title.
     pub(super) deaf: Option<&'static str>,
+    /// UIDs that another calendar of the account has; it lets none in twice.
+    pub(super) taken: BTreeSet<&'static str>,
     /// Its budget of calls is used up after so many writes.
     pub(super) budget: Option<u64>,
     /// Somebody there changes every write a moment later.
     pub(super) restless: bool,
     /// Titles of what was written and paths of what was removed, in order.
     pub(super) written: Vec<String>,
+    /// So many writes are carried out and not answered.
+    pub(super) swallows: u64,
+    /// So many questions for objects by name are not answered.
+    pub(super) mute: u64,
+    /// So many complete listings are empty by mistake.
+    pub(super) short: u64,
     /// How many objects were asked for by name.
     pub(super) reads: u64,
 }
@@ -132,13 +140,17 @@ impl Provider for Far {
     }
 
     fn changes<'a>(&'a self, _: &'a RemoteId, since: Option<&'a Cursor>, window: Window) -> Pages<'a> {
-        let inside = self.lock();
+        let mut inside = self.lock();
         let next = Some(Cursor(inside.version.to_string()));
         let since: Option<u64> = since.map(|cursor| cursor.0.parse().unwrap());
         let touched = inside.log.iter().filter(|(at, _)| since.is_some_and(|since| *at > since));
         let touched: BTreeSet<String> = touched.map(|(_, path)| path.clone()).collect();
         let all = match since {
             Some(_) => touched,
+            None if inside.short > 0 => {
+                inside.short -= 1;
+                BTreeSet::new()
+            }
             None => inside.objects.keys().cloned().collect(),
         };
         let (there, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| inside.is_told(path, window));
@@ -154,6 +166,10 @@ impl Provider for Far {
     fn read<'a>(&'a self, _: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>> {
         Box::pin(async move {
             let mut inside = self.lock();
+            if let Some(less) = inside.mute.checked_sub(1) {
+                inside.mute = less;
+                return Err(Trouble::Unreachable("It does not answer.".into()));
+            }
             inside.reads += u64::try_from(ids.len()).unwrap();
             Ok(ids.iter().filter_map(|id| inside.seen(&id.0)).collect())
         })
@@ -187,6 +203,7 @@ impl Provider for Far {
                 *left = less;
             }
             let path = match &write.slot {
+                Slot::New { uid } if inside.taken.contains(uid.as_str()) => return Err(Trouble::Taken(None)),
                 Slot::New { uid } => format!("/{uid}.ics"),
                 Slot::At(id, version) => {
                     let now = inside.seen(&id.0).and_then(|seen| seen.version);
@@ -199,6 +216,10 @@ impl Provider for Far {
             let bytes = inside.kept(&write.bytes);
             inside.store(&path, bytes.clone());
             inside.written.push(title);
+            if let Some(less) = inside.swallows.checked_sub(1) {
+                inside.swallows = less;
+                return Err(Trouble::Unreachable("Its answer was lost.".into()));
+            }
             let seen = inside.seen(&path);
             if inside.restless {
                 let text = String::from_utf8(bytes.to_vec()).unwrap();

@@ -1,7 +1,12 @@
 //! Passes against far sides in memory, one behaviour at a time. (What holds whatever happens is in `simulation`.)
 
+mod cost;
 mod far;
 mod laws;
+mod many;
+mod names;
+mod removals;
+mod rules;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -12,7 +17,7 @@ use far::Far;
 
 use super::front::Settings;
 use super::provider::{Provider, RemoteId};
-use super::record::{Conflict, Direction, Fields, Mapping, MappingState, OnDelete, Policy, Run};
+use super::record::{Conflict, Direction, Fields, Mapping, MappingState, OnDelete, Policy, Push, Run};
 use super::run::{Halt, Pass};
 use crate::calendar::{Clock, House, Limits, NewCollection, NewPrincipal, Put, Session, When, Writable};
 use crate::ical::Ical;
@@ -68,6 +73,8 @@ struct World {
     clock: Arc<Standing>,
     session: Session,
     links: Vec<Link>,
+    /// The most that the last pass held.
+    held: usize,
 }
 
 impl World {
@@ -77,13 +84,16 @@ impl World {
     }
 
     async fn with(change: impl FnOnce(&mut Mapping)) -> World {
+        World::on(Arc::new(Memory::new()), change).await
+    }
+
+    async fn on(store: Arc<dyn Store>, change: impl FnOnce(&mut Mapping)) -> World {
         let clock = Arc::new(Standing(AtomicI64::new(NOW)));
-        let store: Arc<dyn Store> = Arc::new(Memory::new());
         let house = House::new(store, Arc::clone(&clock) as Arc<dyn Clock>, Limits::default());
         let anna = NewPrincipal { name: "anna".into(), ..NewPrincipal::default() };
         let anna = house.add_principal(anna).await.unwrap();
         let session = house.session(anna, Origin::System);
-        let mut world = World { clock, session, links: Vec::new() };
+        let mut world = World { clock, session, links: Vec::new(), held: 0 };
         let at = world.at("calendar").await;
         world.link(&at, Arc::default());
         change(&mut world.links[0].mapping);
@@ -107,9 +117,11 @@ impl World {
             filters: Vec::new(),
             on_remote_delete: OnDelete::default(),
             on_local_delete: OnDelete::default(),
+            push: Push::default(),
             enabled: true,
             poll_seconds: None,
             created: Timestamp(NOW),
+            changed: None,
         };
         self.links.push(Link { mapping, far, state: MappingState::default() });
         n
@@ -189,6 +201,7 @@ impl World {
         let mut pass =
             Pass::new(session, at, mapping, provider, (link.state.clone(), run), &settings, confirm);
         let ended = pass.carry_out().await;
+        self.held = pass.most_held;
         let link = &mut self.links[n];
         match ended {
             Ok(_) => {
@@ -225,5 +238,8 @@ impl World {
         assert_eq!((run.local.total(), run.remote.total()), (0, 0), "one more pass wrote: {run:?}");
         assert_eq!(self.far().written(), Vec::<String>::new());
         assert_eq!(self.at("calendar").await.head().await.unwrap().rev, head);
+        let store = &self.session.house.store;
+        let ledger = super::ledger::Ledger::new(Arc::clone(store), &self.links[0].mapping.id);
+        assert_eq!(ledger.flaws().await, Vec::<String>::new());
     }
 }

@@ -1,7 +1,7 @@
 //! Making bookings and holds, and confirming them: look and write as one step.
 //!
 //! Owns: what one commit holds. Nothing is locked while it looks: the commit itself expects that nothing was written into
-//! the time that was judged, in any calendar that counts; else it looks again (docs/decisions/010-look-and-write.md).
+//! the time that was judged, in any calendar that counts; else it looks again (docs/decisions/015-look-and-write.md).
 //! Does not own: what is in the way (`ground`), changes of what was booked (`change`).
 
 use std::collections::HashMap;

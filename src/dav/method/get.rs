@@ -14,7 +14,7 @@ use crate::calendar::{Readable, Refusal};
 use crate::dav::live::http_date;
 use crate::dav::resource::{Facts, Kinds, Node, Resource};
 use crate::dav::{Denied, Protocol, Scope};
-use crate::http::{Conditions, Href, Reply, Request, State, body, reply_empty};
+use crate::http::{Conditions, Href, Reply, Request, State, body, escaped, reply_empty};
 use crate::store::{Kind, Meta, Object};
 
 pub(super) async fn serve(scope: Scope, request: Request, href: Option<Href>) -> Result<Reply, Denied> {
@@ -146,13 +146,13 @@ async fn page(scope: &Scope, found: &Resource, head: bool) -> Result<Reply, Deni
     let _ = write!(
         html,
         "<h1>{}</h1><p>This is an address for calendar and file clients.</p><ul>",
-        text(&found.path)
+        escaped(&found.path)
     );
     let mut members = found.members(Facts::NONE);
     let mut listed = 0;
     while let Some(page) = members.next(scope).await? {
         for member in page.iter().take(LISTED - listed) {
-            let _ = write!(html, "<li><a href=\"{0}\">{0}</a>", text(&member.path));
+            let _ = write!(html, "<li><a href=\"{0}\">{0}</a>", escaped(&member.path));
         }
         listed += page.len();
         if listed >= LISTED {
@@ -177,8 +177,4 @@ async fn page(scope: &Scope, found: &Resource, head: bool) -> Result<Reply, Deni
     );
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     Ok(reply)
-}
-
-fn text(raw: &str) -> String {
-    raw.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }

@@ -14,7 +14,7 @@ use crate::ical::Ical;
 use crate::ical::expand::{Selection, Wanted, expand, limit_freebusy_set, limit_recurrence_set, select};
 use crate::ical::series::{Series, TimeRange};
 use crate::ical::zone::{Zone, by_tzid, from_vtimezone_text};
-use crate::xml::{CALDAV, Element, Limits, caldav, parse};
+use crate::xml::{CALDAV, Element, caldav};
 
 /// The form.
 #[derive(Debug, Clone)]
@@ -201,11 +201,5 @@ pub(super) fn zone(body: &Element) -> Result<Option<Zone>, Denied> {
 
 /// Returns the zone that floating and all-day times of this calendar are read in (RFC 4791 §5.2.2, RFC 7809 §5.2).
 pub(super) fn zone_of(at: &Readable) -> Zone {
-    let stored = |local: &str| {
-        let properties = &at.collection().properties.0;
-        let found = properties.iter().find(|(name, _)| name.local == local && name.ns == CALDAV);
-        found.and_then(|(_, xml)| Some(parse(xml.as_bytes(), Limits::default()).ok()?.text()))
-    };
-    let named = stored("calendar-timezone-id").and_then(|id| by_tzid(id.trim()));
-    named.or_else(|| from_vtimezone_text(&stored("calendar-timezone")?)).unwrap_or(Zone::Utc)
+    crate::calendar::zone_of(&at.collection().properties).unwrap_or(Zone::Utc)
 }

@@ -1,9 +1,11 @@
-//! Cozi over HTTP, as far as its calendar is known from clients that use it: signing in, month pages, operations.
+//! Cozi over HTTP, as far as it is known from clients that use it: signing in, month pages, operations, lists.
 //!
 //! Owns: a household with its people and items, what Cozi refuses and how it says so. Does not own: faults (`server`).
 //!
-//! A request that names what Cozi does not know is answered with 400, so that a client's mistakes are found.
+//! A request that names what Cozi does not know is answered with 400, so that a client's mistakes are found. Where
+//! clients differ and the service takes what both send, it is taken here too: `apikey` is asked for at signing in only.
 
+mod lists;
 mod store;
 
 use std::sync::{Mutex, PoisonError};
@@ -11,6 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use http::Method;
 use serde_json::{Value, json};
 
+use self::lists::Lists;
 use self::store::Household;
 use super::{Act, Answer, Answering, Bend, Request, Scene, World};
 
@@ -28,6 +31,7 @@ pub struct Cozi {
 #[derive(Debug)]
 struct Inside {
     house: Household,
+    lists: Lists,
     tokens: Vec<String>,
     refresh: Option<String>,
     /// The password is no longer accepted.
@@ -40,6 +44,7 @@ impl Cozi {
     pub fn new(username: &str, password: &str, zone: &str) -> Cozi {
         let inside = Inside {
             house: Household::new(zone),
+            lists: Lists::default(),
             tokens: Vec::new(),
             refresh: None,
             revoked: false,
@@ -53,14 +58,17 @@ impl Cozi {
     }
 
     fn reply(&self, request: &Request, scene: &Scene) -> Answer {
-        if request.parameter("apikey").is_none_or(|key| !is_key(key)) {
-            return error(400, "apikey is missing");
+        let segments = request.segments();
+        let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        let signs_in = path.ends_with(&["auth", "login"]);
+        match request.parameter("apikey") {
+            None if signs_in => return error(400, "apikey is missing"),
+            Some(key) if !is_key(key) => return error(400, "apikey is none"),
+            _ => {}
         }
         if request.header("origin").is_none() && request.header("user-agent").is_none() {
             return Answer::text(403, "text/html", "<html>Attention required</html>");
         }
-        let segments = request.segments();
-        let path: Vec<&str> = segments.iter().map(String::as_str).collect();
         match (&request.method, path.as_slice()) {
             (&Method::POST, ["api", "ext", "2207", "auth", "login"]) => self.login(request, scene),
             (&Method::POST, ["api", "ext", "2111", account, "auth", "reauth"]) if *account == ACCOUNT => {
@@ -119,6 +127,7 @@ impl Cozi {
                     Ok(Some(rejected)) => Answer::json(200, &inside.house.page(month, vec![rejected])),
                 }
             }
+            (method, ["list", rest @ ..]) => inside.lists.answer(method, rest, request, &scene.dice),
             _ => error(404, "not found"),
         }
     }
@@ -181,6 +190,7 @@ impl World for Cozi {
                 inside.revoked = true;
                 return Ok(Value::Null);
             }
+            Act::Own { name, .. } if name == "items" => return Ok(inside.house.all()),
             Act::CreateElsewhere { object, .. } => json!({"itemType": "appointment", "create": object}),
             Act::EditElsewhere { id, patch, .. } => {
                 let mut edit = patch.clone();

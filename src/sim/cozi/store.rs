@@ -56,6 +56,11 @@ impl Household {
         Value::Array(PEOPLE.iter().enumerate().map(person).collect())
     }
 
+    /// Everything, as the page of its first day shows it.
+    pub(super) fn all(&self) -> Value {
+        self.items.iter().map(|(id, item)| item.shown(id, item.start)).collect()
+    }
+
     /// The page of a month.
     pub(super) fn page(&self, (year, month): (i64, i64), rejected: Vec<Value>) -> Value {
         let first = Civil(days_from_civil(year, month, 1) * DAY);
@@ -119,7 +124,12 @@ impl Household {
                 if body.contains_key("version") {
                     return rejected("an edit has no version");
                 }
-                let item = match read(kind, body)? {
+                let mut body = body.clone();
+                if matches!(scope, Some((_, false))) {
+                    // One day is no series, though clients send the rule along.
+                    body.remove("recurrence");
+                }
+                let item = match read(kind, &body)? {
                     Ok(item) => item,
                     Err(why) => return rejected(why),
                 };
@@ -137,9 +147,7 @@ impl Household {
     }
 
     fn add(&mut self, item: Item, dice: &Dice) -> String {
-        let hex: String = (0..4).map(|_| format!("{:08x}", dice.any() as u32)).collect();
-        let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
-        let id = [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-");
+        let id = uuid(dice);
         self.items.insert(id.clone(), item);
         self.newest = id.clone();
         id
@@ -196,6 +204,10 @@ impl Household {
                     self.items.remove(&before);
                 }
             }
+            // From its first day on that is all of it: the series keeps its id.
+            Some((day, true)) if self.items.get(id).is_some_and(|item| item.start == day) => {
+                self.edit(id, new, None, dice);
+            }
             Some((day, true)) => {
                 self.end_before(id, day);
                 self.add(new, dice);
@@ -231,6 +243,10 @@ impl Item {
         self.details.get(name).and_then(Value::as_str).unwrap_or_default()
     }
 
+    fn title(&self) -> &str {
+        self.text(if self.kind == "birthday" { "name" } else { "subject" })
+    }
+
     /// How many days it covers.
     fn days(&self) -> i64 {
         let span = self.details.get("dateSpan").and_then(Value::as_i64).unwrap_or(0);
@@ -251,14 +267,22 @@ impl Item {
             "startTime": clock("startTime"),
             "endTime": clock("endTime"),
             "dateSpan": self.details.get("dateSpan").cloned().unwrap_or(json!(0)),
-            "description": self.text("subject"),
-            "descriptionShort": self.text("subject"),
+            "description": self.title(),
+            "descriptionShort": self.title(),
             "householdMembers": self.details.get("attendeeSet").cloned().unwrap_or(json!([])),
             "itemDetails": {"location": self.text("location"), "notes": self.text("notes")},
             "itemSource": null,
             "readOnly": false,
             "reminders": self.reminders,
         });
+        if self.kind == "birthday" {
+            for name in ["name", "birthYear"] {
+                let value = self.details.get(name).cloned().unwrap_or_default();
+                if let Some(details) = item.get_mut("itemDetails") {
+                    set(details, name, value);
+                }
+            }
+        }
         if let Some(rule) = &self.rule {
             let exdates: Vec<Value> = self
                 .exceptions
@@ -274,9 +298,16 @@ impl Item {
     }
 }
 
+/// Returns an id as Cozi gives them to everything.
+pub(super) fn uuid(dice: &Dice) -> String {
+    let hex: String = (0..4).map(|_| format!("{:08x}", dice.any() & 0xffff_ffff)).collect();
+    let part = |from: usize, to: usize| hex.get(from..to).unwrap_or_default().to_owned();
+    [part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32)].join("-")
+}
+
 /// Reads the body of `create` or `edit`. Inner error: Cozi takes the request and rejects the item.
 fn read(kind: &str, body: &Map<String, Value>) -> Result<Result<Item, &'static str>, String> {
-    let start = body.get("startDay").and_then(Value::as_str).and_then(day).ok_or("startDay is no day")?;
+    let mut start = body.get("startDay").and_then(Value::as_str).and_then(day).ok_or("startDay is no day")?;
     let details = body.get("details").and_then(Value::as_object).ok_or("details is no object")?;
     only(
         details,
@@ -310,6 +341,9 @@ fn read(kind: &str, body: &Map<String, Value>) -> Result<Result<Item, &'static s
             Some(_) => return Err(format!("{name} is no time")),
         }
     }
+    if kind == "birthday" {
+        start = born(start, details.get("birthYear"))?;
+    }
     let rule = match body.get("recurrence") {
         None | Some(Value::Null) => None,
         Some(recurrence) => {
@@ -337,6 +371,16 @@ fn read(kind: &str, body: &Map<String, Value>) -> Result<Result<Item, &'static s
         rule,
         exceptions: BTreeMap::new(),
     }))
+}
+
+/// A birthday begins in the year of birth; where nobody knows it, in 1904.
+fn born(day: Civil, year: Option<&Value>) -> Result<Civil, String> {
+    let year = match year {
+        None | Some(Value::Null) => 1904,
+        Some(year) => year.as_i64().filter(|y| (1000..=9999).contains(y)).ok_or("birthYear is no year")?,
+    };
+    let (_, month, day) = day.date();
+    Ok(Civil(days_from_civil(year, month, day.min(days_in_month(year, month))) * DAY))
 }
 
 fn parsed(rule: &Value) -> Option<Rule> {

@@ -11,6 +11,7 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::state::PERSON;
+use crate::http::escaped;
 use crate::sim::{Answer, Request, decode, form};
 
 /// Seconds that an access token lives.
@@ -348,10 +349,6 @@ impl Door {
             "verified_email": true, "email_verified": true, "name": "Anna Example" });
         Answer::json(200, &body)
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;")
 }
 
 /// Reads `a b` or `a,b`: scopes as a script writes them, whole or without what they all begin with.

@@ -2,31 +2,10 @@
 import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { google } from 'googleapis';
+import { act, steps } from '../steps.mjs';
 
 const SIM = process.env.KALENDS_SIM.replace(/\/$/, '');
-let passed = 0;
-let failed = 0;
-
-async function step(title, action) {
-  const begun = Date.now();
-  try {
-    const result = await action();
-    passed += 1;
-    console.log(`ok ${title} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
-    return result;
-  } catch (error) {
-    failed += 1;
-    console.log(`not ok ${title}: ${error.stack ?? error}`);
-    return undefined;
-  }
-}
-
-async function act(name, more = {}) {
-  const body = JSON.stringify({ act: name, ...more });
-  const answer = await fetch(`${SIM}/_sim/act`, { method: 'POST', body, headers: { 'Content-Type': 'application/json' } });
-  assert.equal(answer.status, 200, await answer.clone().text());
-  return answer.json();
-}
+const { step, done } = steps('google-node');
 
 async function refused(status, message, promise) {
   const error = await promise.then(() => assert.fail(`not refused with ${status}`), (error) => error);
@@ -156,5 +135,4 @@ if (signedIn) {
   });
 }
 
-console.log(`google-node: ${passed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+done();

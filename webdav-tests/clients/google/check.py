@@ -10,12 +10,13 @@ import pathlib
 import sys
 import threading
 import urllib.parse
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 os.environ["OAUTHLIB_INSECURE_TRANSPORT"] = "1"
-for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-    del os.environ[name]
+
+from common import Steps, act, forget_proxies, redirected, sim  # noqa: E402
+
+forget_proxies()
 
 import google.auth.exceptions  # noqa: E402
 import googleapiclient.http  # noqa: E402
@@ -24,8 +25,6 @@ import googleapiclient  # noqa: E402
 import google_auth_oauthlib.flow  # noqa: E402
 from googleapiclient.discovery import build, build_from_document  # noqa: E402
 from googleapiclient.errors import HttpError  # noqa: E402
-
-from common import Steps  # noqa: E402
 
 SIM = os.environ["KALENDS_SIM"].rstrip("/")
 SCOPES = ["https://www.googleapis.com/auth/calendar", "https://www.googleapis.com/auth/userinfo.email"]
@@ -36,32 +35,6 @@ SHARED = pathlib.Path(os.environ.get("KALENDS_SHARED", pathlib.Path(__file__).re
 ANOTHER = SHARED / "providers" / "google-calendar-v3.discovery.json"
 steps = Steps("google-python")
 step = steps.step
-
-
-def sim(method, path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{SIM}/_sim/{path}", data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def act(act, **more):
-    return sim("POST", "act", {"act": act, **more})
-
-
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_):
-        return None
-
-
-def follow(url):
-    """Goes where the consent leads and returns that address."""
-    try:
-        urllib.request.build_opener(NoRedirect).open(url, timeout=30)
-    except urllib.error.HTTPError as answer:
-        assert answer.code == 302, answer.code
-        return answer.headers["Location"]
-    raise AssertionError("the consent leads nowhere")
 
 
 def refused(status, reason, action):
@@ -84,7 +57,7 @@ def sign_in():
         {"web": client}, SCOPES, redirect_uri="http://127.0.0.1:9/back", autogenerate_code_verifier=True
     )
     url, state = flow.authorization_url(access_type="offline", prompt="consent")
-    back = follow(url)
+    back = redirected(url)
     assert urllib.parse.parse_qs(urllib.parse.urlsplit(back).query)["state"] == [state]
     flow.fetch_token(authorization_response=back)
     signed_in = flow.credentials

@@ -2,37 +2,12 @@
 // address, KALENDS_SIM_TLS the same over TLS; it was started with --control.
 import assert from 'node:assert/strict';
 import kit from '@microsoft/microsoft-graph-client';
+import { act, sim, steps } from '../steps.mjs';
 
 const { Client, PageIterator, BatchRequestContent, BatchResponseContent } = kit;
-const SIM = process.env.KALENDS_SIM.replace(/\/$/, '');
 const TLS = process.env.KALENDS_SIM_TLS.replace(/\/$/, '');
 const IMMUTABLE = 'IdType="ImmutableId"';
-let passed = 0;
-let failed = 0;
-
-async function step(title, action) {
-  const begun = Date.now();
-  try {
-    const result = await action();
-    passed += 1;
-    console.log(`ok ${title} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
-    return result;
-  } catch (error) {
-    failed += 1;
-    console.log(`not ok ${title}: ${error.stack ?? error}`);
-    return undefined;
-  }
-}
-
-async function sim(method, path, body) {
-  const answer = await fetch(`${SIM}/_sim/${path}`, {
-    method,
-    body: body && JSON.stringify(body),
-    headers: { 'Content-Type': 'application/json' },
-  });
-  assert.equal(answer.status, 200, await answer.clone().text());
-  return answer.json();
-}
+const { step, done } = steps('outlook-node');
 
 async function refused(status, code, promise) {
   const error = await promise.then(() => assert.fail(`not refused with ${status}`), (error) => error);
@@ -52,7 +27,7 @@ const connect = (hosts) =>
 const at = (date, hour) => ({ dateTime: `${date}T${String(hour).padStart(2, '0')}:00:00`, timeZone: 'Europe/Berlin' });
 const event = (subject, date, more = {}) => ({ subject, start: at(date, 10), end: at(date, 11), ...more });
 
-await sim('POST', 'act', { act: 'own', name: 'accept_token', with: { token: 'tok' } });
+await act('own', { name: 'accept_token', with: { token: 'tok' } });
 const client = connect(['localhost']);
 const ours = (path) => client.api(path).header('Prefer', IMMUTABLE);
 
@@ -115,7 +90,7 @@ await step('rounds of a delta, page by page', async () => {
   const [changed] = await round(link);
   assert.deepEqual(changed.filter((row) => row['@removed']).map((row) => row['@removed'].reason), ['deleted']);
   assert.ok(changed.some((row) => row.type === 'seriesMaster' && row.subject === 'T'));
-  await sim('POST', 'act', { act: 'expire_cursor' });
+  await act('expire_cursor');
   await refused(410, 'syncStateNotFound', client.api(link).get());
 });
 
@@ -143,5 +118,4 @@ await step('a batch', async () => {
   assert.equal((await answers.getResponseById('2').json()).value.length, 1);
 });
 
-console.log(`outlook-node: ${passed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+done();

@@ -16,11 +16,12 @@ import sys
 import threading
 import time
 import urllib.parse
-import urllib.request
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
-for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-    del os.environ[name]
+
+from common import Steps, act, forget_proxies, redirected, sim  # noqa: E402
+
+forget_proxies()
 # MSAL asks the authority with a session of its own: only the environment reaches it.
 os.environ["REQUESTS_CA_BUNDLE"] = os.environ["KALENDS_SIM_CA"]
 
@@ -52,8 +53,6 @@ from msgraph.generated.models.week_index import WeekIndex  # noqa: E402,F401
 from msgraph_core.requests.batch_request_content import BatchRequestContent  # noqa: E402
 from msgraph_core.requests.batch_request_item import BatchRequestItem  # noqa: E402
 
-from common import Steps  # noqa: E402
-
 SIM = os.environ["KALENDS_SIM"].rstrip("/")
 TLS = os.environ["KALENDS_SIM_TLS"].rstrip("/")
 SCOPES = ["User.Read", "Calendars.ReadWrite"]
@@ -73,17 +72,6 @@ def step(title, action, needed=False):
     return steps.step(title, once, needed)
 
 
-def sim(method, path, body=None):
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(f"{SIM}/_sim/{path}", data, {"Content-Type": "application/json"}, method=method)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)
-
-
-def act(name, **more):
-    return sim("POST", "act", {"act": name, **more})
-
-
 def own(name, **more):
     return sim("POST", "act", {"act": "own", "name": name, "with": more})
 
@@ -91,20 +79,10 @@ def own(name, **more):
 # ---- MSAL -------------------------------------------------------------------------------------------------------
 
 
-class NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_):
-        return None
-
-
 def follow(url):
     """Goes where the consent leads and returns the query of that address."""
-    url = url.replace(TLS, SIM)  # the same port takes both
-    try:
-        urllib.request.build_opener(NoRedirect).open(url, timeout=30)
-    except urllib.error.HTTPError as answer:
-        assert answer.code == 302, answer.code
-        return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(answer.headers["Location"]).query))
-    raise AssertionError("the consent leads nowhere")
+    to = redirected(url.replace(TLS, SIM))  # the same port takes both
+    return dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(to).query))
 
 
 def application():

@@ -1,24 +1,10 @@
 // tsdav, the library behind Cal.com: discovery, calendars, objects, sync. Run by ../tsdav.sh.
 import assert from 'node:assert/strict';
 import { createDAVClient } from 'tsdav';
+import { steps } from '../steps.mjs';
 
 const [serverUrl, username, password] = process.argv.slice(2);
-let passed = 0;
-let failed = 0;
-
-async function step(title, action) {
-  const begun = Date.now();
-  try {
-    const result = await action();
-    passed += 1;
-    console.log(`ok ${title} (${((Date.now() - begun) / 1000).toFixed(1)} s)`);
-    return result;
-  } catch (error) {
-    failed += 1;
-    console.log(`not ok ${title}: ${error.stack ?? error}`);
-    return undefined;
-  }
-}
+const { step, done } = steps('tsdav');
 
 const event = (uid, title, start = '20260310T090000Z', more = []) =>
   [
@@ -159,5 +145,4 @@ if (client) {
   }
 }
 
-console.log(`tsdav: ${passed} passed, ${failed} failed`);
-process.exit(failed ? 1 : 0);
+done();

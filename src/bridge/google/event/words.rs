@@ -3,6 +3,8 @@
 //! Owns: HTML → text, text that looks like HTML → HTML that reads as that text, and the conference details that Google
 //! keeps between lines of its own within a description.
 
+use crate::bridge::html::{attribute, is_block, meant, says_address};
+
 /// Elements that people's descriptions hold. Anything else in angle brackets is text.
 const ELEMENTS: [&str; 36] = [
     "a",
@@ -42,10 +44,6 @@ const ELEMENTS: [&str; 36] = [
     "u",
     "ul",
 ];
-/// Those that begin a line of their own.
-const BLOCKS: [&str; 15] =
-    ["p", "div", "h1", "h2", "h3", "h4", "h5", "h6", "li", "ul", "ol", "tr", "table", "blockquote", "pre"];
-
 /// Returns Google's description as text.
 pub(super) fn text(description: &str) -> String {
     let plain = description.replace('\r', "");
@@ -74,7 +72,7 @@ pub(super) fn description(text: &str) -> String {
 }
 
 fn is_html(text: &str) -> bool {
-    text.match_indices('<').any(|(at, _)| text.get(at..).is_some_and(|rest| tag(rest).is_some()))
+    next_tag(text).is_some()
 }
 
 /// A tag at the beginning of a text.
@@ -102,32 +100,27 @@ fn tag(text: &str) -> Option<Tag<'_>> {
     known.then_some(Tag { name, closes, attributes, length: end + 2 })
 }
 
+/// The text before the next tag, the tag, and what follows.
+fn next_tag(text: &str) -> Option<(&str, Tag<'_>, &str)> {
+    text.match_indices('<').find_map(|(at, _)| {
+        let (before, rest) = text.split_at(at);
+        let tag = tag(rest)?;
+        let after = rest.get(tag.length..)?;
+        Some((before, tag, after))
+    })
+}
+
 fn unmarked(html: &str) -> String {
     let mut out = String::with_capacity(html.len());
     let mut link: Option<(String, usize)> = None;
     let mut rest = html;
-    while let Some(c) = rest.chars().next() {
-        let mut used = c.len_utf8();
-        match c {
-            '<' => match tag(rest) {
-                Some(tag) => {
-                    used = tag.length;
-                    mark(&tag, &mut out, &mut link);
-                }
-                None => out.push(c),
-            },
-            '&' => match entity(rest) {
-                Some((meant, length)) => {
-                    used = length;
-                    out.push(meant);
-                }
-                None => out.push(c),
-            },
-            c => out.push(c),
-        }
-        rest = rest.get(used..).unwrap_or_default();
+    while let Some((before, tag, after)) = next_tag(rest) {
+        out.push_str(&meant(before));
+        mark(&tag, &mut out, &mut link);
+        rest = after;
     }
-    tidy(&out)
+    out.push_str(&meant(rest));
+    tidy(&out.replace('\u{a0}', " ").replace('\r', ""))
 }
 
 fn mark(tag: &Tag<'_>, out: &mut String, link: &mut Option<(String, usize)>) {
@@ -140,58 +133,16 @@ fn mark(tag: &Tag<'_>, out: &mut String, link: &mut Option<(String, usize)>) {
             // A link whose text says something else keeps its address behind it.
             if let Some((href, from)) = link.take() {
                 let shown = out.get(from..).unwrap_or_default().trim();
-                let plain = |text: &str| {
-                    text.trim_start_matches("mailto:").trim_end_matches('/').to_ascii_lowercase()
-                };
                 if shown.is_empty() {
                     out.push_str(&href);
-                } else if plain(shown) != plain(&href) {
+                } else if !says_address(shown, &href) {
                     out.push_str(&format!(" ({href})"));
                 }
             }
         }
-        (name, _) if BLOCKS.contains(&name) && !fresh => out.push('\n'),
+        (name, _) if is_block(name) && !fresh => out.push('\n'),
         _ => {}
     }
-}
-
-fn attribute(text: &str, name: &str) -> Option<String> {
-    let at = text.to_ascii_lowercase().find(&format!("{name}="))?;
-    let value = text.get(at + name.len() + 1..)?;
-    let value = match value.chars().next()? {
-        quote @ ('"' | '\'') => value.get(1..)?.split(quote).next()?,
-        _ => value.split_ascii_whitespace().next()?,
-    };
-    let mut out = String::new();
-    let mut rest = value;
-    while let Some(c) = rest.chars().next() {
-        let (meant, used) = if c == '&' { entity(rest).unwrap_or((c, 1)) } else { (c, c.len_utf8()) };
-        out.push(meant);
-        rest = rest.get(used..).unwrap_or_default();
-    }
-    Some(out)
-}
-
-fn entity(text: &str) -> Option<(char, usize)> {
-    let end = text.char_indices().take(12).find(|(_, c)| *c == ';').map(|(at, _)| at)?;
-    let name = text.get(1..end)?;
-    let meant = match name {
-        "amp" => '&',
-        "lt" => '<',
-        "gt" => '>',
-        "quot" => '"',
-        "apos" => '\'',
-        "nbsp" => ' ',
-        _ => {
-            let number = name.strip_prefix('#')?;
-            let code = match number.strip_prefix(['x', 'X']) {
-                Some(hex) => u32::from_str_radix(hex, 16).ok()?,
-                None => number.parse().ok()?,
-            };
-            char::from_u32(code).filter(|c| !c.is_control() || *c == '\n')?
-        }
-    };
-    Some((meant, end + 1))
 }
 
 /// No blanks at the ends of lines, no more than one empty line between two others, none around.

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 use super::rule::{Recurrence, Unheld};
 use super::when::Frame;
 use super::{STATUS, TIME, UID, color, words};
+use crate::bridge::provider;
 use crate::ical::series::{Series, TimeRange, Written};
 use crate::ical::value::{DAY, Duration, date_time};
 use crate::ical::zone::{Zone, Zones};
@@ -103,6 +104,7 @@ pub(in crate::bridge::google) fn read(ical: &Ical, home: &Zone) -> Result<Told, 
         Some(refused) => return Err(refused),
         None => None,
     };
+    let called_off = is_cancelled(component);
     let mut overrides = BTreeMap::new();
     let mut ranges = Vec::new();
     for component in calendar.named("VEVENT") {
@@ -113,9 +115,10 @@ pub(in crate::bridge::google) fn read(ical: &Ical, home: &Zone) -> Result<Told, 
         if id.parameter("RANGE").is_some_and(|range| range.eq_ignore_ascii_case("THISANDFUTURE")) {
             ranges.push(original);
         }
-        let cancelled = word(component, "STATUS").as_deref() == Some("CANCELLED");
+        // In a series that is called off as a whole an instance is called off like the others.
+        let out = is_cancelled(component) && !called_off;
         match Draft::of(component, &zones, home) {
-            Some((draft, _)) if !cancelled => {
+            Some((draft, _)) if !out => {
                 overrides.insert(original, draft);
             }
             _ => {
@@ -257,7 +260,11 @@ impl Draft {
             let text = component.property(name).map(|property| property.text().replace('\r', ""));
             text.filter(|text| !text.trim().is_empty())
         };
-        self.fields.insert("summary", text("SUMMARY").map_or(Value::Null, Value::from));
+        let title = match is_cancelled(component) {
+            true => Some(provider::called_off(&text("SUMMARY").unwrap_or_default())),
+            false => text("SUMMARY"),
+        };
+        self.fields.insert("summary", title.map_or(Value::Null, Value::from));
         let description = text("DESCRIPTION").map(|text| words::description(&text));
         let description = description.filter(|text| !text.trim().is_empty());
         self.fields.insert("description", description.map_or(Value::Null, Value::from));
@@ -274,9 +281,8 @@ impl Draft {
     }
 
     fn state(&mut self, component: Component<'_>) {
-        let status = word(component, "STATUS");
-        let cancelled = status.as_deref() == Some("CANCELLED");
-        let tentative = status.as_deref() == Some("TENTATIVE");
+        let cancelled = is_cancelled(component);
+        let tentative = word(component, "STATUS").as_deref() == Some("TENTATIVE");
         self.fields.insert("status", if tentative { "tentative" } else { "confirmed" }.into());
         self.marks.insert(STATUS, if cancelled { "cancelled" } else { "" });
         self.marks.insert(TIME, if self.frame.floats() { "floating" } else { "" });
@@ -414,6 +420,10 @@ fn of_one_kind(mut when: Value) -> Value {
         }
     }
     when
+}
+
+fn is_cancelled(component: Component<'_>) -> bool {
+    word(component, "STATUS").as_deref() == Some("CANCELLED")
 }
 
 fn word(component: Component<'_>, name: &str) -> Option<String> {

@@ -2,13 +2,13 @@
 //!
 //! Whatever is put together here is compared with the series itself, instance by instance, before it is believed.
 
-use super::parse::{Shape, Source, crosses, is_off};
+use super::parse::{Shape, Source, crosses};
 use super::render::render;
 use super::{Item, When, Whole};
 use crate::bridge::outlook::recurrence::{End, Mapped, Recurrence};
 use crate::ical::recur::Rule;
 use crate::ical::series::{Instance, Series, TimeRange, Written};
-use crate::ical::value::{Civil, DAY, date_time, date_times};
+use crate::ical::value::{Civil, DAY, DateTime, date_time, date_times};
 use crate::ical::zone::Zone;
 use crate::ical::{Component, Ical};
 
@@ -26,7 +26,7 @@ pub(super) fn expanded(source: &Source<'_>, why: &str) -> Shape {
     let from = source.window.from.unwrap_or(source.window.now - BACK * DAY);
     let to = source.window.to.unwrap_or(source.window.now + AHEAD * DAY);
     let places: Vec<Component<'_>> = source.calendar.components().collect();
-    let found = series.instances(TimeRange::new(Some(from), Some(to)), &Zone::Utc, MOST);
+    let found = series.instances(TimeRange::new(Some(from), Some(to)), &source.floating, MOST);
     if !found.complete {
         return Shape::Refused(format!(
             "Outlook cannot hold this series, since {why}, and it has too many instances to be copied one by one."
@@ -34,7 +34,7 @@ pub(super) fn expanded(source: &Source<'_>, why: &str) -> Shape {
     }
     let single = |instance: &Instance| {
         let component = *places.get(instance.component)?;
-        let item = source.item(component, false).filter(|_| !is_off(component))?;
+        let item = source.item(component, false).filter(|_| !source.is_off(component))?;
         Some((key(instance), source.whole(at(&item, instance), None)))
     };
     let parts: Vec<(String, Whole)> = found.list.iter().filter_map(single).collect();
@@ -138,6 +138,67 @@ pub(super) fn split(
     Shape::Parts(parts, format!("Outlook has several events for this series, since {why}."))
 }
 
+/// Returns two series for one that is another from an instance on (`RANGE=THISANDFUTURE`, RFC 5545 §3.2.13): what it
+/// was before that instance, and what it is from there on. Nothing: two series of Outlook's cannot say the same.
+pub(super) fn halves(
+    source: &Source<'_>,
+    series: &Series,
+    item: &Item,
+    recurrence: &Recurrence,
+    master: Component<'_>,
+    overrides: &[Component<'_>],
+) -> Option<Shape> {
+    let ranged =
+        |c: &&Component<'_>| c.property("RECURRENCE-ID").is_some_and(|id| id.parameter("RANGE").is_some());
+    let mut later = overrides.iter().filter(ranged);
+    let (later, None) = (later.next()?, later.next()) else { return None };
+    let start = item.start.civil();
+    let civil_of = |time: &DateTime| match time.is_date() || item.all_day {
+        true => time.civil().midnight(),
+        false => item.start.zone.to_civil(source.when(time).at),
+    };
+    let from = civil_of(&date_time(&later.property("RECURRENCE-ID")?)?);
+    let changed = source.zoned(source.item(*later, true)?)?;
+    let shift = changed.start.civil().0 - from.0;
+    let gone = recurrence.instances(start, Civil(from.0 - 1)).len();
+    let moved = |day: Civil| Civil(day.0 + changed.start.civil().midnight().0 - from.midnight().0);
+    let rest = match recurrence.end {
+        End::Never => End::Never,
+        End::On(day) => End::On(moved(day)),
+        End::Count(count) => End::Count(count.checked_sub(u64::try_from(gone).ok()?).filter(|n| *n > 0)?),
+    };
+    let before = Recurrence { end: End::On(Civil(from.midnight().0 - DAY)), ..recurrence.clone() };
+    let mut one = source.whole(item.clone(), Some(before));
+    let mut other = source.whole(changed, Some(Recurrence { end: rest, ..recurrence.clone() }));
+    let place = |at: Civil| match at < from {
+        true => (true, at.midnight()),
+        false => (false, Civil(at.0 + shift).midnight()),
+    };
+    for moment in master.all("EXDATE").flat_map(|property| date_times(&property).0) {
+        let (first, day) = place(civil_of(&moment.start));
+        if first { &mut one } else { &mut other }.cancelled.insert(day);
+    }
+    for component in overrides.iter().filter(|c| !ranged(c)) {
+        let (first, day) = place(civil_of(&date_time(&component.property("RECURRENCE-ID")?)?));
+        let whole = if first { &mut one } else { &mut other };
+        whole.cancelled.remove(&day);
+        if source.is_off(*component) {
+            whole.cancelled.insert(day);
+        } else {
+            whole.exceptions.insert(day, source.item(*component, false)?);
+        }
+    }
+    let wholes = [one.settle(), other.settle()];
+    if wholes.iter().any(crosses) || !same_instances(source, series, &wholes) {
+        return None;
+    }
+    let parts = wholes.into_iter().zip(1..).map(|(whole, n)| (format!("series-{n}"), whole)).collect();
+    Some(Shape::Parts(
+        parts,
+        "Outlook has two events for this series, since it was changed from one instance on.".to_owned(),
+    ))
+}
+
 /// Puts each edited instance into the piece that it belongs to. Returns why some could not stay there.
 fn place_overrides(
     source: &Source<'_>,
@@ -151,7 +212,7 @@ fn place_overrides(
         let found = parts.iter_mut().find_map(|(_, w)| source.instance_day(w, &id).map(|day| (w, day)));
         let Some((whole, day)) = found else { continue };
         whole.cancelled.remove(&day);
-        if is_off(*component) {
+        if source.is_off(*component) {
             whole.cancelled.insert(day);
             continue;
         }
@@ -170,10 +231,10 @@ fn place_overrides(
 fn single_out(source: &Source<'_>, series: &Series, item: &Item, parts: &mut Vec<(String, Whole)>) {
     let places: Vec<Component<'_>> = source.calendar.components().collect();
     let starts: Vec<i64> = parts.iter().flat_map(|(_, whole)| starts_of(whole)).collect();
-    let all = series.instances(TimeRange::ALL, &Zone::Utc, COMPARED);
+    let all = series.instances(TimeRange::ALL, &source.floating, COMPARED);
     for instance in &all.list {
         let Some(component) = places.get(instance.component) else { continue };
-        if starts.contains(&instance.start) || is_off(*component) {
+        if starts.contains(&instance.start) || source.is_off(*component) {
             continue;
         }
         let Some(own) = source.item(*component, false) else { continue };
@@ -204,15 +265,15 @@ pub(super) fn same_instances<'w>(
 ) -> bool {
     let places: Vec<Component<'_>> = source.calendar.components().collect();
     let limit = COMPARED + places.len();
-    let list = |series: &Series| series.instances(TimeRange::ALL, &Zone::Utc, limit).list;
-    let all = list(series);
+    let list = |series: &Series, floating: &Zone| series.instances(TimeRange::ALL, floating, limit).list;
+    let all = list(series, &source.floating);
     // What is cancelled takes up no time; Outlook does not have it.
-    let off = |instance: &&Instance| places.get(instance.component).is_some_and(|c| is_off(*c));
+    let off = |instance: &&Instance| places.get(instance.component).is_some_and(|c| source.is_off(*c));
     let mut ours: Vec<i64> = all.iter().filter(|i| !off(i)).map(|i| i.start).collect();
     let mut theirs: Vec<i64> = Vec::new();
     for whole in wholes {
         let Ok(ical) = Ical::parse(render(whole)) else { return false };
-        theirs.extend(list(&Series::of(&ical)).iter().map(|i| i.start));
+        theirs.extend(list(&Series::of(&ical), &Zone::Utc).iter().map(|i| i.start));
     }
     ours.sort_unstable();
     theirs.sort_unstable();

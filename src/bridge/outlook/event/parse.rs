@@ -34,7 +34,9 @@ pub(super) struct Source<'a> {
     pub(super) uid: String,
     zones: Zones<'a>,
     /// What times without a zone are in.
-    floating: Zone,
+    pub(super) floating: Zone,
+    /// The series is called off as a whole.
+    called_off: bool,
     pub(super) window: Window,
 }
 
@@ -52,6 +54,7 @@ pub(in crate::bridge::outlook) fn shape(ical: &Ical, window: Window) -> Shape {
         uid: first.property("UID").map(|uid| uid.text().trim().to_owned()).unwrap_or_default(),
         zones: Zones::of(ical),
         floating: floating.unwrap_or(Zone::Utc),
+        called_off: events.iter().any(|e| e.property("RECURRENCE-ID").is_none() && is_cancelled(*e)),
         window,
     };
     if source.uid.is_empty() {
@@ -98,17 +101,22 @@ impl<'a> Source<'a> {
         if !all("EXRULE").is_empty() {
             return fallback::expanded(self, "it has a rule of exceptions");
         }
-        if overrides
-            .iter()
-            .any(|o| o.property("RECURRENCE-ID").is_some_and(|p| p.parameter("RANGE").is_some()))
-        {
-            return fallback::expanded(self, "it was changed from one instance on");
-        }
         let Some(item) = self.zoned(item) else {
             return fallback::expanded(self, "Windows has no time zone with these clock changes");
         };
         let start = item.start.civil();
         let mapped = of_rule(&rule.raw(), start, &item.start.zone, item.all_day);
+        let ranged =
+            |o: &Component<'_>| o.property("RECURRENCE-ID").is_some_and(|id| id.parameter("RANGE").is_some());
+        if overrides.iter().any(ranged) {
+            let halves = match &mapped {
+                Mapped::One(one) if extras.is_empty() && one.first_from(start) == Some(start) => {
+                    fallback::halves(self, &series, &item, one, master, overrides)
+                }
+                _ => None,
+            };
+            return halves.unwrap_or_else(|| fallback::expanded(self, "it was changed from one instance on"));
+        }
         if let Mapped::One(recurrence) = &mapped
             && extras.is_empty()
             && recurrence.first_from(start) == Some(start)
@@ -148,7 +156,7 @@ impl<'a> Source<'a> {
             let id = date_time(&component.property("RECURRENCE-ID")?)?;
             let day = self.instance_day(&whole, &id)?;
             whole.cancelled.remove(&day);
-            if is_off(*component) {
+            if self.is_off(*component) {
                 whole.cancelled.insert(day);
             } else {
                 whole.exceptions.insert(day, self.item(*component, false)?);
@@ -180,7 +188,7 @@ impl<'a> Source<'a> {
     }
 
     /// Returns the event with zones that Outlook has, if their clocks show the same for as long as the series goes on.
-    fn zoned(&self, item: Item) -> Option<Item> {
+    pub(super) fn zoned(&self, item: Item) -> Option<Item> {
         if item.all_day {
             return Some(item);
         }
@@ -190,6 +198,11 @@ impl<'a> Source<'a> {
         // A series has one clock.
         let end = When { at: item.end.at, zone: start.zone.clone() };
         Some(Item { start, end, ..item })
+    }
+
+    /// True for an instance of a series that takes place without it.
+    pub(super) fn is_off(&self, component: Component<'_>) -> bool {
+        !self.called_off && component.property("RECURRENCE-ID").is_some() && is_cancelled(component)
     }
 
     /// Returns an instant and the zone that it is written in.
@@ -288,10 +301,8 @@ fn geo(raw: &str) -> Option<(f64, f64)> {
     (within(latitude, 90.0) && within(longitude, 180.0)).then_some((latitude, longitude))
 }
 
-/// True for an instance of a series that is off.
-pub(super) fn is_off(component: Component<'_>) -> bool {
-    component.property("RECURRENCE-ID").is_some()
-        && component.property("STATUS").is_some_and(|p| p.raw().trim().eq_ignore_ascii_case("CANCELLED"))
+fn is_cancelled(component: Component<'_>) -> bool {
+    component.property("STATUS").is_some_and(|p| p.raw().trim().eq_ignore_ascii_case("CANCELLED"))
 }
 
 /// TRANSP and STATUS say what every client understands; the property of Outlook says more, where it does not disagree.
