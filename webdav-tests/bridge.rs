@@ -107,7 +107,7 @@ async fn a_first_sync_unites_both_sides_and_doubles_nothing() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// S3-002, S3-063, S3-065, S3-066, S4-048, S4-068
+// S2-055, S2-056, S2-058, S2-059, S3-002, S3-063, S3-065, S3-066, S4-048, S4-068
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_travel_both_ways() {
     let radicale = radicale!();
@@ -155,7 +155,7 @@ const SERIES: &str = "BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//test//test//EN\nBE
     DTSTART;TZID=Europe/Berlin:20260113T110000\nDTEND;TZID=Europe/Berlin:20260113T120000\nSUMMARY:Team moved\n\
     END:VEVENT\nEND:VCALENDAR\n";
 
-// S1-056, S4-050, S4-052: series with a moved and a cancelled instance, both ways
+// S1-056, S2-050, S4-050, S4-052: series with a moved and a cancelled instance, both ways
 #[tokio::test(flavor = "multi_thread")]
 async fn series_with_moved_and_cancelled_instances_travel_whole() {
     let radicale = radicale!();
@@ -230,7 +230,7 @@ async fn clash(
     (mapping, path)
 }
 
-// E1, E31, S3-003, S3-069, S4-061, S4-062: who wins a clash
+// E1, E31, S1-004, S3-003, S3-069, S4-061, S4-062: who wins a clash
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_decides_what_clashes() {
     let at =
@@ -289,7 +289,7 @@ async fn edits_of_different_fields_merge_without_a_word() {
     }
 }
 
-// S4-063
+// S2-057, S4-063
 #[tokio::test(flavor = "multi_thread")]
 async fn ask_leaves_both_sides_alone_until_somebody_decides() {
     for (decision, here, there) in [
@@ -346,7 +346,7 @@ async fn an_edit_beats_a_deletion() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// S4-006
+// S2-060, S4-006
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_in_the_middle_doubles_and_loses_nothing() {
     let radicale = radicale!();
@@ -400,7 +400,7 @@ async fn the_far_side_goes_down_and_comes_back() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// S3-086, S4-077
+// S1-005, S2-020, S3-086, S4-077
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_password_is_said_clearly_and_stops_nobody_else() {
     let radicale = radicale!();
@@ -614,7 +614,7 @@ async fn an_event_that_moves_there_is_not_removed_here() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// S4-075, S4-076: What cannot be carried over is named, and stops nothing else
+// S2-019, S4-075, S4-076: What cannot be carried over is named, and stops nothing else
 #[tokio::test(flavor = "multi_thread")]
 async fn one_event_that_fails_does_not_stop_the_rest() {
     let radicale = radicale!();
@@ -773,7 +773,7 @@ async fn a_far_side_that_asks_to_wait_is_waited_for() {
     assert_eq!(side.sync(&mapping).await.status, RunStatus::Success);
 }
 
-// S4-046, S4-047
+// S1-097, S4-046, S4-047
 #[tokio::test(flavor = "multi_thread")]
 async fn one_way_mappings_write_one_way() {
     for direction in [Direction::Pull, Direction::Push] {

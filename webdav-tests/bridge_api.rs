@@ -148,7 +148,8 @@ fn problem(answer: &Response, status: u16, kind: &str) -> Value {
     document
 }
 
-// S1-034, S1-036, S1-049, S1-062 … S1-070, S3-086, S3-137, S4-042, S4-079, S4-080, S4-081, S4-082, S4-083 by their
+// S1-034, S1-036, S1-049, S1-051, S1-062, S1-068, S2-007, S2-016, S2-023, S2-061,
+// S2-069…073, S2-101, S3-086, S3-137, S4-042, S4-079, S4-080, S4-081, S4-082, S4-083 by their
 // native names
 #[test]
 fn a_program_connects_maps_and_follows_a_sync() {
@@ -298,7 +299,7 @@ fn connected(program: &Program, radicale: &Radicale) -> String {
     mapping["id"].as_str().unwrap().to_owned()
 }
 
-// S1-043, S1-075, S1-079, E9, S3-008, S3-023, S3-024, S4-089: sealed at rest, never in an answer
+// S1-043, S1-075, S1-079, S2-011, E9, S3-008, S3-023, S3-024, S4-089: sealed at rest, never in an answer
 #[test]
 fn secrets_go_in_and_never_come_out() {
     let Some(radicale) = Radicale::start() else { return };

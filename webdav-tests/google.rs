@@ -282,7 +282,7 @@ async fn events_go_there_and_come_back_as_they_were() {
     assert_eq!(far.account.guests_and_mails(), (0, 0));
 }
 
-// S2-039 … S2-042, S3-063, S4-066
+// S2-021, S2-041, S2-042, S3-063, S4-066
 #[tokio::test]
 async fn a_listing_goes_on_where_the_last_one_ended() {
     let far = Far::start().await;
@@ -319,7 +319,7 @@ async fn a_listing_goes_on_where_the_last_one_ended() {
     assert!(lists.len() >= 3 && lists.iter().all(|query| *query == lists[0]), "{lists:?}");
 }
 
-// S3-173
+// S2-039, S3-173
 #[tokio::test]
 async fn many_events_come_page_by_page() {
     let far = Far::start().await;
@@ -336,7 +336,7 @@ async fn many_events_come_page_by_page() {
     assert_eq!(ids.len(), listed);
 }
 
-// S3: series edited there
+// S2-040, S3: series edited there; they are never listed instance by instance
 #[tokio::test]
 async fn what_happens_to_instances_there_is_seen_in_the_series() {
     let far = Far::start().await;

@@ -130,7 +130,7 @@ fn no_secret(answer: &Response) {
     assert!(!shown.contains("geheim"), "{shown}");
 }
 
-// S1-006 … S1-009, S1-041, S1-043, S2-064, S2-065, S3-044 … S3-046, S3-134, S3-135, S4-025
+// S0-021, S1-006, S1-007, S1-008, S1-009, S1-041, S1-043, S2-064, S2-065, S3-044 … S3-046, S3-134, S3-135, S4-025
 #[test]
 fn a_person_consents_and_the_account_is_connected() {
     for (provider, callback) in [("google", "/oauth/google/callback"), ("outlook", "/oauth/callback")] {
@@ -380,7 +380,7 @@ fn disconnecting_gives_the_consent_back_and_leaves_nothing() {
     }
 }
 
-// S1-008, S1-043, S1-075, S2-009, S3-004, S3-033, S3-163, S3-012, S3-023
+// S0-031, S1-008, S1-043, S1-075, S2-009, S2-097, S3-004, S3-033, S3-163, S3-012, S3-023
 #[test]
 fn no_token_lies_open_in_the_store() {
     let peer = Peer::start();

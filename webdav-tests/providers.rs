@@ -386,20 +386,21 @@ fn life(kind: &'static str) {
     assert_eq!(account["status"], "active", "{account}");
 }
 
-// S0-020, S0-022, S1-001, S1-020, S1-032, S1-033, S2-001, S2-005, S2-036, S2-037: connected by a consent; what is made,
+// S0-020, S0-022, S1-001, S1-020, S1-032, S1-033, S1-063, S1-064, S2-001, S2-005, S2-018,
+// S2-036, S2-037: connected by a consent; what is made,
 // moved and removed on either side
 #[test]
 fn an_event_lives_with_google() {
     life("google");
 }
 
-// S0-023, S1-031, S1-066, S2-067: the same with Microsoft
+// S0-023, S1-031, S1-066, S1-067, S2-067, S2-068: the same with Microsoft
 #[test]
 fn an_event_lives_with_outlook() {
     life("outlook");
 }
 
-// S1-025, S1-028, S1-042, S1-065, S2-066, S2-094: the same with Apple, with a password for this purpose
+// S1-025, S1-028, S1-042, S1-065, S1-074, S2-066, S2-094: the same with Apple, with a password for this purpose
 #[test]
 fn an_event_lives_with_icloud() {
     life("icloud");

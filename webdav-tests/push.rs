@@ -145,7 +145,7 @@ fn calm(house: &House, mapping: &str) {
     });
 }
 
-// S1-021 … S1-024, S3-014, S3-022, S3-047, S3-078, S3-079, S3-080, S3-138
+// S0-024, S1-021, S1-022, S1-023, S1-024, S1-070, S3-014, S3-022, S3-047, S3-078, S3-079, S3-080, S3-138
 #[test]
 fn a_channel_is_opened_believed_and_closed_with_its_account() {
     let peer = Peer::start();
@@ -546,7 +546,7 @@ fn a_change_on_a_far_side_is_told_and_carried_over() {
     }
 }
 
-// microsoft-graph.md §6: a channel asks to be renewed, may have missed something, or is taken away
+// S1-071, microsoft-graph.md §6: a channel asks to be renewed, may have missed something, or is taken away
 #[test]
 fn what_a_channel_says_of_itself_is_heeded() {
     let all = Simulated::start("outlook");

@@ -191,7 +191,7 @@ mod tests {
         u64::try_from(pace.next.unwrap().0 - NOW.0).unwrap() / 1000
     }
 
-    // E24: 1, 5, 15 minutes, then failed and daily
+    // S1-098, E24: 1, 5, 15 minutes, then failed and daily
     #[test]
     fn failures_wait_longer_and_longer_and_success_forgets_them() {
         let schedule = Schedule::default();

@@ -396,7 +396,7 @@ mod tests {
         Answer { status, headers: HeaderMap::new(), body: Bytes::copy_from_slice(body.as_bytes()) }
     }
 
-    // S0-033, S1-041, S1-078, S3-045, E8: PKCE, and no wider scope than is needed
+    // S0-033, S1-041, S1-078, S2-098, S3-045, E8: PKCE, and no wider scope than is needed
     #[test]
     fn consent_is_asked_for_with_pkce_and_the_smallest_scopes() {
         let own = "https://www.googleapis.com/auth/calendar.";

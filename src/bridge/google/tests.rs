@@ -487,8 +487,11 @@ fn instances(ical: &Ical) -> Vec<(i64, i64, String)> {
     let title = |place: usize| {
         title(place).replace(|c: char| c.is_control() && c != '\t' && c != '\n', "").trim().to_owned()
     };
-    // A cancelled exception is an instance to iCalendar still, to Google it is none.
-    let cancelled = |place: usize| says(place, "RECURRENCE-ID").is_some() && off(place);
+    // A cancelled exception is an instance to iCalendar still, to Google it is none, unless all of the series is called
+    // off: then it stays, called off like the others.
+    let whole = (0..places.len())
+        .any(|p| places[p].name() == "VEVENT" && says(p, "RECURRENCE-ID").is_none() && off(p));
+    let cancelled = |place: usize| says(place, "RECURRENCE-ID").is_some() && off(place) && !whole;
     let list = found.list.iter().filter(|i| !cancelled(i.component));
     let mut all: Vec<_> = list.map(|i| (i.start, i.end, title(i.component))).collect();
     all.sort();

@@ -83,7 +83,7 @@ async fn a_night_finds_what_nobody_told() {
     assert!(world.get("3.ics").await.unwrap().contains("E3 there"));
 }
 
-// E23: another direction carries what was not carried before, and doubles nothing
+// S2-093, E23: another direction carries what was not carried before, and doubles nothing
 #[tokio::test]
 async fn a_change_of_direction_doubles_nothing() {
     for content in [false, true] {
@@ -103,7 +103,7 @@ async fn a_change_of_direction_doubles_nothing() {
     }
 }
 
-// S3-017, S3-018, S4-055, S4-057, S4-058, S4-059, S4-060, S4-069: where it came from, its name and state on both sides,
+// S2-029, S3-017, S3-018, S4-055, S4-057, S4-058, S4-059, S4-060, S4-069: where it came from, its name and state on both sides,
 // the digest and the moment that both agreed on, whether it waits for a person; each object has one place there
 #[tokio::test]
 async fn a_record_joins_one_object_here_with_one_there() {
