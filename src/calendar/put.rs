@@ -145,7 +145,8 @@ impl Session {
                     });
                 }
                 // Somebody's first hold: a calendar has no other children.
-                Err(CommitError::Rejected(Rejected::ChildExists)) => {}
+                Err(CommitError::Rejected(Rejected::ChildExists))
+                    if at.collection().kind == Kind::Calendar => {}
                 Err(error) => self.again(error)?,
             }
         }

@@ -70,6 +70,7 @@ enum Command {
     /// Print the DNS records that let clients find the server by a mail address
     Dns(check::Dns),
     /// Print the OpenAPI document of the JSON API
+    #[command(after_help = "Example:\n  kalends openapi > kalends.json")]
     Openapi,
     /// Play a calendar provider, for developers
     Simulate(simulate::Simulate),

@@ -85,7 +85,7 @@ impl Page {
                     true => String::new(),
                     false => format!(" <span>{}</span>", escaped(&line.place)),
                 };
-                let _ = write!(body, "<li><time>{when}</time> {}{place}</li>\n", escaped(&line.title));
+                let _ = writeln!(body, "<li><time>{when}</time> {}{place}</li>", escaped(&line.title));
             }
             body.push_str("</ul>\n");
         }

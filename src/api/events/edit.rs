@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::super::problem::Problem;
 use super::shown::{self, master, place};
-use super::when::{Form, Timing};
+use super::when::{Form, Said, Timing};
 use super::wish::{Alert, Exception, Part, Wish};
 use crate::ical::series::{Series, TimeRange, Written};
 use crate::ical::value::{Civil, DateTime, date_time, escape};
@@ -214,17 +214,17 @@ fn alerts<'a>(mut edit: Edit<'a>, component: Component<'a>, said: &[Alert]) -> E
     let mut wanted: Vec<&Alert> = said.iter().collect();
     for old in component.named("VALARM") {
         let shown = shown::alert(old);
+        let told = |name: &str| shown.get(name).and_then(serde_json::Value::as_str);
+        let trigger = told("trigger").unwrap_or_default();
+        let at = match Said::read(trigger) {
+            Some(Said::Instant(instant)) => format!("{}Z", Civil(instant).to_basic()),
+            _ => trigger.to_ascii_uppercase(),
+        };
         let is = |alert: &&Alert| {
-            let trigger = super::when::Said::read(shown["trigger"].as_str().unwrap_or_default());
-            let at = match trigger {
-                Some(super::when::Said::Instant(instant)) => format!("{}Z", Civil(instant).to_basic()),
-                _ => shown["trigger"].as_str().unwrap_or_default().to_ascii_uppercase(),
-            };
             at == alert.trigger
-                && shown["action"] == alert.action.as_str()
-                && (shown["related"] == "end") == alert.at_end
-                && (alert.description.is_none()
-                    || shown["description"].as_str() == alert.description.as_deref())
+                && told("action") == Some(&*alert.action)
+                && (told("related") == Some("end")) == alert.at_end
+                && (alert.description.is_none() || told("description") == alert.description.as_deref())
         };
         match wanted.iter().position(is) {
             Some(at) => {
@@ -363,7 +363,7 @@ fn excepted(ical: &Ical, timing: &Timing, key: &str, exception: &Exception) -> R
     let path = format!("overrides.{key}");
     let event = master(ical).ok_or_else(lost)?;
     let zones = Zones::of(ical);
-    let civil = super::when::Said::read(key).and_then(|said| said.civil(&timing.form)).ok_or_else(|| {
+    let civil = Said::read(key).and_then(|said| said.civil(&timing.form)).ok_or_else(|| {
         let why = format!(
             "An instance is named by its time on the series' own clock, like {}.",
             timing.form.key(timing.start)

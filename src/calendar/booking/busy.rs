@@ -403,8 +403,9 @@ mod tests {
     fn what_makes_busy() {
         let all = Rules::default();
         let none = Rules { tentative_counts: false, all_day_counts: false, ..Rules::default() };
-        let ten: &[(i64, i64)] = &[(10, 11)];
-        let rows: &[(&str, &[(i64, i64)], &[(i64, i64)])] = &[
+        let ten: &'static [(i64, i64)] = &[(10, 11)];
+        type Periods = &'static [(i64, i64)];
+        let rows: &[(&str, Periods, Periods)] = &[
             ("", ten, ten),
             ("TRANSP:TRANSPARENT\n", &[], &[]),
             ("STATUS:CANCELLED\n", &[], &[]),
