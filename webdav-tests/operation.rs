@@ -72,9 +72,11 @@ fn every_route_asks_who_is_there() {
     let tokens = all.map(|scope| (scope, token(scope)));
     let ask = |method: &str, path: &str, token: Option<&str>| {
         let headers = token.map(|token| ("Authorization".to_owned(), format!("Bearer {token}")));
+        // A stream would go on and on: of a calendar that is none it does not begin.
+        let query = if path.ends_with("/stream") { "?calendar=0" } else { "" };
         let request = crate::dialogue::Request {
             method: method.to_owned(),
-            target: format!("/api/v1{}", path.replace("{}", "0")),
+            target: format!("/api/v1{path}{query}"),
             headers: headers.into_iter().collect(),
             body: Vec::new(),
         };
