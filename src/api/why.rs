@@ -116,7 +116,7 @@ fn way(way: &Way) -> Value {
     let more = json!({
         "direction": way.mapping.direction,
         "status": word(way.standing),
-        "remote_id": way.base.as_ref().filter(|base| base.split.is_none()).map(|base| &base.remote),
+        "remote_id": way.base.as_ref().and_then(|base| base.place()),
         "in_parts": way.base.as_ref().and_then(|base| base.split.as_ref()),
         "agreed_at": time_or_null(agreed(way)),
         "refused": refused,

@@ -123,8 +123,9 @@ impl Pass {
     }
 
     pub(super) async fn look_again(&self, uid: &str) -> Result<Far, Halt> {
-        match self.ledger.by_uid(uid).await? {
-            Some(base) => self.look_there(&base.remote).await,
+        match self.ledger.by_uid(uid).await?.as_ref().map(Base::place) {
+            Some(Some(place)) => self.look_there(place).await,
+            Some(None) => Ok(Far::Same),
             None => Ok(Far::Absent),
         }
     }
@@ -139,8 +140,8 @@ impl Pass {
     }
 
     async fn settle_once(&mut self, uid: &str, far: Far) -> Result<Settled, Halt> {
-        if let Far::Seen(seen, ical) = &far
-            && self.adopt_part(uid, seen, ical).await?
+        if let Far::Seen(seen, _) = &far
+            && self.adopt_part(uid, seen).await?
         {
             return Ok(Settled::Done);
         }
@@ -164,7 +165,7 @@ impl Pass {
             return Ok(settled);
         }
         if facts.base.as_ref().is_some_and(|b| b.split.is_some()) {
-            return self.settle_split(uid, &facts).await;
+            return self.settle_series(uid, Vec::new()).await;
         }
         if let Some(apart) = facts.base.as_ref().and_then(|b| b.apart) {
             return self.stay_apart(uid, &facts, apart).await;
@@ -251,10 +252,11 @@ impl Pass {
         let base = self.ledger.by_uid(uid).await?;
         let uid_there = base.as_ref().map_or_else(|| self.seen_veiled(uid), |base| base.uid_there.clone());
         let object = self.object_here(uid, base.as_ref()).await?;
-        let unknown = base.as_ref().is_some_and(|b| {
+        let unknown = base.as_ref().filter(|b| b.split.is_none()).is_some_and(|b| {
             b.version.is_none() || b.conflict.is_some() || (b.apart.is_some() && object.is_some())
         });
         let far = match (far, &base) {
+            (Far::Same, Some(base)) if base.is_unplaced() => Far::Absent,
             // Without a version, or with a decision open, the content itself has to be looked at.
             (Far::Same, Some(base)) if unknown => self.look_there(&base.remote).await?,
             (far, _) => far,
@@ -353,9 +355,9 @@ impl Pass {
                 self.pull(uid, &facts, whole, with).await
             }
             Step::Push(_) | Step::Both(_) if !facts.is_held() => match facts.fitted {
-                Some(Fitted { held: Held::Parts(ref parts, ref why), .. }) => {
-                    let (parts, why) = (parts.clone(), why.clone());
-                    self.settle_parts(uid, &facts, parts, why).await
+                Some(Fitted { held: Held::Parts(_, ref why), .. }) => {
+                    let why = why.clone();
+                    self.settle_parts(uid, &facts, why).await
                 }
                 Some(Fitted { held: Held::Refused(ref why), .. }) => {
                     let remote = facts.place().map(|(id, _)| id);
@@ -369,6 +371,8 @@ impl Pass {
             Step::Both(bytes) => self.both(uid, &facts, bytes, with).await,
             Step::DeleteRemote => self.removed_here(uid, &facts, with).await,
             Step::DeleteLocal => self.removed_there(uid, &facts, with).await,
+            // What was written there a moment before the end of a pass may yet be found.
+            Step::Forget if self.is_awaited(uid).await? => Ok(Settled::Done),
             Step::Forget => self.forget(uid, with).await,
         }
     }

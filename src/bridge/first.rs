@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use super::digests::Digests;
 use super::order::Open;
-use super::parts::part_of;
+use super::fold::part_of;
 use super::provider::{RemoteId, Seen};
 use super::record::{Base, Fields};
 use super::run::{Halt, Pass};

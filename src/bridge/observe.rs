@@ -124,7 +124,7 @@ impl Urgency {
 }
 
 impl Here {
-    fn written(urgency: Urgency) -> Here {
+    pub(super) fn written(urgency: Urgency) -> Here {
         Here { what: Deed::Written, urgency }
     }
 
@@ -244,7 +244,7 @@ impl Pass {
         let must = self.must_be_listed(base);
         seen.listable = seen.listable.saturating_add(usize::from(must && is_linked(base)));
         // What waits for a person's decision is not removed before it, whatever a listing says.
-        let settled = is_linked(base) && base.split.is_none() && base.conflict.is_none();
+        let settled = is_linked(base) && base.conflict.is_none();
         let told = seen.far_gone.contains(&base.uid) || named.contains(&spelling(&base.remote));
         if !settled || told || !must {
             return;
@@ -350,10 +350,11 @@ impl Pass {
             }
             // Also where neither side names it any more: a decision that it goes is to be carried out.
             let base = self.ledger.by_uid(&failure.uid).await?;
-            if failure.local.is_some() || failure.remote.is_none() || base.is_some() {
+            let part = base.as_ref().is_some_and(|base| base.part.is_some());
+            if !part && (failure.local.is_some() || failure.remote.is_none() || base.is_some()) {
                 seen.here.entry(failure.uid.clone()).or_insert(Here::written(Urgency::Rest));
             }
-            let known = base.filter(|base| base.split.is_none()).map(|base| base.remote);
+            let known = base.and_then(|base| base.place().cloned());
             if let Some(id) = failure.remote.clone().or(known) {
                 // What nobody carries yet is asked for whatever a listing says, which may be short by mistake.
                 let known = self.ledger.by_remote(&id).await?.is_some();

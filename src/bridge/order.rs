@@ -6,12 +6,16 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use super::fold::News;
 use super::ledger::spelling;
 use super::observe::{Here, Urgency};
 use super::provider::{RemoteId, Seen, Trouble};
-use super::record;
+use super::record::{self, Base};
 use super::run::{DOWN, Far, Halt, Pass, Retry, uid_of};
 use super::there::Wanted;
+
+/// So many parts of series are held with their content before they are dealt with.
+const NEWS: usize = 500;
 
 /// What a pass has yet to deal with.
 pub(super) struct Open {
@@ -19,6 +23,16 @@ pub(super) struct Open {
     pub(super) far_gone: BTreeSet<String>,
     /// UIDs in whose place on the far side another object was found.
     pub(super) displaced: BTreeSet<String>,
+    /// What the far side says of parts of series.
+    pub(super) told: Vec<News>,
+}
+
+impl Open {
+    /// A part of a series was read.
+    fn tell(&mut self, uid: String, seen: Seen) {
+        self.far_gone.remove(&uid);
+        self.told.push(News { uid, remote: seen.id.clone(), seen: Some(seen) });
+    }
 }
 
 impl Pass {
@@ -33,7 +47,15 @@ impl Pass {
         let hurried =
             |uid: &String, here: &Here| here.urgency <= Urgency::Removal && !open.far_gone.contains(uid);
         for (uid, here) in open.here.iter().filter(|(uid, here)| hurried(uid, here)) {
-            let apart = match (self.ledger.by_uid(uid).await?, strangers) {
+            let base = self.ledger.by_uid(uid).await?.filter(|base| !base.is_unplaced());
+            let apart = match (base, strangers) {
+                (Some(base), _) if base.split.is_some() => {
+                    let parts = self.ledger.parts_of(uid).await?;
+                    let told = |part: &Base| {
+                        wanted.contains(&part.remote) || open.far_gone.contains(&part.uid)
+                    };
+                    !wanted.contains(&base.remote) && !parts.iter().any(told)
+                }
                 (Some(base), _) => !wanted.contains(&base.remote),
                 (None, Some(strangers)) => !strangers,
                 (None, None) => !*strangers.insert(self.any_stranger(wanted).await?),
@@ -70,6 +92,9 @@ impl Pass {
                 self.went_on();
             }
             self.flush().await?;
+            if open.told.len() >= NEWS {
+                self.settle_told(open).await?;
+            }
         }
         Ok(())
     }
@@ -82,7 +107,7 @@ impl Pass {
             self.looked.insert(&spelling(id));
             let Some(base) = self.ledger.by_remote(id).await? else { continue };
             let failed = self.failed.iter().any(|failure| failure.uid == base.uid);
-            if !failed && !base.pending && base.part.is_none() {
+            if !failed && !base.pending {
                 open.far_gone.insert(base.uid);
             }
         }
@@ -143,9 +168,9 @@ impl Pass {
         let object = self.renamed(object).await?;
         self.looked.insert(&spelling(&object.id));
         let before = self.ledger.by_remote(&object.id).await?.map(|b| (b.uid, b.part.is_some()));
-        if let Some((uid, true)) = before {
-            open.far_gone.remove(&uid);
-            return self.part_there(&uid, Some(object)).await;
+        if let (Some((uid, true)), Ok(_)) = (&before, uid_of(&object)) {
+            open.tell(uid.clone(), object);
+            return Ok(());
         }
         match self.named(object).await? {
             Ok((uid, seen, ical)) => {
@@ -163,7 +188,12 @@ impl Pass {
                     self.fail(&seen.id.0.clone(), None, Some(seen.id), reason, Retry::OnChange);
                     return Ok(());
                 }
-                let known = before.is_some() || self.ledger.by_uid(&uid).await?.is_some();
+                let by_uid = self.ledger.by_uid(&uid).await?;
+                if by_uid.as_ref().is_some_and(|base| base.part.is_some()) {
+                    open.tell(uid, seen);
+                    return Ok(());
+                }
+                let known = before.is_some() || by_uid.is_some();
                 if !known && self.may_be_known(&uid, &seen, &ical).await? {
                     return Ok(());
                 }
@@ -235,10 +265,9 @@ impl Pass {
         }
         for uid in gone {
             open.here.remove(&uid);
-            if self.ledger.by_uid(&uid).await?.is_some_and(|b| b.part.is_some()) {
-                self.part_there(&uid, None).await?;
-            } else {
-                self.settle(&uid, Far::Absent).await?;
+            match self.ledger.by_uid(&uid).await?.filter(|base| base.part.is_some()) {
+                Some(base) => open.told.push(News { uid, remote: base.remote, seen: None }),
+                None => self.settle(&uid, Far::Absent).await?,
             }
             self.went_on();
         }
@@ -267,8 +296,10 @@ impl Pass {
     async fn is_twin(&self, uid: &str, id: &RemoteId, gone: &BTreeSet<String>) -> Result<bool, Halt> {
         let base = self.ledger.by_uid(uid).await?;
         let known = base.filter(|b| spelling(&b.remote) != spelling(id) && !gone.contains(uid));
-        match known.map(|b| b.remote) {
-            Some(known) => Ok(!self.provider.read(&self.mapping.remote, &[known]).await?.is_empty()),
+        match known {
+            // What is announced may be this; what is there in parts is not there as a whole.
+            Some(known) if known.place().is_none() => Ok(known.split.is_some()),
+            Some(Base { remote: known, .. }) => Ok(!self.provider.read(&self.mapping.remote, &[known]).await?.is_empty()),
             None => Ok(false),
         }
     }

@@ -1,42 +1,64 @@
 //! Objects that a far side can hold only as several ones.
 //!
-//! Owns: writing the parts of a series, knowing them again, what becomes of the series when somebody moves or removes a
-//! part there. Does not own: taking a series apart (`apart`, `Provider::fit`).
+//! Owns: making the parts of a series what they are to be, knowing them again, removing them. Does not own: taking a series
+//! apart (`apart`, `Provider::fit`), what becomes of our series when somebody changes a part there (`fold`).
 //!
-//! A series in parts has a base of its own, without a place there, and one for each part. Parts are never events of ours:
-//! an edit of one becomes an exception of the series, its removal a day that is left out (S4-051, S4-052).
+//! A series in parts has a base of its own, without a place there, and one for each part. It is remembered first, and what
+//! is about to be made of it, so that a pass which is cut off anywhere leaves nothing there that nobody knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::apart;
 use super::apply::{Facts, Settled};
+use super::fold::{Series, News, part_base, part_of};
+use super::order::Open;
+use super::pace::later;
 use super::print;
-use super::provider::{Part, RemoteId, Seen, Slot, Trouble, Version, Window, Write};
-use super::record::{Base, Direction, OnDelete};
-use super::run::{Halt, Pass, Retry};
-use super::scope::{Held, with_uid};
-use crate::calendar::{Put, Refusal, When};
-use crate::ical::merge::carry;
-use crate::ical::value::{Civil, DateTime, date_time};
-use crate::ical::zone::{Zone, Zones};
-use crate::ical::{Component, Ical};
-use crate::store::{Etag, Name, Object, Op};
+use super::provider::{RemoteId, Seen, Slot, Trouble, Version, Write, Written};
+use super::record::{Apart, Base, Direction, Fields, OnDelete, parts_place, unplaced};
+use super::run::{Halt, Pass, Retry, uid_of};
+use super::scope::Held;
+use super::send::AWAITED;
+use super::shape;
+use crate::ical::Ical;
+use crate::ical::series::Series as Spans;
+use crate::ical::value::Civil;
+use crate::store::Etag;
 
-/// Between the UID of a series and the name of a part.
-const MARK: &str = "#part-";
 const DAY: i64 = 86_400;
+/// How often the parts of one series are compared in a pass.
+const ROUNDS: usize = 6;
 
-/// Returns the UID that a part has on the far side.
-pub(super) fn part_uid(uid: &str, key: &str) -> String {
-    format!("{uid}{MARK}{key}")
+/// What a series is to be there.
+enum Wish {
+    /// These parts, by the UIDs that they have there, and none else within the window.
+    Parts(BTreeMap<String, Arc<Ical>>, String),
+    /// None at all.
+    None,
 }
 
-/// Returns the series and the name of the part that a UID is of.
-pub(super) fn part_of(uid: &str) -> Option<(&str, &str)> {
-    uid.rsplit_once(MARK)
+/// What a pass knows of the parts of one series so far.
+#[derive(Default)]
+struct Work {
+    /// Parts that were read in this pass.
+    fresh: BTreeSet<String>,
+    /// What is to be written there instead of what our text alone would give.
+    instead: BTreeMap<String, Bytes>,
+    /// Parts that could not be dealt with, and why.
+    failed: BTreeMap<String, (String, Retry)>,
+}
+
+/// What is to be done about the parts of one series.
+#[derive(Default)]
+struct Todo {
+    look: Vec<Base>,
+    write: Vec<Wanted>,
+    remove: Vec<Base>,
+    forget: Vec<Base>,
+    /// Some are removed that are made again.
+    anew: bool,
 }
 
 /// A part that is to be written.
@@ -46,157 +68,564 @@ struct Wanted {
     text: Bytes,
 }
 
+impl Wanted {
+    /// A part that is made there.
+    fn new(base: Base, ical: &Ical, work: &Work) -> Wanted {
+        let text = work.instead.get(&base.uid).cloned().unwrap_or_else(|| ical.bytes().clone());
+        let slot = Slot::New { uid: base.uid_there.as_ref().unwrap_or(&base.uid).clone() };
+        let bytes = Pass::addressed(base.uid_there.as_deref(), text.clone());
+        Wanted { base, write: Write { slot, bytes, base: None }, text }
+    }
+}
+
 impl Pass {
-    /// Carries an object over that the far side holds as several ones only.
+    /// Has an object, which was one there or nothing so far, be there as several.
     pub(super) async fn settle_parts(
         &mut self,
         uid: &str,
         facts: &Facts,
-        parts: Vec<Part>,
         sentence: String,
     ) -> Result<Settled, Halt> {
-        let (Some(name), Some(etag)) = (facts.name().cloned(), facts.etag().cloned()) else {
-            return Ok(Settled::Again);
-        };
-        if let Some(whole) = facts.base.as_ref().filter(|base| base.split.is_none()) {
-            // It was one object there until now.
-            if !self.remove_there(&whole.clone()).await? {
-                return Ok(Settled::Again);
+        let Some(name) = facts.name().cloned() else { return Ok(Settled::Again) };
+        let base = match (&facts.base, facts.place()) {
+            // It is removed there as soon as this is remembered.
+            (Some(whole), Some((remote, version))) => {
+                let whole = Base { remote, version, pending: false, missing: None, ..whole.clone() };
+                Base { split: Some(sentence), name, ..whole }
             }
-        }
-        let keys: BTreeMap<String, Part> =
-            parts.into_iter().map(|part| (part_uid(uid, &part.key), part)).collect();
-        for base in self.ledger.parts_of(uid).await? {
-            let stays = keys.contains_key(&base.uid) || !self.is_within(&base);
-            if !stays {
-                self.remove_there(&base).await?;
-            }
-        }
-        let mut wanted = Vec::new();
-        for (own, part) in keys {
-            wanted.extend(self.wanted(uid, &own, part).await?);
-        }
-        let batch = self.provider.abilities().batch.max(1);
-        let mut failed = None;
-        while !wanted.is_empty() {
-            let rest = wanted.split_off(wanted.len().min(batch));
-            let chunk = std::mem::replace(&mut wanted, rest);
-            failed = self.write_parts(chunk).await?.or(failed);
-        }
-        if let Some(reason) = failed {
-            self.fail(uid, Some(name), None, reason, Retry::Soon);
-            return Ok(Settled::Done);
-        }
-        let base = Base {
-            version: Some(Version(String::new())),
-            fields: Some(self.mapping.fields),
-            agreed: self.now,
-            split: Some(sentence),
-            from_here: true,
-            ..Base::new(uid, name, etag, RemoteId(format!("parts:{uid}")))
-        };
-        if self.ledger.by_uid(uid).await?.as_ref() == Some(&base) {
-            return Ok(Settled::Done);
-        }
-        self.keep(base, None, Vec::new()).await
-    }
-
-    /// Deals with a series that is there in parts.
-    pub(super) async fn settle_split(&mut self, uid: &str, facts: &Facts) -> Result<Settled, Halt> {
-        if self.mapping.direction == Direction::Pull {
-            return Ok(Settled::Done);
-        }
-        let held = facts.fitted.as_ref().map(|fitted| fitted.held.clone());
-        match held {
-            Some(Held::Parts(parts, why)) => self.settle_parts(uid, facts, parts, why).await,
-            Some(Held::Refused(why)) => {
-                self.fail(uid, facts.name().cloned(), None, why, Retry::OnChange);
-                Ok(Settled::Done)
-            }
-            Some(Held::Whole) => {
-                self.remove_parts(uid, OnDelete::Trash).await?;
-                Ok(Settled::Again)
-            }
-            None => {
-                self.remove_parts(uid, self.mapping.on_local_delete).await?;
-                Ok(Settled::Done)
-            }
-        }
-    }
-
-    /// Deals with a part that changed on the far side, or that is gone there (nothing). `uid` is that of the part's
-    /// base.
-    pub(super) async fn part_there(&mut self, uid: &str, seen: Option<Seen>) -> Result<(), Halt> {
-        let Some(base) = self.ledger.by_uid(uid).await? else { return Ok(()) };
-        let Some((whole, key)) = base.part.clone() else { return Ok(()) };
-        let theirs = match seen {
-            Some(seen) => match Ical::parse(seen.bytes.clone()) {
-                Ok(ical) => Some((seen, Arc::new(ical))),
-                Err(_) => return Ok(()),
+            _ => Base {
+                version: Some(Version(String::new())),
+                split: Some(sentence),
+                from_here: true,
+                ..Base::new(uid, name, Etag(String::new()), parts_place(uid))
             },
-            None => None,
         };
-        let next = match &theirs {
-            Some((seen, ical)) => {
-                let next = self.agreed_base(base.clone(), seen, ical);
-                // What was written and never read back is what it is.
-                if next.print == base.print || base.print.is_empty() {
-                    if next.print != base.print || next.version != base.version {
-                        self.keep(next, Some(seen.bytes.clone()), Vec::new()).await?;
-                    }
-                    return Ok(());
-                }
-                Some((next, seen.bytes.clone()))
-            }
-            None => None,
-        };
-        let pulls = self.mapping.direction != Direction::Push
-            && (theirs.is_some() || self.mapping.on_remote_delete != OnDelete::Keep);
-        let ours = match self.at.by_uid(&whole).await? {
-            Some(name) => self.at.object(name.as_str()).await?,
-            None => None,
-        };
-        let told = theirs.as_ref().map(|(_, ical)| ical);
-        let edited = match &ours {
-            Some(object) if pulls => self.folded(object, &base, &key, told).await?,
-            _ => None,
-        };
-        let mut ops = match next {
-            Some((next, bytes)) => {
-                // What the series does not take up is written again.
-                let sent = if edited.is_some() { next.print.clone() } else { String::new() };
-                let next = Base { sent, ..next };
-                self.ledger.put(&next, Some(bytes)).await?
-            }
-            None => self.ledger.delete(uid).await?,
-        };
-        let (Some(object), Some(bytes)) = (ours, edited) else {
-            self.once_more.insert(whole);
-            return self.remember(Vec::new(), ops).await;
-        };
-        if let Some(series) = self.ledger.by_uid(&whole).await?.filter(|b| b.split.is_some()) {
-            let series = Base { etag: Etag::of(&bytes), ..series };
-            ops.extend(self.ledger.put(&series, None).await?);
-        }
-        self.store_series(&whole, &object, bytes, ops).await
+        self.keep(Base { etag: Etag(String::new()), ..base }, None, Vec::new()).await?;
+        self.settle_series(uid, Vec::new()).await
     }
 
-    /// Takes an object of the far side for the part that its UID says it is. False: it says no such thing.
-    pub(super) async fn adopt_part(
-        &mut self,
-        uid: &str,
-        seen: &Seen,
-        ical: &Arc<Ical>,
-    ) -> Result<bool, Halt> {
-        let Some((whole, key)) = part_of(uid) else { return Ok(false) };
-        if self.ledger.by_uid(uid).await?.is_some() || self.at.by_uid(whole).await?.is_none() {
+    /// Takes in what the far side told of parts, and what follows of it.
+    pub(super) async fn settle_told(&mut self, open: &mut Open) -> Result<(), Halt> {
+        let mut all: BTreeMap<String, Vec<News>> = BTreeMap::new();
+        for told in std::mem::take(&mut open.told) {
+            if let Some((whole, _)) = part_of(&told.uid) {
+                all.entry(whole.to_owned()).or_default().push(told);
+            }
+        }
+        for (whole, told) in all {
+            open.here.remove(&whole);
+            self.looked.insert(&whole);
+            told.iter().for_each(|told| {
+                self.looked.insert(&told.uid);
+            });
+            match self.settle_series(&whole, told).await {
+                Ok(Settled::Again) => {
+                    self.concerned.insert(whole);
+                }
+                Ok(_) => {}
+                // One series that is not answered for does not keep the others from being carried.
+                Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
+                    let why = self.unanswered(trouble)?;
+                    let name = self.at.by_uid(&whole).await?;
+                    self.fail(&whole, name, None, why, Retry::Soon);
+                }
+                Err(halt) => return Err(halt),
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes an object of the far side that nobody knows for the part that its UID says it is. False: it is none.
+    pub(super) async fn adopt_part(&mut self, uid: &str, seen: &Seen) -> Result<bool, Halt> {
+        let Some((whole, _)) = part_of(uid) else { return Ok(false) };
+        if self.ledger.by_uid(uid).await?.is_some() || self.at.by_uid(uid).await?.is_some() {
             return Ok(false);
         }
-        let base = part_base(uid, whole, key, seen.id.clone())?;
-        let base = self.agreed_base(base, seen, ical);
-        self.once_more.insert(whole.to_owned());
-        self.keep(base, Some(seen.bytes.clone()), Vec::new()).await?;
+        let Some(Ok(series)) = self.series(whole).await? else { return Ok(false) };
+        if !series.parts.contains_key(uid) {
+            return Ok(false);
+        }
+        let told = News { uid: uid.to_owned(), remote: seen.id.clone(), seen: Some(seen.clone()) };
+        self.fold(whole, &[told]).await?;
+        self.concerned.insert(whole.to_owned());
         Ok(true)
+    }
+
+    /// Brings a series that is there in parts to agreement: first what the far side told of them, then what ours says.
+    pub(super) async fn settle_series(&mut self, uid: &str, told: Vec<News>) -> Result<Settled, Halt> {
+        let (mut told, mut work) = (told, Work::default());
+        for _ in 0..ROUNDS {
+            if !told.is_empty() {
+                self.take_in(uid, &told, &mut work).await?;
+            }
+            let Some(base) = self.ledger.by_uid(uid).await?.filter(|base| base.split.is_some()) else {
+                return Ok(Settled::Done);
+            };
+            if self.mapping.direction == Direction::Pull {
+                return Ok(Settled::Done);
+            }
+            let series = match self.series(uid).await? {
+                Some(Ok(series)) => Some(series),
+                Some(Err(reason)) => {
+                    let name = self.at.by_uid(uid).await?;
+                    self.fail(uid, name, None, reason, Retry::OnChange);
+                    return Ok(Settled::Done);
+                }
+                None => None,
+            };
+            if !self.is_apart_now(&base) && !self.remove_whole(&base).await? {
+                return Ok(Settled::Again);
+            }
+            if let (None, OnDelete::Keep | OnDelete::Cancel) = (&series, self.mapping.on_local_delete) {
+                return self.keep_parts(&base).await;
+            }
+            let wish = match &series {
+                Some(series) if !shape::passes(&self.mapping.filters, &series.ours) => {
+                    self.withdrawn.parts(uid);
+                    return Ok(Settled::Done);
+                }
+                Some(Series { held: Held::Refused(why), object, .. }) => {
+                    self.fail(uid, Some(object.meta.name.clone()), None, why.clone(), Retry::OnChange);
+                    return Ok(Settled::Done);
+                }
+                Some(Series { held: Held::Parts(_, why), parts, .. }) => {
+                    Wish::Parts(parts.clone(), why.clone())
+                }
+                Some(Series { held: Held::Whole, .. }) | None => Wish::None,
+            };
+            let todo = self.compare(uid, &wish, &work).await?;
+            let again = todo.anew;
+            told = self.carry_parts(todo, &mut work).await?;
+            if told.is_empty() && !again {
+                return self.end_series(&base, series, wish, work).await;
+            }
+        }
+        let name = self.at.by_uid(uid).await?;
+        let why = "It keeps changing on both sides; it is tried again.".to_owned();
+        self.fail(uid, name, None, why, Retry::Soon);
+        Ok(Settled::Done)
+    }
+
+    async fn take_in(&mut self, uid: &str, told: &[News], work: &mut Work) -> Result<(), Halt> {
+        work.fresh.extend(told.iter().map(|told| told.uid.clone()));
+        let taken = self.fold(uid, told).await?;
+        work.instead.extend(taken.instead);
+        work.failed.extend(taken.left.into_iter().map(|(uid, reason)| (uid, (reason, Retry::Soon))));
+        Ok(())
+    }
+
+    /// Takes back the parts of a series that the filters no longer let through.
+    pub(super) async fn withdraw_parts(&mut self, uid: &str) -> Result<(), Halt> {
+        let mut work = Work::default();
+        for _ in 0..ROUNDS {
+            let todo = self.compare(uid, &Wish::None, &work).await?;
+            let told = self.carry_parts(todo, &mut work).await?;
+            if told.is_empty() {
+                break;
+            }
+            self.take_in(uid, &told, &mut work).await?;
+        }
+        if self.ledger.parts_of(uid).await?.is_empty() {
+            self.forget(uid, Vec::new()).await?;
+        }
+        Ok(())
+    }
+
+    fn is_apart_now(&self, base: &Base) -> bool {
+        base.remote == parts_place(&base.uid)
+    }
+
+    /// Removes what the series was there as one object. False: somebody changed it since; it is one object still.
+    async fn remove_whole(&mut self, base: &Base) -> Result<bool, Halt> {
+        let mut version = base.version.clone();
+        let mut changed = false;
+        if version.is_none() {
+            let found = self.provider.read(&self.mapping.remote, std::slice::from_ref(&base.remote)).await?;
+            for seen in found {
+                version.clone_from(&seen.version);
+                changed = match self.named(seen).await? {
+                    Ok((_, _, ical)) => print::print(&self.shaped(&ical)) != base.print,
+                    Err(_) => true,
+                };
+            }
+        }
+        let answer = match changed {
+            true => Err(Trouble::Stale),
+            false => self.provider.delete(&self.mapping.remote, &base.remote, version.as_ref()).await,
+        };
+        let next = match answer {
+            Ok(()) | Err(Trouble::Missing(_)) => {
+                self.unanswered = 0;
+                self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
+                Base {
+                    remote: parts_place(&base.uid),
+                    version: Some(Version(String::new())),
+                    print: String::new(),
+                    sent: String::new(),
+                    from_there: false,
+                    from_here: true,
+                    uid_there: None,
+                    ..base.clone()
+                }
+            }
+            Err(Trouble::Stale) => Base { split: None, ..base.clone() },
+            Err(trouble) => return Err(trouble.into()),
+        };
+        let gone = next.split.is_some();
+        self.keep(next, None, Vec::new()).await?;
+        Ok(gone)
+    }
+
+    /// Ours is gone and its parts are kept there, as they are or as cancelled.
+    async fn keep_parts(&mut self, series: &Base) -> Result<Settled, Halt> {
+        let parts = self.ledger.parts_of(&series.uid).await?;
+        if parts.is_empty() {
+            return self.forget(&series.uid, Vec::new()).await;
+        }
+        for base in parts.into_iter().filter(|base| base.apart != Some(Apart::There)) {
+            match base.is_unplaced() {
+                // It may yet be found.
+                true if later(base.agreed, AWAITED) > self.now => continue,
+                false if base.apart.is_none() => {}
+                _ => {
+                    self.forget(&base.uid, Vec::new()).await?;
+                    continue;
+                }
+            }
+            let mut version = base.version.clone();
+            if self.mapping.on_local_delete == OnDelete::Cancel {
+                match self.cancel_part(&base).await {
+                    Ok(written) => version = written,
+                    // Gone there as well.
+                    Err(Halt::Far(Trouble::Missing(_))) => {
+                        self.forget(&base.uid, Vec::new()).await?;
+                        continue;
+                    }
+                    Err(halt) => return Err(halt),
+                }
+            }
+            let apart = Base { apart: Some(Apart::There), pending: false, missing: None, version, ..base };
+            self.keep(apart, None, Vec::new()).await?;
+        }
+        let apart = Base { apart: Some(Apart::There), ..series.clone() };
+        if apart == *series { Ok(Settled::Done) } else { self.keep(apart, None, Vec::new()).await }
+    }
+
+    /// Has a part say that it does not take place.
+    async fn cancel_part(&mut self, base: &Base) -> Result<Option<Version>, Halt> {
+        let calendar = self.mapping.remote.clone();
+        let found = self.provider.read(&calendar, std::slice::from_ref(&base.remote)).await?.pop();
+        let seen = found.ok_or_else(|| Trouble::Missing("It is gone there as well.".into()))?;
+        let there = Ical::parse(seen.bytes.clone())
+            .map_err(|_| Trouble::Refused("A day of it there cannot be understood.".into()))?;
+        let bytes = self.cancelled_there(&there);
+        let slot = Slot::At(base.remote.clone(), seen.version.clone());
+        let write = Write { slot, bytes, base: Some(seen.bytes.clone()) };
+        match self.provider.put(&calendar, &write).await {
+            Ok(written) => {
+                self.run.remote.updated = self.run.remote.updated.saturating_add(1);
+                Ok(written.version)
+            }
+            Err(trouble) => Err(trouble.into()),
+        }
+    }
+
+    /// Tells what is to be done about the parts of a series.
+    async fn compare(&mut self, uid: &str, wish: &Wish, work: &Work) -> Result<Todo, Halt> {
+        let nothing = BTreeMap::new();
+        let wanted = match wish {
+            Wish::Parts(parts, _) => parts,
+            Wish::None => &nothing,
+        };
+        let all = matches!(wish, Wish::None);
+        let known = self.ledger.parts_of(uid).await?;
+        let mut known: BTreeMap<String, Base> = known.into_iter().map(|b| (b.uid.clone(), b)).collect();
+        known.retain(|own, _| !work.failed.contains_key(own));
+        let mut todo = Todo::default();
+        for (own, ical) in wanted.iter().filter(|(own, _)| !work.failed.contains_key(*own)) {
+            match known.remove(own) {
+                Some(base) => self.compare_one(base, ical, work, &mut todo).await?,
+                None => todo.write.extend(self.new_part(uid, own, ical, work).await?),
+            }
+        }
+        for (own, base) in known {
+            let fresh = work.fresh.contains(&own);
+            let over = later(base.agreed, AWAITED) <= self.now;
+            match base.apart {
+                Some(Apart::There) => {}
+                Some(Apart::Here) => todo.forget.push(base),
+                None if !all && !self.is_within(&base) => {}
+                // It may yet be found.
+                None if base.is_unplaced() && !over => {}
+                None if base.is_unplaced() => todo.forget.push(base),
+                None if (base.pending || base.version.is_none()) && !fresh => todo.look.push(base),
+                None => todo.remove.push(base),
+            }
+        }
+        Ok(todo)
+    }
+
+    /// A part that is not there yet. Nothing: an event with that very UID stands for the day.
+    async fn new_part(
+        &self,
+        whole: &str,
+        uid: &str,
+        ical: &Ical,
+        work: &Work,
+    ) -> Result<Option<Wanted>, Halt> {
+        if self.ledger.by_uid(uid).await?.is_some() || self.at.by_uid(uid).await?.is_some() {
+            return Ok(None);
+        }
+        let key = part_of(uid).map(|(_, key)| key).unwrap_or_default();
+        let base = part_base(uid, whole, key, unplaced(uid))?;
+        let base = Base { sent: print::print(ical), uid_there: self.veiled(uid), ..base };
+        Ok(Some(Wanted::new(base, ical, work)))
+    }
+
+    async fn compare_one(
+        &mut self,
+        base: Base,
+        ical: &Ical,
+        work: &Work,
+        todo: &mut Todo,
+    ) -> Result<(), Halt> {
+        let (fresh, instead) = (work.fresh.contains(&base.uid), work.instead.get(&base.uid));
+        let sent = print::print(ical);
+        let same = instead.is_none() && (base.sent == sent || base.print == sent);
+        if base.is_unplaced() {
+            todo.write.push(Wanted::new(Base { sent, ..base }, ical, work));
+            return Ok(());
+        }
+        let unread = base.pending || base.print.is_empty();
+        let open = unread || base.apart.is_some() || base.fields != Some(self.mapping.fields);
+        let narrower = self.mapping.fields == Fields::Busy && base.fields != Some(Fields::Busy);
+        match base.apart {
+            Some(Apart::Here) => {}
+            // It says more than it is to say from now on: another one is made in its place.
+            None if narrower && !base.pending && (fresh || base.version.is_some()) => {
+                todo.anew = true;
+                todo.remove.push(base);
+            }
+            _ if (open || (base.version.is_none() && !same)) && !fresh => todo.look.push(base),
+            // It was looked at, and stays as it is there.
+            _ if open || same => {}
+            _ => {
+                let before = self.ledger.bytes(&base.uid).await?;
+                let slot = Slot::At(base.remote.clone(), base.version.clone());
+                let Wanted { base, write, text } = Wanted::new(Base { sent, ..base }, ical, work);
+                let before = before.map(|before| Pass::addressed(base.uid_there.as_deref(), before));
+                todo.write.push(Wanted { base, write: Write { slot, base: before, ..write }, text });
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is to be done about parts. Returns what was found out on the way, which is to be taken in before it goes on.
+    async fn carry_parts(&mut self, todo: Todo, work: &mut Work) -> Result<Vec<News>, Halt> {
+        let mut told = self.look_at_parts(todo.look, work).await?;
+        if !told.is_empty() {
+            // What it says of them decides what the others are to be.
+            return Ok(told);
+        }
+        for base in todo.forget {
+            self.forget(&base.uid, Vec::new()).await?;
+        }
+        let mut look = Vec::new();
+        for base in todo.remove {
+            match self.provider.delete(&self.mapping.remote, &base.remote, base.version.as_ref()).await {
+                Ok(()) | Err(Trouble::Missing(_)) => {
+                    self.unanswered = 0;
+                    self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
+                    self.forget(&base.uid, Vec::new()).await?;
+                }
+                Err(Trouble::Stale) => look.push(base),
+                Err(trouble) => self.part_failed(&base.uid, trouble, work)?,
+            }
+        }
+        let batch = self.provider.abilities().batch.max(1);
+        let mut write = todo.write;
+        while !write.is_empty() {
+            let rest = write.split_off(write.len().min(batch));
+            let chunk = std::mem::replace(&mut write, rest);
+            look.extend(self.write_parts(chunk, work).await?);
+        }
+        told.extend(self.look_at_parts(look, work).await?);
+        Ok(told)
+    }
+
+    /// Reads parts as they are there now.
+    async fn look_at_parts(&mut self, bases: Vec<Base>, work: &mut Work) -> Result<Vec<News>, Halt> {
+        let batch = self.provider.abilities().batch.max(1);
+        let mut told = Vec::with_capacity(bases.len());
+        for chunk in bases.chunks(batch) {
+            let ids: Vec<RemoteId> = chunk.iter().map(|base| base.remote.clone()).collect();
+            let mut found = self.read(&ids).await?;
+            for base in chunk {
+                let at = found.iter().position(|seen| seen.id == base.remote);
+                let seen = at.map(|at| found.swap_remove(at));
+                let failure = self.failed.iter().find(|f| f.remote.as_ref() == Some(&base.remote));
+                let reason = match (&seen, failure) {
+                    (None, Some(failure)) => Some(failure.reason.clone()),
+                    (Some(seen), _) => uid_of(seen).err(),
+                    (None, None) => None,
+                };
+                match reason {
+                    Some(reason) => {
+                        work.failed.insert(base.uid.clone(), (reason, Retry::Soon));
+                    }
+                    None => {
+                        let (uid, remote) = (base.uid.clone(), base.remote.clone());
+                        told.push(News { uid, remote, seen });
+                    }
+                }
+            }
+        }
+        Ok(told)
+    }
+
+    fn part_failed(&mut self, uid: &str, trouble: Trouble, work: &mut Work) -> Result<(), Halt> {
+        let failed = match trouble {
+            Trouble::Refused(reason) => (reason, Retry::OnChange),
+            trouble @ (Trouble::Taken(_) | Trouble::Missing(_) | Trouble::Stale) => {
+                (trouble.to_string(), Retry::Soon)
+            }
+            trouble @ Trouble::Unreachable(_) => (self.unanswered(trouble)?, Retry::Soon),
+            trouble => return Err(trouble.into()),
+        };
+        work.failed.insert(uid.to_owned(), failed);
+        Ok(())
+    }
+
+    /// Writes parts: announces the new ones, sends all, remembers every answer, and reads back what it does not tell.
+    /// Returns those that are otherwise there than was thought.
+    async fn write_parts(&mut self, chunk: Vec<Wanted>, work: &mut Work) -> Result<Vec<Base>, Halt> {
+        let calendar = self.mapping.remote.clone();
+        let mut chunk = chunk;
+        let mut announced = Vec::new();
+        for wanted in chunk.iter_mut().filter(|wanted| matches!(wanted.write.slot, Slot::New { .. })) {
+            let there = wanted.base.uid_there.as_ref().unwrap_or(&wanted.base.uid);
+            let place = self.provider.place(&calendar, there);
+            wanted.base.remote = place.unwrap_or_else(|| unplaced(&wanted.base.uid));
+            (wanted.base.pending, wanted.base.print) = (true, self.print_of(&wanted.text));
+            (wanted.base.fields, wanted.base.agreed) = (Some(self.mapping.fields), self.now);
+            announced.push((wanted.base.clone(), Some(wanted.text.clone())));
+        }
+        let ops = self.ledger.put_all(announced).await?;
+        self.remember(Vec::new(), ops).await?;
+        let writes: Vec<Write> = chunk.iter().map(|wanted| wanted.write.clone()).collect();
+        let answers = Arc::clone(&self.provider).put_all(&calendar, &writes).await;
+        let (mut look, mut written, mut halt) = (Vec::new(), Vec::new(), None);
+        for (wanted, answer) in chunk.into_iter().zip(answers) {
+            let new = matches!(wanted.write.slot, Slot::New { .. });
+            match answer {
+                Ok(answer) => {
+                    self.unanswered = 0;
+                    let counts = &mut self.run.remote;
+                    let count = if new { &mut counts.inserted } else { &mut counts.updated };
+                    *count = count.saturating_add(1);
+                    written.push((Base { remote: answer.id.clone(), ..wanted.base }, answer, wanted.text));
+                }
+                // A first attempt got through, or somebody was faster.
+                Err(Trouble::Taken(Some(id))) if self.is_in_calendar(&id) => {
+                    look.push(Base { remote: id, ..wanted.base });
+                }
+                Err(Trouble::Missing(_) | Trouble::Stale) if !new => look.push(wanted.base),
+                Err(trouble) => {
+                    if let Err(trouble) = self.part_failed(&wanted.base.uid, trouble, work) {
+                        halt = halt.or(Some(trouble));
+                    }
+                }
+            }
+        }
+        let unread = self.parts_written(written, work).await;
+        match halt {
+            Some(halt) => Err(halt),
+            None => unread.map(|()| look),
+        }
+    }
+
+    /// Remembers what was written: where it is first, then what the far side made of it.
+    async fn parts_written(
+        &mut self,
+        mut written: Vec<(Base, Written, Bytes)>,
+        work: &mut Work,
+    ) -> Result<(), Halt> {
+        let untold = |(_, answer, _): &&(Base, Written, Bytes)| answer.seen.is_none();
+        let mut unread = Vec::new();
+        for (base, answer, text) in written.iter().filter(untold) {
+            unread.push((written_base(base, answer, text), Some(text.clone())));
+        }
+        let ops = self.ledger.put_all(unread).await?;
+        self.remember(Vec::new(), ops).await?;
+        let ids: Vec<RemoteId> = written.iter().filter(untold).map(|(base, ..)| base.remote.clone()).collect();
+        let mut found = match ids.is_empty() {
+            true => Vec::new(),
+            false => match self.provider.read(&self.mapping.remote, &ids).await {
+                Ok(found) => found,
+                // What could not be read back is looked at before anything more is written.
+                Err(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_))) => {
+                    let why = self.unanswered(trouble)?;
+                    let unread = written.iter().filter(untold).map(|(base, ..)| base.uid.clone());
+                    work.failed.extend(unread.map(|uid| (uid, (why.clone(), Retry::Soon))));
+                    written.retain(|(_, answer, _)| answer.seen.is_some());
+                    Vec::new()
+                }
+                Err(trouble) => return Err(trouble.into()),
+            },
+        };
+        let mut puts = Vec::with_capacity(written.len());
+        for (base, answer, text) in written {
+            let at = found.iter().position(|seen| seen.id == base.remote);
+            let seen = answer.seen.or_else(|| at.map(|at| found.swap_remove(at)));
+            let base = Base { pending: false, missing: None, fields: Some(self.mapping.fields), ..base };
+            let (base, bytes) = self.read_back_base(base, answer.version.as_ref(), &text, seen);
+            puts.push((base, Some(bytes)));
+        }
+        let ops = self.ledger.put_all(puts).await?;
+        self.remember(Vec::new(), ops).await
+    }
+
+    /// Remembers that a series is as it is to be, or what of it is not.
+    async fn end_series(
+        &mut self,
+        base: &Base,
+        series: Option<Series>,
+        wish: Wish,
+        work: Work,
+    ) -> Result<Settled, Halt> {
+        let uid = &base.uid;
+        if let Some((reason, retry)) = work.failed.into_values().next() {
+            let name = series.map(|series| series.object.meta.name);
+            self.fail(uid, name, None, reason, retry);
+            return Ok(Settled::Done);
+        }
+        let left = self.ledger.parts_of(uid).await?;
+        let Some(known) = self.ledger.by_uid(uid).await? else { return Ok(Settled::Done) };
+        match (wish, series) {
+            (Wish::Parts(_, why), Some(series)) => {
+                let meta = &series.object.meta;
+                let next = Base {
+                    name: meta.name.clone(),
+                    etag: meta.etag.clone(),
+                    fields: Some(self.mapping.fields),
+                    split: Some(why),
+                    apart: None,
+                    agreed: known.agreed,
+                    ..known.clone()
+                };
+                if next == known { Ok(Settled::Done) } else { self.keep(Base { agreed: self.now, ..next }, None, Vec::new()).await }
+            }
+            // It can be one object again. What was announced and never found is none of it.
+            (_, Some(_)) if left.iter().all(Base::is_unplaced) => {
+                for part in left {
+                    self.forget(&part.uid, Vec::new()).await?;
+                }
+                self.forget(uid, Vec::new()).await?;
+                Ok(Settled::Again)
+            }
+            (_, None) if left.is_empty() => self.forget(uid, Vec::new()).await,
+            _ => Ok(Settled::Done),
+        }
     }
 
     /// A part that has only left the window is not removed.
@@ -206,238 +635,18 @@ impl Pass {
         self.window.from.is_none_or(|from| at.0 >= from.saturating_sub(DAY))
             && self.window.to.is_none_or(|to| at.0 < to.saturating_add(DAY))
     }
-
-    /// Returns the write that a part needs; nothing: it is there already.
-    async fn wanted(&self, whole: &str, uid: &str, part: Part) -> Result<Option<Wanted>, Halt> {
-        let Ok(ical) = Ical::parse(part.bytes) else { return Ok(None) };
-        let there = self.veiled(uid).unwrap_or_else(|| uid.to_owned());
-        let text = with_uid(&ical, &there);
-        let sent = Ical::parse(text.clone()).map(|ical| print::print(&ical)).unwrap_or_default();
-        let (base, slot, before) = match self.ledger.by_uid(uid).await? {
-            Some(base) if base.sent == sent || base.print == sent => return Ok(None),
-            Some(base) => {
-                let before = self.ledger.bytes(uid).await?;
-                let slot = Slot::At(base.remote.clone(), base.version.clone());
-                (base, slot, before)
-            }
-            None => {
-                let base = part_base(uid, whole, &part.key, RemoteId(String::new()))?;
-                (base, Slot::New { uid: there }, None)
-            }
-        };
-        let write = Write { slot, bytes: text.clone(), base: before };
-        Ok(Some(Wanted { base: Base { sent, ..base }, write, text }))
-    }
-
-    /// Writes parts and remembers what became of each. Returns why one could not be written.
-    async fn write_parts(&mut self, chunk: Vec<Wanted>) -> Result<Option<String>, Halt> {
-        let writes: Vec<Write> = chunk.iter().map(|wanted| wanted.write.clone()).collect();
-        let calendar = self.mapping.remote.clone();
-        let answers = Arc::clone(&self.provider).put_all(&calendar, &writes).await;
-        let (mut failed, mut halt) = (None, None);
-        for (wanted, answer) in chunk.into_iter().zip(answers) {
-            let new = matches!(wanted.write.slot, Slot::New { .. });
-            let mut stale = false;
-            let id = match answer {
-                Ok(written) => {
-                    let counts = &mut self.run.remote;
-                    let count = if new { &mut counts.inserted } else { &mut counts.updated };
-                    *count = count.saturating_add(1);
-                    written.id
-                }
-                // A first attempt got through: it is known from now on, and brought up to date the next time.
-                Err(Trouble::Taken(Some(id))) => {
-                    stale = true;
-                    id
-                }
-                Err(Trouble::Missing(_) | Trouble::Stale) => {
-                    let uid = wanted.base.uid.clone();
-                    self.remember(Vec::new(), self.ledger.delete(&uid).await?).await?;
-                    failed =
-                        Some("A part of it changed on the far side meanwhile; it is tried again.".into());
-                    continue;
-                }
-                Err(trouble @ (Trouble::Refused(_) | Trouble::Taken(None))) => {
-                    failed = Some(trouble.to_string());
-                    continue;
-                }
-                Err(trouble) => {
-                    halt = halt.or(Some(trouble));
-                    continue;
-                }
-            };
-            // It is there: that is remembered whatever becomes of reading it back, or a pass that is cut off here again
-            // and again would write the same part each time.
-            let found = match halt {
-                None => self.provider.read(&calendar, std::slice::from_ref(&id)).await,
-                Some(_) => Ok(Vec::new()),
-            };
-            let found = match found {
-                Ok(mut found) => found.pop(),
-                Err(trouble) => {
-                    halt = Some(trouble);
-                    None
-                }
-            };
-            let sent = if stale { String::new() } else { wanted.base.sent.clone() };
-            if let (true, Some((whole, _))) = (stale, &wanted.base.part) {
-                self.once_more.insert(whole.clone());
-            }
-            let base = Base { remote: id, sent, ..wanted.base };
-            let (base, bytes) =
-                match found.and_then(|seen| Some((Ical::parse(seen.bytes.clone()).ok()?, seen))) {
-                    Some((ical, seen)) => (self.agreed_base(base, &seen, &Arc::new(ical)), seen.bytes),
-                    None => (base, wanted.text),
-                };
-            self.keep(base, Some(bytes), Vec::new()).await?;
-        }
-        match halt {
-            Some(trouble) => Err(trouble.into()),
-            None => Ok(failed),
-        }
-    }
-
-    /// Removes an object there. False: somebody changed it since; it is looked at first.
-    async fn remove_there(&mut self, base: &Base) -> Result<bool, Halt> {
-        match self.provider.delete(&self.mapping.remote, &base.remote, base.version.as_ref()).await {
-            Ok(()) | Err(Trouble::Missing(_)) => {}
-            Err(Trouble::Stale) => {
-                let whole = base.part.as_ref().map_or(&base.uid, |(whole, _)| whole);
-                self.once_more.insert(whole.clone());
-                return Ok(false);
-            }
-            Err(trouble) => return Err(trouble.into()),
-        }
-        self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
-        self.remember(Vec::new(), self.ledger.delete(&base.uid).await?).await?;
-        Ok(true)
-    }
-
-    /// Forgets a series in parts, and removes them there unless they are to be kept.
-    async fn remove_parts(&mut self, uid: &str, how: OnDelete) -> Result<(), Halt> {
-        for base in self.ledger.parts_of(uid).await? {
-            if how == OnDelete::Keep {
-                self.remember(Vec::new(), self.ledger.delete(&base.uid).await?).await?;
-            } else {
-                self.remove_there(&base).await?;
-            }
-        }
-        self.remember(Vec::new(), self.ledger.delete(uid).await?).await?;
-        Ok(())
-    }
-
-    /// Returns our series with what became of one of its instances there: an exception, or a day left out. Nothing: the
-    /// part is no instance of it.
-    async fn folded(
-        &self,
-        object: &Object,
-        base: &Base,
-        key: &str,
-        theirs: Option<&Arc<Ical>>,
-    ) -> Result<Option<Bytes>, Halt> {
-        let Ok(ours) = Ical::parse(object.bytes.clone()) else { return Ok(None) };
-        let Some(at) = Civil::parse(key.trim_end_matches('Z')) else { return Ok(None) };
-        let Some(theirs) = theirs else { return Ok(left_out(&ours, at, key)) };
-        let near = Window { from: Some(at.0 - 2 * DAY), to: Some(at.0 + 2 * DAY), now: at.0 };
-        let parts = apart::instances(&ours, near, &Zone::Utc).unwrap_or_default();
-        let Some(own) = parts.into_iter().find(|part| part.key == key) else { return Ok(None) };
-        let Ok(own) = Ical::parse(own.bytes) else { return Ok(None) };
-        let agreed = self.ledger.bytes(&base.uid).await?;
-        let Some(agreed) = agreed.and_then(|bytes| Ical::parse(bytes).ok()) else { return Ok(None) };
-        let (before, after) = (self.shaped(&Arc::new(agreed)), self.shaped(theirs));
-        // UIDs differ and say nothing here.
-        let uid = base.part.as_ref().map(|(whole, _)| whole.as_str()).unwrap_or_default();
-        let named = |ical: &Ical| Ical::parse(with_uid(ical, uid));
-        let (Ok(before), Ok(after)) = (named(&before), named(&after)) else { return Ok(None) };
-        Ok(excepted(&ours, at, key, &carry(&before, &after, &own)))
-    }
-
-    async fn store_series(
-        &mut self,
-        uid: &str,
-        object: &Object,
-        bytes: Bytes,
-        with: Vec<Op>,
-    ) -> Result<(), Halt> {
-        let etag = object.meta.etag.clone();
-        let when = When::holds(move |meta| match meta {
-            Some(meta) if meta.etag == etag => Ok(()),
-            _ => Err(Refusal::Stale),
-        });
-        let name = object.meta.name.clone();
-        let put = Put { name: &name, bytes, content_type: None, when, with };
-        match self.session.put(&self.at, put).await {
-            Ok(_) => {
-                self.run.local.updated = self.run.local.updated.saturating_add(1);
-                Ok(())
-            }
-            Err(error) => {
-                let reason = format!("A change of a single day could not be stored here: {error:?}");
-                self.fail(uid, Some(name), None, reason, Retry::Soon);
-                Ok(())
-            }
-        }
-    }
 }
 
-fn part_base(uid: &str, whole: &str, key: &str, remote: RemoteId) -> Result<Base, Halt> {
-    let name = Name::new(format!("part-{}", print::digest(uid.as_bytes())));
-    let name = name.ok_or_else(|| crate::store::Fault::Broken("a digest is no name".into()))?;
-    let part = Some((whole.to_owned(), key.to_owned()));
-    Ok(Base { part, from_here: true, ..Base::new(uid, name, Etag(String::new()), remote) })
-}
-
-fn master(ical: &Ical) -> Option<Component<'_>> {
-    let calendar = ical.calendar()?;
-    calendar.components().find(|c| c.name() != "VTIMEZONE" && c.property("RECURRENCE-ID").is_none())
-}
-
-/// Writes a place in a series the way the series writes its start (RFC 5545 §3.8.4.4, §3.8.5.1: the same type).
-fn line(name: &str, ical: &Ical, at: Civil, key: &str) -> Option<String> {
-    let start = master(ical)?.property("DTSTART")?;
-    Some(match date_time(&start)? {
-        DateTime::Date(_) => format!("{name};VALUE=DATE:{}", at.to_date()),
-        DateTime::Zoned(_, tzid) if key.ends_with('Z') => {
-            let local = Zones::of(ical).zone(&tzid)?.to_civil(at.0);
-            format!("{name};TZID={}:{}", crate::ical::quote_parameter(&tzid), local.to_basic())
-        }
-        _ => format!("{name}:{key}"),
-    })
-}
-
-/// The component that stands for that instance already.
-fn exception<'a>(ical: &'a Ical, at: Civil) -> Option<Component<'a>> {
-    let zones = Zones::of(ical);
-    let instant = |time: DateTime| match time {
-        DateTime::Zoned(civil, tzid) => zones.zone(&tzid).map_or(civil.0, |zone| zone.to_instant(civil)),
-        other => other.civil().0,
-    };
-    let same = |c: &Component<'a>| {
-        c.property("RECURRENCE-ID").and_then(|id| date_time(&id)).is_some_and(|id| instant(id) == at.0)
-    };
-    ical.calendar()?.components().find(same)
-}
-
-fn left_out(ours: &Ical, at: Civil, key: &str) -> Option<Bytes> {
-    let series = master(ours)?;
-    let mut edit = ours.edit();
-    if let Some(old) = exception(ours, at) {
-        edit = edit.remove_component(old);
+/// The base of a part that was written and not read back yet.
+fn written_base(base: &Base, answer: &Written, text: &Bytes) -> Base {
+    let ical = Ical::parse(text.clone()).ok();
+    let span = ical.as_ref().and_then(|ical| Spans::of(ical).span());
+    Base {
+        pending: false,
+        missing: None,
+        version: answer.version.clone(),
+        print: String::new(),
+        span: span.map(|extent| (extent.start, extent.end)),
+        ..base.clone()
     }
-    Some(edit.insert(series, &line("EXDATE", ours, at, key)?).finish())
-}
-
-fn excepted(ours: &Ical, at: Civil, key: &str, instance: &Bytes) -> Option<Bytes> {
-    let instance = Ical::parse(instance.clone()).ok()?;
-    let own = instance.calendar()?.components().find(|c| c.name() != "VTIMEZONE")?;
-    let with = instance.edit().insert(own, &line("RECURRENCE-ID", ours, at, key)?).finish();
-    let with = Ical::parse(with).ok()?;
-    let own = with.calendar()?.components().find(|c| c.name() != "VTIMEZONE")?;
-    let text = String::from_utf8_lossy(with.bytes().get(own.span())?).into_owned();
-    let calendar = ours.calendar()?;
-    let edit = match exception(ours, at) {
-        Some(old) => ours.edit().replace_component(old, &text),
-        None => ours.edit().append_component(calendar, &text),
-    };
-    Some(edit.finish())
 }

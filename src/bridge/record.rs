@@ -246,7 +246,28 @@ pub enum Apart {
     There,
 }
 
+/// Stands for the place there of what is announced where the far side chooses the place.
+pub fn unplaced(uid: &str) -> RemoteId {
+    RemoteId(format!("new:{uid}"))
+}
+
+/// Stands for the place there of a series that is there in parts.
+pub fn parts_place(uid: &str) -> RemoteId {
+    RemoteId(format!("parts:{uid}"))
+}
+
 impl Base {
+    /// Tells whether it is announced, and where it will be is not known beforehand.
+    pub fn is_unplaced(&self) -> bool {
+        self.pending && self.remote == unplaced(&self.uid)
+    }
+
+    /// Returns where it is on the far side; nothing: it has no place of its own there, or none yet.
+    pub fn place(&self) -> Option<&RemoteId> {
+        let none = self.is_unplaced() || (self.split.is_some() && self.remote == parts_place(&self.uid));
+        (!none).then_some(&self.remote)
+    }
+
     /// Returns what is known of an object before both sides have agreed on anything.
     pub fn new(uid: &str, name: Name, etag: Etag, remote: RemoteId) -> Base {
         Base {

@@ -35,6 +35,13 @@ pub(super) struct Withdrawn {
     there: Vec<String>,
 }
 
+impl Withdrawn {
+    /// The parts of that series are taken back there.
+    pub(super) fn parts(&mut self, uid: &str) {
+        self.there.push(uid.to_owned());
+    }
+}
+
 impl Pass {
     /// Theirs is gone: ours follows, as the mapping says.
     pub(super) async fn removed_there(
@@ -143,7 +150,7 @@ impl Pass {
     }
 
     /// Returns their text as cancelled. A far side that has no such status is told so in the title.
-    fn cancelled_there(&self, theirs: &Ical) -> Bytes {
+    pub(super) fn cancelled_there(&self, theirs: &Ical) -> Bytes {
         let text = cancelled(theirs);
         let Ok(ical) = Ical::parse(text.clone()) else { return text };
         match self.provider.fit(&ical, self.window) {
@@ -299,6 +306,9 @@ impl Pass {
     }
 
     async fn withdraw_one(&mut self, uid: &str) -> Result<(), Halt> {
+        if self.ledger.by_uid(uid).await?.is_some_and(|base| base.split.is_some()) {
+            return self.withdraw_parts(uid).await;
+        }
         for round in 0..2 {
             let far = if round == 0 { Far::Same } else { self.look_again(uid).await? };
             let Ok(facts) = self.gather(uid, far).await? else { return Ok(()) };
@@ -374,7 +384,7 @@ fn titled(ical: &Ical) -> Bytes {
 }
 
 /// Returns the text with everything in it cancelled (RFC 5545 §3.8.1.11).
-fn cancelled(ical: &Ical) -> Bytes {
+pub(super) fn cancelled(ical: &Ical) -> Bytes {
     let Some(calendar) = ical.calendar() else { return ical.bytes().clone() };
     let mut edit = ical.edit();
     for component in calendar.components().filter(|c| matches!(c.name(), "VEVENT" | "VTODO" | "VJOURNAL")) {

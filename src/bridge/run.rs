@@ -14,7 +14,8 @@ use std::time::Duration;
 use super::digests::Digests;
 use super::front::Settings;
 use super::ledger::{Ledger, spelling};
-use super::observe::Observed;
+use super::fold::part_of;
+use super::observe::{Here, Observed, Urgency};
 use super::order::Open;
 use super::pace::{NIGHT, Outcome, Schedule, later, next_full};
 use super::print;
@@ -124,6 +125,10 @@ pub(super) struct Pass {
     pub(super) veil: super::veil::Veil,
     /// What a first pass compares by more than the UID.
     pub(super) first: super::first::First,
+    /// Series of whose parts something was told.
+    pub(super) concerned: BTreeSet<String>,
+    /// What was a part of a series and is an event of its own from now on.
+    pub(super) freed: Vec<(Seen, Arc<Ical>)>,
     /// Objects that are to be looked at once more, although nothing failed.
     pub(super) once_more: BTreeSet<String>,
     /// Writes on the far side that are yet to be sent.
@@ -177,6 +182,8 @@ impl Pass {
             withdrawn: super::removal::Withdrawn::default(),
             veil: super::veil::Veil::default(),
             first: super::first::First::default(),
+            concerned: BTreeSet::new(),
+            freed: Vec::new(),
             once_more: BTreeSet::new(),
             outgoing: Vec::new(),
             round: 0,
@@ -190,7 +197,8 @@ impl Pass {
     /// Counts what is held at the moment, digests aside.
     #[cfg(test)]
     pub(super) fn weigh(&mut self, more: usize) {
-        let own = [self.outgoing.len(), self.unread.len(), self.failed.len(), self.once_more.len()];
+        let series = self.concerned.len() + self.freed.len();
+        let own = [self.outgoing.len(), self.unread.len(), self.failed.len(), self.once_more.len(), series];
         let lists = [self.by_people.len(), self.first.aside(), self.left.len(), more];
         self.most_held = self.most_held.max(own.iter().chain(&lists).sum());
     }
@@ -313,18 +321,28 @@ impl Pass {
         #[cfg(test)]
         self.weigh(held + seen.missing.len() + seen.back.len());
         self.run.total = self.run.total.saturating_add(u64::try_from(todo).unwrap_or(u64::MAX));
-        let mut open = Open { here: seen.here, far_gone: seen.far_gone, displaced: BTreeSet::new() };
+        let mut open = Open {
+            here: seen.here,
+            far_gone: seen.far_gone,
+            displaced: BTreeSet::new(),
+            told: Vec::new(),
+        };
         self.mark_missing(&seen.missing, &seen.back).await?;
         self.settle_urgent(&mut open, &seen.wanted).await?;
         self.settle_wanted(&mut open, seen.wanted).await?;
         self.join_similar(&mut open).await?;
         self.settle_gone(&mut open).await?;
+        self.settle_told(&mut open).await?;
+        for uid in std::mem::take(&mut self.concerned) {
+            open.here.entry(uid).or_insert(Here::written(Urgency::Rest));
+        }
         let mut here: Vec<_> = std::mem::take(&mut open.here).into_iter().collect();
         here.sort_by_key(|(_, here)| here.urgency);
         self.settle_here(here).await?;
         if seen.rest > 0 {
             self.settle_rest(full).await?;
         }
+        self.settle_freed().await?;
         self.withdraw().await?;
         self.keep_left().await?;
         self.state.rev = Some(seen.rev);
@@ -344,8 +362,11 @@ impl Pass {
 
     /// Notes what failed and what is to be looked at again.
     async fn finish(&mut self) -> Result<(), Halt> {
+        // Of a part people know the series.
+        let known = |uid: &str| part_of(uid).map_or(uid, |(whole, _)| whole).to_owned();
         self.run.failures =
-            self.failed.iter().map(|f| Failed { uid: f.uid.clone(), reason: f.reason.clone() }).collect();
+            self.failed.iter().map(|f| Failed { uid: known(&f.uid), reason: f.reason.clone() }).collect();
+        self.run.failures.dedup();
         self.run.status =
             if self.run.failures.is_empty() { RunStatus::Success } else { RunStatus::PartialFailure };
         let before = std::mem::replace(&mut self.state.again, std::mem::take(&mut self.failed));
@@ -429,9 +450,9 @@ impl Pass {
     }
 }
 
-/// Tells whether both sides have the object, as far as is known.
+/// Tells whether both sides have the object, as far as is known. What is there in parts is there as these.
 pub(super) fn is_linked(base: &Base) -> bool {
-    !base.pending && base.apart.is_none() && base.part.is_none()
+    !base.pending && base.apart.is_none() && base.split.is_none()
 }
 
 /// Returns the digest of the settings on which it depends what of an object is carried.

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::apply::Facts;
-use super::parts::part_of;
+use super::fold::part_of;
 use super::print;
 use super::provider::{Fit, Part, Seen, Window};
 use super::record::{Base, Fields, Mapping, Reach};
@@ -268,7 +268,7 @@ fn parsed(bytes: Bytes, whole: &Arc<Ical>) -> Arc<Ical> {
 }
 
 /// Returns the whole text with what differs between two partial views of it.
-fn edited(from: &Ical, whole: &Ical, target: &Bytes) -> Bytes {
+pub(super) fn edited(from: &Ical, whole: &Ical, target: &Bytes) -> Bytes {
     let Ok(to) = Ical::parse(target.clone()) else { return target.clone() };
     if from.bytes() == to.bytes() {
         return whole.bytes().clone();

@@ -2,19 +2,25 @@
 //!
 //! Owns: the order in which a crash does no harm: what is about to be made is remembered first, what came of it last.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use super::apply::{Facts, Settled};
 use super::ledger::spelling;
+use super::pace::later;
 use super::print;
 use super::provider::{self, RemoteId, Seen, Slot, Trouble, Write};
-use super::record::Base;
+use super::record::{Base, unplaced};
 use super::run::{Far, Halt, Pass, Retry, uid_of};
 use super::scope::{Fitted, with_uid};
 use crate::ical::Ical;
 use crate::store::{Name, Op};
+
+/// How long something that was announced is awaited where the far side chooses its place.
+pub(super) const AWAITED: Duration = Duration::from_secs(86_400);
 
 /// A write on the far side that is yet to be sent.
 #[derive(Debug)]
@@ -56,7 +62,7 @@ impl Pass {
     pub(super) async fn flush(&mut self) -> Result<(), Halt> {
         while !self.outgoing.is_empty() {
             let outgoing = std::mem::take(&mut self.outgoing);
-            self.announce(&outgoing).await?;
+            let before = self.announce(&outgoing).await?;
             let provider = std::sync::Arc::clone(&self.provider);
             let calendar = self.mapping.remote.clone();
             let batch = provider.abilities().batch.max(1);
@@ -73,8 +79,11 @@ impl Pass {
                     Ok(Ok(written)) => self.unread.push(Pushed::of(out, written)),
                     Ok(Err(Settled::Lost)) => {}
                     Ok(Err(settled)) => {
-                        // What was announced did not happen: whatever is there is not ours.
-                        self.forget_pending(&out.base.uid).await?;
+                        // What was announced now did not happen: whatever is there is not ours. What was announced in a
+                        // former pass may be it.
+                        if !(matches!(settled, Settled::Found(_)) && before.contains(&out.base.uid)) {
+                            self.forget_pending(&out.base.uid).await?;
+                        }
                         again.push((out, settled));
                     }
                     Err(trouble) => halt = halt.or(Some(trouble)),
@@ -98,6 +107,13 @@ impl Pass {
         Ok(())
     }
 
+    /// Tells whether an object was announced lately, was not found yet, and is nowhere known to be: until it is certain
+    /// that it was not made, its being gone here is remembered.
+    pub(super) async fn is_awaited(&self, uid: &str) -> Result<bool, Halt> {
+        let base = self.ledger.by_uid(uid).await?.filter(Base::is_unplaced);
+        Ok(base.is_some_and(|base| later(base.agreed, AWAITED) > self.now))
+    }
+
     pub(super) async fn forget_pending(&mut self, uid: &str) -> Result<(), Halt> {
         if self.ledger.by_uid(uid).await?.is_some_and(|b| b.pending) {
             self.remember(Vec::new(), self.ledger.delete(uid).await?).await?;
@@ -107,19 +123,27 @@ impl Pass {
 
     /// Remembers what is about to be made on the far side. If the answer never comes, the next pass knows what it
     /// finds there, even if somebody has changed it by then.
-    async fn announce(&mut self, outgoing: &[Outgoing]) -> Result<(), Halt> {
-        let mut bases = Vec::new();
+    ///
+    /// Returns what was announced before already, its place not being known.
+    async fn announce(&mut self, outgoing: &[Outgoing]) -> Result<BTreeSet<String>, Halt> {
+        let (mut bases, mut before) = (Vec::new(), BTreeSet::new());
         for out in outgoing.iter().filter(|out| out.place.is_none()) {
-            let uid = out.base.uid_there.as_ref().unwrap_or(&out.base.uid);
-            let Some(remote) = self.provider.place(&self.mapping.remote, uid) else { continue };
+            let uid = &out.base.uid;
+            if self.ledger.by_uid(uid).await?.is_some_and(|base| base.is_unplaced()) {
+                before.insert(uid.clone());
+            }
+            let there = out.base.uid_there.as_ref().unwrap_or(uid);
+            let place = self.provider.place(&self.mapping.remote, there);
+            let remote = place.unwrap_or_else(|| unplaced(uid));
             let base = Base { print: self.print_of(&out.text), pending: true, remote, ..out.base.clone() };
             bases.push((base, Some(out.text.clone())));
         }
         let ops = self.ledger.put_all(bases).await?;
-        self.remember(Vec::new(), ops).await
+        self.remember(Vec::new(), ops).await?;
+        Ok(before)
     }
 
-    fn print_of(&self, text: &Bytes) -> String {
+    pub(super) fn print_of(&self, text: &Bytes) -> String {
         let ical = Ical::parse(text.clone()).map(Arc::new);
         ical.map(|ical| print::print(&self.shaped(&ical))).unwrap_or_default()
     }
@@ -203,7 +227,7 @@ impl Pass {
     }
 
     /// A twin in another calendar of the account is not ours to adopt.
-    fn is_in_calendar(&self, id: &RemoteId) -> bool {
+    pub(super) fn is_in_calendar(&self, id: &RemoteId) -> bool {
         let Ok(calendar) = url::Url::parse(&self.mapping.remote.0) else { return true };
         let folder = spelling(&RemoteId(calendar.path().trim_end_matches('/').to_owned()));
         spelling(id).rsplit_once('/').is_some_and(|(parent, _)| parent == folder)

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use tokio::sync::OnceCell;
 
 use super::apply::{Facts, Settled};
-use super::parts::{part_of, part_uid};
+use super::fold::{part_of, part_uid};
 use super::print::digest;
 use super::record::{self, Direction, Fields};
 use super::run::{Far, Halt, Pass};

@@ -4,6 +4,7 @@
 //! positions in the log; why a text is not stored here. Does not own: the sentences that tell the story (`api::why`).
 
 use super::conflict::title;
+use super::fold::part_of;
 use super::front::{Bridge, BridgeError};
 use super::provider::Window;
 use super::record::{
@@ -198,8 +199,10 @@ impl Bridge {
             Err(BridgeError::Failed(fault)) => return Err(fault.into()),
             Err(_) => None,
         };
-        let names =
-            |f: &Failure| f.uid == uid || base.as_ref().is_some_and(|b| f.remote.as_ref() == Some(&b.remote));
+        let names = |f: &Failure| {
+            let part = part_of(&f.uid).is_some_and(|(whole, _)| whole == uid);
+            f.uid == uid || part || base.as_ref().is_some_and(|b| f.remote.as_ref() == Some(&b.remote))
+        };
         let failure = state.again.iter().find(|f| names(f)).cloned();
         let lead = record::conflicts_of(&mapping.id, uid);
         let mut conflicts = Vec::new();

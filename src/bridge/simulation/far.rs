@@ -38,6 +38,8 @@ pub(super) struct Inside {
     /// Calls until the budget is used up.
     pub(super) budget: Option<u64>,
     pub(super) writes: u64,
+    /// How many calls were not answered, carried out or not.
+    pub(super) lost: u64,
     /// What it was asked since the last pass.
     pub(super) calls: Vec<String>,
 }
@@ -102,11 +104,13 @@ impl Far {
             }
         };
         if crash {
+            self.lock().lost += 1;
             self.crashed.notify_one();
             std::future::pending::<()>().await;
         }
         let mut inside = self.lock();
         if inside.faults && inside.dice.one_in(12) {
+            inside.lost += 1;
             return Err(Trouble::Unreachable("the line is dead".into()));
         }
         Ok(())
