@@ -170,14 +170,20 @@ mod tests {
         let (key, at) = ("20270106T080000Z", Civil::parse("20270106T080000").unwrap());
         let one = day(&ours, at, key).unwrap();
         let text = told(one.bytes());
-        assert!(text.contains("DTSTART;TZID=Europe/Berlin:20270106T110000") && text.contains("X-OWN:1"), "{text}");
+        assert!(
+            text.contains("DTSTART;TZID=Europe/Berlin:20270106T110000") && text.contains("X-OWN:1"),
+            "{text}"
+        );
         assert!(!text.contains("RECURRENCE-ID") && !text.contains("SUMMARY:Tea"), "{text}");
         let other = Ical::parse(text.replace("Europe/Berlin", "Europe/Paris").into_bytes()).unwrap();
         let text = told(&put(&ours, at, key, &other, "u").unwrap());
         assert_eq!(text.matches("RECURRENCE-ID").count(), 1, "{text}");
         assert!(text.contains("TZID:Europe/Paris") && text.contains("TZID:Europe/Berlin"), "{text}");
         let text = told(&leave_out(&ours, at, key).unwrap());
-        assert!(!text.contains("RECURRENCE-ID") && text.contains("EXDATE;TZID=Europe/Berlin:20270106T090000"), "{text}");
+        assert!(
+            !text.contains("RECURRENCE-ID") && text.contains("EXDATE;TZID=Europe/Berlin:20270106T090000"),
+            "{text}"
+        );
     }
 
     // A change of a day and all after it is not that of the day alone

@@ -12,8 +12,8 @@
 use std::sync::Arc;
 
 use super::digests::Digests;
-use super::order::Open;
 use super::fold::part_of;
+use super::order::Open;
 use super::provider::{RemoteId, Seen};
 use super::record::{Base, Fields};
 use super::run::{Halt, Pass};

@@ -251,8 +251,7 @@ impl Pass {
         let changed = |ours: &Arc<Ical>| {
             let print = print::print(ours);
             let same = !reshaped && (print == base.sent || print == base.print);
-            let special =
-                || series.zip(at).is_some_and(|(s, at)| exception::of(&s.ours, at).is_some());
+            let special = || series.zip(at).is_some_and(|(s, at)| exception::of(&s.ours, at).is_some());
             !(same || (theirs.is_none() && pulls && !special()))
         };
         let stored = series.map(|series| series.object.meta.modified.seconds());
@@ -262,13 +261,12 @@ impl Pass {
             Some(own) => Side::Changed(Version { ical: own, stored }),
         };
         let remote = match (&view, &theirs) {
-            (Some(view), Some((seen, _))) => match before.is_some()
-                && !reshaped
-                && (made || said.as_ref() == Some(&base.print))
-            {
-                true => Side::Same,
-                false => Side::Changed(Version { ical: view, stored: seen.modified }),
-            },
+            (Some(view), Some((seen, _))) => {
+                match before.is_some() && !reshaped && (made || said.as_ref() == Some(&base.print)) {
+                    true => Side::Same,
+                    false => Side::Changed(Version { ical: view, stored: seen.modified }),
+                }
+            }
             _ => Side::Absent,
         };
         let case = Case {
@@ -364,7 +362,8 @@ impl Pass {
                     folded.puts.extend(seen_as(base.sent.clone()));
                 }
                 _ if segment => {
-                    let why = "It is there as several series; what is changed in one of them there stays there.";
+                    let why =
+                        "It is there as several series; what is changed in one of them there stays there.";
                     folded.failed.push((uid, Some(base.remote.clone()), why.to_owned()));
                 }
                 _ => {}
@@ -576,7 +575,8 @@ fn whole_day(series: &Series, at: Civil, key: &str, uid: &str) -> Option<Arc<Ica
 
 /// A part that is a series itself: nothing of it is a single day.
 fn is_segment(part: Option<&Ical>) -> bool {
-    let recurs = |c: crate::ical::Component<'_>| ["RRULE", "RDATE"].iter().any(|name| c.property(name).is_some());
+    let recurs =
+        |c: crate::ical::Component<'_>| ["RRULE", "RDATE"].iter().any(|name| c.property(name).is_some());
     part.and_then(Ical::calendar).is_some_and(|calendar| calendar.components().any(recurs))
 }
 

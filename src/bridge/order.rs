@@ -51,9 +51,8 @@ impl Pass {
             let apart = match (base, strangers) {
                 (Some(base), _) if base.split.is_some() => {
                     let parts = self.ledger.parts_of(uid).await?;
-                    let told = |part: &Base| {
-                        wanted.contains(&part.remote) || open.far_gone.contains(&part.uid)
-                    };
+                    let told =
+                        |part: &Base| wanted.contains(&part.remote) || open.far_gone.contains(&part.uid);
                     !wanted.contains(&base.remote) && !parts.iter().any(told)
                 }
                 (Some(base), _) => !wanted.contains(&base.remote),
@@ -299,7 +298,9 @@ impl Pass {
         match known {
             // What is announced may be this; what is there in parts is not there as a whole.
             Some(known) if known.place().is_none() => Ok(known.split.is_some()),
-            Some(Base { remote: known, .. }) => Ok(!self.provider.read(&self.mapping.remote, &[known]).await?.is_empty()),
+            Some(Base { remote: known, .. }) => {
+                Ok(!self.provider.read(&self.mapping.remote, &[known]).await?.is_empty())
+            }
             None => Ok(false),
         }
     }

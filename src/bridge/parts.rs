@@ -12,7 +12,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::apply::{Facts, Settled};
-use super::fold::{Series, News, part_base, part_of};
+use super::fold::{News, Series, part_base, part_of};
 use super::order::Open;
 use super::pace::later;
 use super::print;
@@ -557,7 +557,8 @@ impl Pass {
         }
         let ops = self.ledger.put_all(unread).await?;
         self.remember(Vec::new(), ops).await?;
-        let ids: Vec<RemoteId> = written.iter().filter(untold).map(|(base, ..)| base.remote.clone()).collect();
+        let ids: Vec<RemoteId> =
+            written.iter().filter(untold).map(|(base, ..)| base.remote.clone()).collect();
         let mut found = match ids.is_empty() {
             true => Vec::new(),
             false => match self.provider.read(&self.mapping.remote, &ids).await {
@@ -613,7 +614,11 @@ impl Pass {
                     agreed: known.agreed,
                     ..known.clone()
                 };
-                if next == known { Ok(Settled::Done) } else { self.keep(Base { agreed: self.now, ..next }, None, Vec::new()).await }
+                if next == known {
+                    Ok(Settled::Done)
+                } else {
+                    self.keep(Base { agreed: self.now, ..next }, None, Vec::new()).await
+                }
             }
             // It can be one object again. What was announced and never found is none of it.
             (_, Some(_)) if left.iter().all(Base::is_unplaced) => {

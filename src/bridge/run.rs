@@ -12,9 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::digests::Digests;
+use super::fold::part_of;
 use super::front::Settings;
 use super::ledger::{Ledger, spelling};
-use super::fold::part_of;
 use super::observe::{Here, Observed, Urgency};
 use super::order::Open;
 use super::pace::{NIGHT, Outcome, Schedule, later, next_full};
@@ -321,12 +321,8 @@ impl Pass {
         #[cfg(test)]
         self.weigh(held + seen.missing.len() + seen.back.len());
         self.run.total = self.run.total.saturating_add(u64::try_from(todo).unwrap_or(u64::MAX));
-        let mut open = Open {
-            here: seen.here,
-            far_gone: seen.far_gone,
-            displaced: BTreeSet::new(),
-            told: Vec::new(),
-        };
+        let mut open =
+            Open { here: seen.here, far_gone: seen.far_gone, displaced: BTreeSet::new(), told: Vec::new() };
         self.mark_missing(&seen.missing, &seen.back).await?;
         self.settle_urgent(&mut open, &seen.wanted).await?;
         self.settle_wanted(&mut open, seen.wanted).await?;
