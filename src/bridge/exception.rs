@@ -116,6 +116,22 @@ fn line(name: &str, ical: &Ical, at: Civil, key: &str) -> Option<String> {
     })
 }
 
+/// A part that is a series itself: nothing of it is a single day.
+pub(super) fn is_segment(part: Option<&Ical>) -> bool {
+    let recurs =
+        |c: crate::ical::Component<'_>| ["RRULE", "RDATE"].iter().any(|name| c.property(name).is_some());
+    part.and_then(Ical::calendar).is_some_and(|calendar| calendar.components().any(recurs))
+}
+
+/// Tells whether a text says nothing that the other one does not say.
+pub(super) fn says_no_more(all: &Ical, some: &Ical) -> bool {
+    let Ok(nothing) = Ical::parse(&b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"[..]) else { return false };
+    match merge(&nothing, all, some) {
+        Merged::Clean(bytes) => bytes == *all.bytes(),
+        Merged::Conflict { .. } => false,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {

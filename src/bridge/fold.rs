@@ -233,7 +233,7 @@ impl Pass {
         let made = match (&view, &before, &theirs) {
             (Some(view), Some(written), Some((seen, _))) if unread => match &base.version {
                 Some(vouched) => seen.version.as_ref() == Some(vouched),
-                None => says_no_more(written, view),
+                None => exception::says_no_more(written, view),
             },
             _ => false,
         };
@@ -242,11 +242,11 @@ impl Pass {
             _ => before,
         };
         let day = series.zip(at).and_then(|(series, at)| whole_day(series, at, key, &told.uid));
-        let whole_text = match is_segment(own.as_deref()) {
+        let whole_text = match exception::is_segment(own.as_deref()) {
             true => own.clone(),
             false => day,
         };
-        let pulls = self.mapping.direction != Direction::Push && !is_segment(own.as_deref());
+        let pulls = self.mapping.direction != Direction::Push && !exception::is_segment(own.as_deref());
         // A day is removed there although the series changed here, unless it is that very day which was changed.
         let changed = |ours: &Arc<Ical>| {
             let print = print::print(ours);
@@ -339,7 +339,7 @@ impl Pass {
             let fields = fields.filter(|_| self.mapping.fields == Fields::Busy).or(next.fields);
             Some((Base { fields, ..next }, Some(seen.bytes.clone())))
         };
-        let segment = is_segment(own.as_deref());
+        let segment = exception::is_segment(own.as_deref());
         let excepted = |text: &Bytes, instance: &Bytes| {
             let (ours, at) = (Ical::parse(text.clone()).ok()?, at?);
             exception::put(&ours, at, &key, &Ical::parse(instance.clone()).ok()?, whole)
@@ -573,25 +573,9 @@ fn whole_day(series: &Series, at: Civil, key: &str, uid: &str) -> Option<Arc<Ica
     Some(Arc::new(Ical::parse(with_uid(&day, uid)).ok()?))
 }
 
-/// A part that is a series itself: nothing of it is a single day.
-fn is_segment(part: Option<&Ical>) -> bool {
-    let recurs =
-        |c: crate::ical::Component<'_>| ["RRULE", "RDATE"].iter().any(|name| c.property(name).is_some());
-    part.and_then(Ical::calendar).is_some_and(|calendar| calendar.components().any(recurs))
-}
-
 fn said_same(base: &Base, next: &Option<(Base, Option<Bytes>)>) -> bool {
     let same = |next: &Base| base.print.is_empty() || next.print == base.print;
     next.as_ref().is_some_and(|(next, _)| same(next) && base.apart.is_none())
-}
-
-/// Tells whether a text says nothing that the other one does not say.
-fn says_no_more(all: &Ical, some: &Ical) -> bool {
-    let Ok(nothing) = Ical::parse(&b"BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n"[..]) else { return false };
-    match merge(&nothing, all, some) {
-        Merged::Clean(bytes) => bytes == *all.bytes(),
-        Merged::Conflict { .. } => false,
-    }
 }
 
 /// The base of what was a part: an event of the far side that nobody agreed on yet.

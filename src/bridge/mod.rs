@@ -29,6 +29,7 @@ mod html;
 mod ics;
 mod ledger;
 mod left;
+mod make;
 mod mappings;
 mod marks;
 mod notices;
