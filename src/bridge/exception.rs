@@ -7,6 +7,7 @@ use bytes::Bytes;
 use super::apart;
 use super::provider::Window;
 use super::scope::with_uid;
+use crate::ical::merge::{Merged, merge};
 use crate::ical::value::{Civil, DateTime, date_time};
 use crate::ical::zone::{Zone, Zones};
 use crate::ical::{Component, Ical};

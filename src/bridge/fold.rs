@@ -22,7 +22,6 @@ use super::scope::{Held, edited, shaped, with_uid};
 use super::why::words;
 use crate::calendar::{Error, Put, Refusal, When};
 use crate::ical::Ical;
-use crate::ical::merge::{Merged, merge};
 use crate::ical::value::Civil;
 use crate::store::{Etag, Fault, Name, Object, Op};
 

@@ -89,7 +89,11 @@ impl Pass {
     }
 
     /// Reads parts as they are there now.
-    pub(super) async fn look_at_parts(&mut self, bases: Vec<Base>, work: &mut Work) -> Result<Vec<News>, Halt> {
+    pub(super) async fn look_at_parts(
+        &mut self,
+        bases: Vec<Base>,
+        work: &mut Work,
+    ) -> Result<Vec<News>, Halt> {
         let batch = self.provider.abilities().batch.max(1);
         let mut told = Vec::with_capacity(bases.len());
         for chunk in bases.chunks(batch) {

@@ -6,10 +6,8 @@
 //! A series in parts has a base of its own, without a place there, and one for each part. It is remembered first, and what
 //! is about to be made of it, so that a pass which is cut off anywhere leaves nothing there that nobody knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
-use bytes::Bytes;
 
 use super::apply::{Facts, Settled};
 use super::fold::{News, Series, part_base, part_of};
@@ -17,14 +15,13 @@ use super::make::{Todo, Wanted, Work};
 use super::order::Open;
 use super::pace::later;
 use super::print;
-use super::provider::{RemoteId, Seen, Slot, Trouble, Version, Write, Written};
+use super::provider::{Seen, Slot, Trouble, Version, Write};
 use super::record::{Apart, Base, Direction, Fields, OnDelete, parts_place, unplaced};
-use super::run::{Halt, Pass, Retry, uid_of};
+use super::run::{Halt, Pass, Retry};
 use super::scope::Held;
 use super::send::AWAITED;
 use super::shape;
 use crate::ical::Ical;
-use crate::ical::series::Series as Spans;
 use crate::ical::value::Civil;
 use crate::store::Etag;
 
