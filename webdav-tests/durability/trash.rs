@@ -73,7 +73,8 @@ fn name_of(trashed: &Trashed) -> &Name {
 }
 
 async fn house(dir: &Path) -> Result<(Arc<House>, Session, Writable), String> {
-    let store = Sled::open(dir, Options::default()).map_err(|error| format!("it does not open: {error}"))?;
+    let store =
+        super::opened(dir, &Options::default()).map_err(|error| format!("it does not open: {error}"))?;
     let house = House::new(Arc::new(store), Arc::new(SystemClock), Limits::default());
     if house.principal("anna").await.unwrap().is_none() {
         let anna = NewPrincipal { name: "anna".into(), ..NewPrincipal::default() };
