@@ -14,8 +14,7 @@ fn series(summary: &str, rest: &str) -> Bytes {
 }
 
 async fn world() -> World {
-    let mut world = World::new(&Tale { seed: 3, steps: Vec::new() }).await;
-    let habits = Habits {
+    of(Habits {
         rewrites: false,
         silent: false,
         forgetful: false,
@@ -23,7 +22,35 @@ async fn world() -> World {
         pages: true,
         single: true,
         names: false,
-    };
+    })
+    .await
+}
+
+/// Far sides that know no repeats: with a cursor and without, which name objects themselves or not, which tell versions
+/// or not.
+fn kinds() -> Vec<Habits> {
+    let flags = [false, true];
+    let mut all = Vec::new();
+    for forgetful in flags {
+        for names in flags {
+            for silent in flags {
+                all.push(Habits {
+                    rewrites: false,
+                    silent,
+                    forgetful,
+                    poor: false,
+                    pages: true,
+                    single: true,
+                    names,
+                });
+            }
+        }
+    }
+    all
+}
+
+async fn of(habits: Habits) -> World {
+    let mut world = World::new(&Tale { seed: 3, steps: Vec::new() }).await;
     Arc::get_mut(&mut world.far).unwrap().habits = habits;
     world
 }
@@ -58,7 +85,13 @@ async fn ours(world: &World) -> String {
 // exceptions
 #[tokio::test]
 async fn a_series_is_there_in_parts() {
-    let mut world = world().await;
+    for habits in kinds() {
+        Box::pin(lives_in_parts(habits)).await;
+    }
+}
+
+async fn lives_in_parts(habits: Habits) {
+    let mut world = of(habits).await;
     let name = Name::new("s.ics").unwrap();
     world.session.put(&world.at, Put::new(&name, series("Tea", ""))).await.unwrap();
     settled(&mut world).await;
@@ -102,17 +135,39 @@ async fn a_series_is_there_in_parts() {
     assert!(world.there().is_empty() && world.here().await.is_empty(), "{}", world.told());
 }
 
+// A day that is removed there is left out here, or called off, as the mapping says; also where nobody tells of removals.
+#[tokio::test]
+async fn a_day_that_is_removed_there_becomes_what_the_mapping_says() {
+    for habits in kinds() {
+        for (what, line) in
+            [(OnDelete::Trash, "EXDATE:20270123T100000Z"), (OnDelete::Cancel, "STATUS:CANCELLED")]
+        {
+            let mut world = of(habits).await;
+            let mapping = Mapping { on_remote_delete: what, ..(*world.mapping).clone() };
+            world.mapping = Arc::new(mapping);
+            let name = Name::new("s.ics").unwrap();
+            world.session.put(&world.at, Put::new(&name, series("Tea", ""))).await.unwrap();
+            settled(&mut world).await;
+            let (path, _) = world.there()["s#part-20270123T100000Z"].clone();
+            world.far.remove(&path);
+            settled(&mut world).await;
+            let text = ours(&world).await;
+            assert!(text.contains(line), "{habits:?} {what:?}: {text}\n{}", world.told());
+        }
+    }
+}
+
 // A lost answer makes no second part, and no event of ours.
 #[tokio::test]
 async fn parts_are_known_again_after_a_crash() {
-    for calls in 0..12 {
-        let mut world = world().await;
+    for (habits, calls) in kinds().into_iter().flat_map(|habits| (0..12).map(move |calls| (habits, calls))) {
+        let mut world = of(habits).await;
         let name = Name::new("s.ics").unwrap();
         world.session.put(&world.at, Put::new(&name, series("Tea", ""))).await.unwrap();
         world.far.lock().crash_in = Some(calls);
         world.sync(false).await;
         settled(&mut world).await;
-        assert_eq!(starts(&world).len(), 5, "after {calls} calls: {}", world.told());
+        assert_eq!(starts(&world).len(), 5, "{habits:?} after {calls} calls: {}", world.told());
         assert_eq!(ours(&world).await.as_bytes(), &series("Tea", "")[..], "{calls}");
     }
 }
