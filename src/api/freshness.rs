@@ -64,9 +64,17 @@ pub(super) async fn refresh(
         return Ok(true);
     }
     let asked = join_all(old.iter().map(|source| async {
-        // One that waits or cannot be reached is not young enough; that is all there is to know of it.
-        if api.bridge.sync(owner, &source.mapping, false).await.is_ok() {
+        // A run that was joined began before it was asked for, and may have looked before: then another one is needed.
+        for _ in 0..2 {
+            // One that waits or cannot be reached is not young enough; that is all there is to know of it.
+            if api.bridge.sync(owner, &source.mapping, false).await.is_err() {
+                return;
+            }
             api.bridge.settled(&source.mapping).await;
+            let known = sources(api, owner, calendars).await.unwrap_or_default();
+            if known.iter().any(|now| now.mapping == source.mapping && !now.is_older(oldest)) {
+                return;
+            }
         }
     }));
     let _ = tokio::time::timeout(limit, asked).await;
