@@ -35,18 +35,7 @@ impl App {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Response {
-        let mut all = vec![("Authorization".to_owned(), format!("Bearer {token}"))];
-        if body.is_some() {
-            all.push(("Content-Type".to_owned(), "application/json".to_owned()));
-        }
-        all.extend(headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
-        let request = Request {
-            method: method.to_owned(),
-            target: format!("/api/v1{path}"),
-            headers: all,
-            body: body.map(|b| b.to_string().into_bytes()).unwrap_or_default(),
-        };
-        send(self.served.address(), &request).unwrap()
+        say(&self.served, token, (method, path), headers, body)
     }
 
     /// Asks as anna's program.
@@ -78,6 +67,28 @@ impl App {
         };
         send(self.served.address(), &request).unwrap()
     }
+}
+
+/// Asks the JSON door of a server with a token and headers; the body is sent as JSON.
+pub(crate) fn say(
+    served: &Served,
+    token: &str,
+    (method, path): (&str, &str),
+    headers: &[(&str, &str)],
+    body: Option<&Value>,
+) -> Response {
+    let mut all = vec![("Authorization".to_owned(), format!("Bearer {token}"))];
+    if body.is_some() {
+        all.push(("Content-Type".to_owned(), "application/json".to_owned()));
+    }
+    all.extend(headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
+    let request = Request {
+        method: method.to_owned(),
+        target: format!("/api/v1{path}"),
+        headers: all,
+        body: body.map(|b| b.to_string().into_bytes()).unwrap_or_default(),
+    };
+    send(served.address(), &request).unwrap()
 }
 
 /// Returns the JSON of an answer; null if it has no body.

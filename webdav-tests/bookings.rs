@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::app::document;
 use crate::dialogue::{Host as _, Request, Response, Setup, password, send};
 use crate::host::Served;
 
@@ -47,18 +48,7 @@ impl Shop {
         headers: &[(&str, &str)],
         body: Option<Value>,
     ) -> Response {
-        let mut all = vec![("Authorization".to_owned(), format!("Bearer {token}"))];
-        if body.is_some() {
-            all.push(("Content-Type".to_owned(), "application/json".to_owned()));
-        }
-        all.extend(headers.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())));
-        let request = Request {
-            method: method.to_owned(),
-            target: format!("/api/v1{path}"),
-            headers: all,
-            body: body.map(|b| b.to_string().into_bytes()).unwrap_or_default(),
-        };
-        send(self.served.address(), &request).unwrap()
+        crate::app::say(&self.served, token, (method, path), headers, body.as_ref())
     }
 
     fn ask(&self, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
@@ -99,13 +89,6 @@ fn basic() -> String {
 fn token(served: &Served, user: &str, scopes: &[Scope]) -> String {
     let made = served.guard().add_token(user, "test", Scopes::from(scopes.to_vec()));
     served.runtime().block_on(made).unwrap().1
-}
-
-fn document(answer: &Response) -> Value {
-    if answer.body.is_empty() {
-        return Value::Null;
-    }
-    serde_json::from_slice(&answer.body).unwrap_or_else(|_| panic!("{}", answer.show()))
 }
 
 fn event(uid: &str, start: &str, end: &str, more: &str) -> String {

@@ -8,7 +8,7 @@ use super::calendars::find;
 use super::json::{Call, reply, time};
 use super::problem::Problem;
 use super::{Api, done, located};
-use crate::feed::{Chosen, Link, LinkError, Scope};
+use crate::feed::{Chosen, Link, LinkError, Scope, encoded};
 use crate::http::Reply;
 use crate::store::Etag;
 
@@ -166,10 +166,7 @@ fn etag(link: &Link) -> Etag {
 
 async fn shown(api: &Api, link: &Link) -> Result<Value, Problem> {
     let told = api.feeds.told(link).await?;
-    let told =
-        percent_encoding::utf8_percent_encode(told.reveal(), percent_encoding::NON_ALPHANUMERIC).to_string();
-    // A chosen address is to be read by people.
-    let told = told.replace("%2D", "-").replace("%5F", "_");
+    let told = encoded(told.reveal());
     let url = api.site.absolute(&format!("/feeds/{told}.ics"));
     let webcal = url.split_once("://").map_or_else(|| url.clone(), |(_, rest)| format!("webcal://{rest}"));
     Ok(json!({

@@ -6,9 +6,10 @@
 //! holds no address. The address itself is kept sealed: whoever made the link may read it again.
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::auth::grant::{Keyring, SealError, Secret};
+use crate::auth::oauth::{digest, random_text};
+use crate::bridge::record::random_id;
 use crate::calendar::House;
 use crate::store::{Commit, CommitError, Expect, Fault, Key, Op, Origin, Rejected, Store, Table, Timestamp};
 
@@ -157,7 +158,7 @@ impl Links {
         }
         let now = self.house.clock.now();
         let link = Link {
-            id: random(8)?,
+            id: random_id()?,
             owner: owner.to_owned(),
             name: chosen.name,
             calendars: chosen.calendars,
@@ -204,8 +205,7 @@ impl Links {
         if let Some(told) = told {
             let told = match told {
                 Some(told) => told,
-                // 160 bits that nobody guesses.
-                None => random(20)?,
+                None => random_text().map_err(Fault::Broken)?,
             };
             let (old, new) = (std::mem::replace(&mut link.digest, digest(&told)), digest(&told));
             if old != new {
@@ -261,16 +261,6 @@ fn lookup(digest: &str) -> Key {
 
 fn secret(id: &str) -> Key {
     Key::new(Table::Secret, format!("feed/{id}"))
-}
-
-fn digest(told: &str) -> String {
-    Sha256::digest(told.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn random(length: usize) -> Result<String, Fault> {
-    let mut bytes = vec![0; length];
-    getrandom::fill(&mut bytes).map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn broken(error: SealError) -> Fault {

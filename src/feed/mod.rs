@@ -17,10 +17,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 pub use link::{Chosen, Link, LinkError, Links, Scope};
 
-use crate::calendar::{Error, House, Readable, Shown};
+use crate::calendar::{Error, House, Readable, Shown, zone_of};
 use crate::http::{Reply, Request, Site, reply_bytes};
 use crate::ical::series::TimeRange;
-use crate::ical::zone::{Zone, by_tzid, from_vtimezone_text};
+use crate::ical::zone::Zone;
 use crate::store::{CollectionId, Etag, Fault, Kind, Origin, Timestamp};
 
 const DAY: i64 = 86_400;
@@ -220,15 +220,17 @@ impl Feeds {
 const CALENDAR: &str = "text/calendar; charset=utf-8";
 const PAGE: &str = "text/html; charset=utf-8";
 
-fn encoded(told: &str) -> String {
-    percent_encoding::utf8_percent_encode(told, percent_encoding::NON_ALPHANUMERIC).to_string()
+/// What stands in an address as it is.
+const PLAIN: &percent_encoding::AsciiSet = &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'_');
+
+/// Returns what stands in the address of a link as it is written there.
+pub fn encoded(told: &str) -> String {
+    percent_encoding::utf8_percent_encode(told, PLAIN).to_string()
 }
 
 /// The zone of a calendar's times that have none.
 fn zone(calendar: &Readable) -> Zone {
-    let properties = &calendar.collection().properties;
-    let named = Shown::TimeZoneId.get(properties).and_then(|name| by_tzid(&name));
-    named.or_else(|| from_vtimezone_text(&Shown::TimeZone.get(properties)?)).unwrap_or(Zone::Utc)
+    zone_of(&calendar.collection().properties).unwrap_or(Zone::Utc)
 }
 
 /// What is shown moves on once a day, so that the bytes of a day are the same.

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 
 use super::link::Scope;
+use crate::http::escaped;
 use crate::ical::Ical;
 use crate::ical::series::{Series, TimeRange};
 use crate::ical::value::Civil;
@@ -122,12 +123,4 @@ fn date(days: i64) -> String {
     let (year, month, day) = Civil(days * 86_400).date();
     let name = usize::try_from(days.rem_euclid(7)).ok().and_then(|at| NAMES.get(at)).unwrap_or(&"");
     format!("{name}, {year:04}-{month:02}-{day:02}")
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
 }

@@ -20,12 +20,12 @@ use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
 use super::{Api, PREFIX, done, located};
 use crate::bridge::{Mark, Marks};
-use crate::calendar::{Error, Put, Refusal, Session, Shown, Stored, Text, When, Writable};
+use crate::calendar::{Error, Put, Refusal, Session, Stored, Text, When, Writable, zone_of};
 use crate::http::{Reply, reply_bytes};
 use crate::ical::Ical;
 use crate::ical::filter::CompFilter;
 use crate::ical::series::TimeRange;
-use crate::ical::zone::{Zone, by_tzid};
+use crate::ical::zone::Zone;
 use crate::store::{Etag, Meta, Name, Object};
 use shown::Fields;
 use wish::Wish;
@@ -51,17 +51,13 @@ impl Room<'_> {
         Ok(Room { api, session, at, marks })
     }
 
-    /// The zone of times that have none.
-    fn zone_name(&self) -> Option<String> {
-        let properties = &self.at.collection().properties;
-        let named = Shown::TimeZoneId.get(properties).and_then(|name| by_tzid(&name));
-        let described =
-            || Shown::TimeZone.get(properties).and_then(|text| crate::ical::zone::from_vtimezone_text(&text));
-        named.or_else(described).and_then(|zone| zone.name().map(str::to_owned))
+    /// The zone of times that have none; a calendar may describe one that has no name.
+    fn zone(&self) -> Option<Zone> {
+        zone_of(&self.at.collection().properties)
     }
 
-    fn zone(&self) -> Zone {
-        self.zone_name().and_then(|name| by_tzid(&name)).unwrap_or(Zone::Utc)
+    fn zone_name(&self) -> Option<String> {
+        self.zone().and_then(|zone| zone.name().map(str::to_owned))
     }
 
     async fn object(&self, uid: &str) -> Result<Option<Object>, Problem> {
@@ -193,7 +189,10 @@ async fn objects(
         ),
         None => None,
     };
-    let mut query = room.at.query_after(Arc::new(filter(range)), room.zone(), Text::Yes, after).await?;
+    let mut query = room
+        .at
+        .query_after(Arc::new(filter(range)), room.zone().unwrap_or(Zone::Utc), Text::Yes, after)
+        .await?;
     let mut items = Vec::new();
     let mut last: Option<Name> = None;
     while let Some(page) = query.next().await? {
@@ -222,7 +221,7 @@ async fn instances(room: &Room<'_>, call: &Call, range: TimeRange, limit: usize)
         }
         None => 0,
     };
-    let zone = room.zone();
+    let zone = room.zone().unwrap_or(Zone::Utc);
     let most = room.api.house.limits.instances;
     let mut query = room.at.query_after(Arc::new(filter(Some(range))), zone.clone(), Text::Yes, None).await?;
     let mut all: Vec<(i64, String, usize, crate::ical::series::Instance)> = Vec::new();

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::hours::Hours;
-use crate::calendar::{Error, House, Refusal, Session, Shown};
+use crate::calendar::{Error, House, Refusal, Session, zone_of};
 use crate::ical::availability::Availability;
-use crate::ical::zone::{Zone, by_tzid, from_vtimezone_text};
+use crate::ical::zone::{Zone, by_tzid};
 use crate::store::{Collection, Commit, CommitError, Expect, Fault, Key, Op, Rejected, Table};
 
 /// How a kind of event counts.
@@ -186,15 +186,9 @@ impl Settled {
 
     /// Returns the owner's zone: as set, else that of the calendar, else UTC.
     pub fn zone(&self, calendar: Option<&Collection>) -> Zone {
-        let of_calendar = || calendar.and_then(zone_of);
+        let of_calendar = || calendar.and_then(|calendar| zone_of(&calendar.properties));
         self.zone.clone().or_else(of_calendar).unwrap_or(Zone::Utc)
     }
-}
-
-/// Returns the zone of a calendar's floating times (RFC 7809 §5.2, RFC 4791 §5.2.2).
-pub(super) fn zone_of(calendar: &Collection) -> Option<Zone> {
-    let named = Shown::TimeZoneId.get(&calendar.properties).and_then(|name| by_tzid(&name));
-    named.or_else(|| from_vtimezone_text(&Shown::TimeZone.get(&calendar.properties)?))
 }
 
 /// Returns the record of an owner's settings.
