@@ -19,12 +19,14 @@ use crate::store::{CollectionId, Timestamp};
 pub(super) struct Source {
     mapping: String,
     last_good: Option<Timestamp>,
+    looked: Option<Timestamp>,
     enabled: bool,
 }
 
 impl Source {
+    /// A pass that ended later may have looked earlier: its beginning counts.
     fn is_older(&self, than: Timestamp) -> bool {
-        self.enabled && self.last_good.is_none_or(|at| at < than)
+        self.enabled && self.looked.is_none_or(|at| at < than)
     }
 }
 
@@ -42,6 +44,7 @@ pub(super) async fn sources(
         .map(|(mapping, state)| Source {
             mapping: mapping.id,
             last_good: state.last_good,
+            looked: state.looked,
             enabled: mapping.enabled,
         })
         .collect())
@@ -91,4 +94,24 @@ pub(super) fn shown(api: &Api, sources: &[Source]) -> Vec<Value> {
         })
     };
     sources.iter().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // B-14: a pass that had looked before somebody asked says nothing of what is there now, however late it ended.
+    #[test]
+    fn a_source_is_as_old_as_its_last_look() {
+        let source = |looked: i64, enabled: bool| Source {
+            mapping: "m".into(),
+            last_good: Some(Timestamp(10)),
+            looked: Some(Timestamp(looked)),
+            enabled,
+        };
+        assert!(source(5, true).is_older(Timestamp(7)));
+        assert!(!source(7, true).is_older(Timestamp(7)));
+        assert!(!source(5, false).is_older(Timestamp(7)));
+        assert!(Source { looked: None, ..source(5, true) }.is_older(Timestamp(7)));
+    }
 }

@@ -173,6 +173,9 @@ pub struct MappingState {
     pub last_run: Option<String>,
     /// When all was last well.
     pub last_good: Option<Timestamp>,
+    /// When the last pass that went through began: what was there before that is here.
+    #[serde(default)]
+    pub looked: Option<Timestamp>,
 }
 
 /// What both sides last agreed on for one object, without its bytes.

@@ -305,6 +305,7 @@ impl Bridge {
                     run.status = RunStatus::Success;
                 }
                 state.last_good = Some(now);
+                state.looked = Some(run.started);
                 outcome
             }
             Err(halt) => halted(halt, &mut run, &mut state),
