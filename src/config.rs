@@ -101,6 +101,8 @@ pub struct Config {
     pub keep_versions: Duration,
     /// `retention.runs`.
     pub keep_runs: Duration,
+    /// `metrics.listen`.
+    pub metrics_listen: Option<SocketAddr>,
     /// `log.format`.
     pub log_format: LogFormat,
     /// `log.level`.
@@ -156,6 +158,7 @@ impl Default for Config {
             keep_changes: Duration::from_secs(400 * 86_400),
             keep_versions: Duration::from_secs(90 * 86_400),
             keep_runs: Settings::default().keep_runs,
+            metrics_listen: None,
             log_format: LogFormat::Text,
             log_level: "info".into(),
         }
@@ -320,6 +323,19 @@ pub const SETTINGS: &[Setting] = &[
         doc: "Answer OPTIONS on /remote.php/dav: GNOME Online Accounts wants to see files there before it looks for\n\
               calendars.",
         set: |config, text| parsed(text, "true or false", &mut config.decoy),
+    },
+    Setting {
+        key: "metrics.listen",
+        default: "",
+        example: "\"127.0.0.1:9464\"",
+        doc: "Address and port where /metrics is read without a token, and nothing else: keep it to yourself. Without it\n\
+              /metrics is on the main address, for a token with the scope admin.",
+        set: |config, text| {
+            let mut at = config.listen;
+            parsed(text, "an address with a port like 127.0.0.1:9464", &mut at)?;
+            config.metrics_listen = Some(at);
+            Ok(())
+        },
     },
     Setting {
         key: "log.format",

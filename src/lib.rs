@@ -3,7 +3,7 @@
 //! A *collection* is a set of *objects* plus a log of *changes*. Everyone who writes goes through one
 //! [`store::Commit`]; everyone who wants to know follows the log with a cursor. Layers, arrows pointing down only:
 //! assembly (`cli`, `config`, `server`) → doors (`dav`, `api`) → followers (`bridge`) → shared (`http`, `auth`) →
-//! rules (`calendar`) → memory (`store`) → text (`ical`, `xml`). The map is `docs/architecture.md`.
+//! rules (`calendar`) → memory (`store`) → text (`ical`, `xml`) and numbers (`metrics`). The map is `docs/architecture.md`.
 
 pub mod api;
 pub mod auth;
@@ -17,6 +17,7 @@ pub mod follow;
 pub mod hooks;
 pub mod http;
 pub mod ical;
+pub mod metrics;
 pub mod server;
 pub mod sim;
 pub mod store;

@@ -62,6 +62,11 @@ impl Served {
         self.running().guard()
     }
 
+    /// Where its metrics are read without a token, if somewhere.
+    pub(crate) fn metrics_address(&self) -> Option<SocketAddr> {
+        self.running().metrics_address()
+    }
+
     /// Where tests run what is asynchronous.
     pub(crate) fn runtime(&self) -> &Runtime {
         &self.runtime

@@ -14,7 +14,7 @@ fn root() -> PathBuf {
 /// The height of a top-level module; arrows point down only.
 fn layer(module: &str) -> Option<u8> {
     Some(match module {
-        "ical" | "xml" => 1,
+        "ical" | "xml" | "metrics" => 1,
         "store" => 2,
         "calendar" => 3,
         "http" | "auth" => 4,

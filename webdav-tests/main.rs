@@ -37,6 +37,7 @@ mod mappings_api;
 mod notices;
 mod oauth;
 mod operation;
+mod operator;
 mod outlook;
 mod overseen;
 mod providers;

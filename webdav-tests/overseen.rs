@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use kalends::store::{
-    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, DumpError, Fault, Fut,
-    Head, Key, Meta, Name, Notice, Object, Recompute, Rev, Sled, Store, Summary, Table, Timestamp, Verified,
+    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, DumpError, Fault,
+    Figures, Fut, Head, Key, Meta, Name, Notice, Object, Recompute, Rev, Sled, Store, Summary, Table,
+    Timestamp, Verified,
 };
 
 /// See above.
@@ -168,6 +169,9 @@ impl Store for Overseen {
     }
     fn trim(&self, older_than: Timestamp) -> Fut<'_, Result<u64, Fault>> {
         self.inner.trim(older_than)
+    }
+    fn figures(&self) -> Fut<'_, Result<Figures, Fault>> {
+        self.inner.figures()
     }
     fn health(&self) -> Fut<'_, Result<(), Fault>> {
         self.inner.health()

@@ -30,6 +30,7 @@ CLIENTS = {
     "python-caldav": ("clients/python_caldav.py", 900),
     "vdirsyncer": ("clients/vdirsyncer.py", 300),
     "tsdav": ("clients/tsdav.sh", 300),
+    "metrics": ("clients/metrics.py", 60),
     "thunderbird": ("clients/thunderbird.py", 420),
 }
 
@@ -125,9 +126,11 @@ class Server:
 
     def __init__(self, name):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kalends-data-"))
-        with socket.socket() as probe:
+        with socket.socket() as probe, socket.socket() as other:
             probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+            other.bind(("127.0.0.1", 0))
+            self.port, metrics = probe.getsockname()[1], other.getsockname()[1]
+        self.metrics = f"http://127.0.0.1:{metrics}/metrics"
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = LOGS / f"{name}.server.log"
         self.environment = {key: value for key, value in os.environ.items() if not key.startswith("KALENDS_")}
@@ -135,6 +138,7 @@ class Server:
             KALENDS_SERVER__LISTEN=f"127.0.0.1:{self.port}",
             KALENDS_SERVER__BASE_URL=self.url,
             KALENDS_STORE__URL=f"sled:{self.folder}/db",
+            KALENDS_METRICS__LISTEN=f"127.0.0.1:{metrics}",
             RUST_BACKTRACE="1",
         )
 
@@ -273,8 +277,9 @@ def client(name):
     script, seconds = CLIENTS[name]
     with Server(name) as server:
         environment = dict(os.environ, KALENDS_URL=server.url, KALENDS_USER=USER, KALENDS_PASSWORD=PASSWORD)
-        environment.update(KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"), KALENDS_TEST_TOOLS=str(TOOLS))
-        run = Run(name, [TESTS / script], seconds, env=environment)
+        environment.update(KALENDS_METRICS=server.metrics, KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"), KALENDS_TEST_TOOLS=str(TOOLS))
+        python = [VENV / "bin" / "python"] if script.endswith(".py") else []
+        run = Run(name, [*python, TESTS / script], seconds, env=environment)
         return counted(run, name)
 
 

@@ -115,7 +115,13 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
         let (expect, op) = slip.keep(&answer)?;
         Ok((vec![expect], vec![op]))
     };
-    let booked = session.book(&new, &keep).await.map_err(|error| refused(&call, error))?;
+    let booked = session.book(&new, &keep).await;
+    api.house.metrics.booking(match &booked {
+        Ok(_) => "taken",
+        Err(Error::Refused(Refusal::SlotTaken(_))) => "refused",
+        Err(_) => "failed",
+    });
+    let booked = booked.map_err(|error| refused(&call, error))?;
     let path = format!("/bookings/{}", booked.booking.id);
     Ok(located(reply(StatusCode::CREATED, &document(&booked)), &api.site, &path))
 }

@@ -11,7 +11,7 @@ use super::{Api, done, located};
 use crate::auth::{Scope, Via};
 use crate::bridge::provider::RemoteId;
 use crate::bridge::record::{Kind, Mapping, MappingState, encode};
-use crate::bridge::{Asker, BridgeError, Far, NewMapping};
+use crate::bridge::{Asker, BridgeError, Far, NewMapping, status_of};
 use crate::http::Reply;
 use crate::store::{CollectionId, Etag, Fault};
 
@@ -214,27 +214,8 @@ fn etag(mapping: &Mapping) -> Result<Etag, Fault> {
     Ok(Etag::of(&encode(mapping)?))
 }
 
-/// How a mapping is, in one word.
-fn status(mapping: &Mapping, state: &MappingState, running: bool) -> &'static str {
-    if !mapping.enabled {
-        "disabled"
-    } else if running {
-        "syncing"
-    } else if state.hold.is_some() {
-        "paused"
-    } else if !state.sentence.is_empty() && state.pace.not_before.is_some() {
-        "deferred"
-    } else if !state.sentence.is_empty() {
-        "error"
-    } else if state.last_good.is_none() {
-        "pending"
-    } else {
-        "active"
-    }
-}
-
 fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Problem> {
-    let status = status(mapping, state, api.bridge.is_running(&mapping.id));
+    let status = status_of(mapping, state, api.bridge.is_running(&mapping.id));
     let hold = state.hold.as_ref().map(|hold| {
         json!({ "since": time(hold.since), "local_deletions": hold.local, "remote_deletions": hold.remote })
     });
@@ -269,39 +250,4 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
         "created_at": time(mapping.created),
         "updated_at": time(mapping.changed.unwrap_or(mapping.created)),
     }))
-}
-
-#[cfg(test)]
-#[allow(clippy::unwrap_used)]
-mod tests {
-    use super::*;
-    use crate::bridge::record::Hold;
-    use crate::store::Timestamp;
-
-    // S4-074: what waits for a limit is deferred, not failed
-    #[test]
-    fn a_mapping_says_how_it_is() {
-        let mapping: Mapping = serde_json::from_value(json!({
-            "id": "m", "owner": "anna", "collection": 1, "connection": "c", "remote": "/", "direction": "both",
-            "policy": "newest", "enabled": true, "created": 0,
-        }))
-        .unwrap();
-        let good = MappingState { last_good: Some(Timestamp(1)), ..MappingState::default() };
-        let failed = MappingState { sentence: "It cannot be reached.".into(), ..good.clone() };
-        let mut waits = failed.clone();
-        waits.pace.not_before = Some(Timestamp(2));
-        let hold = Hold { since: Timestamp(1), local: 1, remote: 0, sentence: String::new() };
-        let held = MappingState { hold: Some(hold), ..failed.clone() };
-        for (state, word) in [
-            (&MappingState::default(), "pending"),
-            (&good, "active"),
-            (&failed, "error"),
-            (&waits, "deferred"),
-            (&held, "paused"),
-        ] {
-            assert_eq!(status(&mapping, state, false), word);
-            assert_eq!(status(&mapping, state, true), "syncing");
-        }
-        assert_eq!(status(&Mapping { enabled: false, ..mapping }, &held, false), "disabled");
-    }
 }

@@ -23,6 +23,7 @@ mod problem;
 mod receipt;
 mod routes;
 mod runs;
+mod status;
 mod terms;
 mod told;
 mod trash;

@@ -8,7 +8,7 @@ use super::told::Content::{self, Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
 use super::{
     Route, availability, booking_settings, bookings, calendars, changes, conflicts, connections, events,
-    feeds, hook, mappings, notices, runs, trash, versions, why,
+    feeds, hook, mappings, notices, runs, status, trash, versions, why,
 };
 use crate::auth::Scope;
 
@@ -232,6 +232,8 @@ routes! {
         Told::new("Notifications", "Marks all as read.").gives(&[(200, Json("ReadCount"))]);
     POST "/notifications/{notification}/read" LOOK notices::read =>
         Told::new("Notifications", "Marks one as read.").gives(&[(200, Json("Notification"))]);
+    GET "/status" LOOK status::status =>
+        Told::new("Status", "Tells how the caller's accounts and mappings are and when they last synced; with the scope `admin` how the server stands, too. The same is at `/status`.").gives(&[(200, Json("Status"))]);
     GET "/trash" LOOK trash::list =>
         Told::list("Trash", "Lists what was deleted, the newest first.").query(&[LIMIT, CURSOR, Parameter::new("calendar", Kind::Text, "Only what was deleted from this calendar.")]).gives(&[(200, List("Trashed"))]);
     GET "/trash/{item}" LOOK trash::one =>

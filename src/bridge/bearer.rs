@@ -27,6 +27,7 @@ pub(super) struct Holder {
     pub(super) house: Arc<House>,
     pub(super) keys: Arc<Keyring>,
     pub(super) client: Client,
+    pub(super) kind: Kind,
     pub(super) connection: String,
     /// Held while a token is fetched.
     pub(super) flight: Arc<tokio::sync::Mutex<()>>,
@@ -43,7 +44,14 @@ impl Bearer for Holder {
             if good && grant.expires > later(now, AHEAD) {
                 return Ok(grant.access);
             }
-            match self.client.refresh(&grant, now).await {
+            let fetched = self.client.refresh(&grant, now).await;
+            let outcome = match &fetched {
+                Ok(_) => "ok",
+                Err(Denial::Ended(_)) => "ended",
+                Err(_) => "failed",
+            };
+            self.house.metrics.refresh(self.kind.as_str(), outcome);
+            match fetched {
                 Ok(new) => self.keep(bytes, &grant, new).await,
                 // It is not needed yet: the next call asks again.
                 Err(Denial::Later(..)) if good => Ok(grant.access),

@@ -433,6 +433,7 @@ impl Bridge {
         fetch: Fetch,
     ) -> Result<Arc<dyn Provider>, BridgeError> {
         // Fetching a token is no call to the account.
+        let fetch = fetch.told_to(Arc::clone(&self.house.metrics), connection.kind.as_str());
         let plain = fetch.clone();
         let fetch = fetch.metered(self.budgets.meter(&connection.id, connection.kind));
         match connection.kind {
@@ -467,6 +468,7 @@ impl Bridge {
             house: Arc::clone(&self.house),
             keys: Arc::clone(&self.keys),
             client: self.oauth(connection.kind, connection.access, fetch)?,
+            kind: connection.kind,
             connection: connection.id.clone(),
             flight: self.ties.flight(&connection.id),
         }))

@@ -280,6 +280,13 @@ impl Bridge {
         Ok(found)
     }
 
+    /// Counts the notices of all people whose cause goes on.
+    pub(super) async fn open_notices(&self) -> Result<u64, Fault> {
+        let found = all(&*self.house.store, "").await?;
+        let open = found.iter().filter(|(_, notice)| notice.resolved.is_none()).count();
+        Ok(u64::try_from(open).unwrap_or(u64::MAX))
+    }
+
     /// Notes that a notice was read.
     ///
     /// # Errors

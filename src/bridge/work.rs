@@ -19,7 +19,7 @@ use super::mappings::may_write;
 use super::pace::{Outcome, Pace, Schedule};
 use super::provider::Trouble;
 use super::record::{
-    self, Connection, ConnectionState, Failed, Mapping, MappingState, Run, RunStatus, connection_key,
+    self, Connection, ConnectionState, Failed, Kind, Mapping, MappingState, Run, RunStatus, connection_key,
     connection_state_key, mapping_key, mapping_state_key, run_key,
 };
 use super::run::{Halt, Pass, Progress};
@@ -311,7 +311,8 @@ impl Bridge {
             Err(halt) => halted(halt, &mut run, &mut state),
         };
         run.ended = Some(now);
-        let schedule = self.schedule(&run.mapping).await;
+        let (kind, schedule) = self.schedule(&run.mapping).await;
+        super::gauge::count(&self.house.metrics, kind, &run);
         let dice = u64::try_from(now.0).unwrap_or(0) ^ u64::from_str_radix(&run.mapping, 16).unwrap_or(0);
         state.pace = state.pace.after(outcome, now, &schedule, dice);
         if state.pace.given_up(&schedule) {
@@ -404,21 +405,23 @@ impl Bridge {
         Ok(old.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect())
     }
 
-    async fn schedule(&self, mapping: &str) -> Schedule {
+    /// Returns the pace of a mapping, with what kind of account it is of.
+    async fn schedule(&self, mapping: &str) -> (Option<Kind>, Schedule) {
         let store = &*self.house.store;
         let own: Option<Mapping> = record::load(store, &mapping_key(mapping)).await.ok().flatten();
-        let Some(own) = own else { return self.settings.schedule.clone() };
+        let Some(own) = own else { return (None, self.settings.schedule.clone()) };
         let connection: Option<Connection> =
             record::load(store, &connection_key(&own.connection)).await.ok().flatten();
-        let mut schedule = match connection {
-            Some(connection) => self.settings.schedule.of(connection.kind),
+        let kind = connection.map(|connection| connection.kind);
+        let mut schedule = match kind {
+            Some(kind) => self.settings.schedule.of(kind),
             None => self.settings.schedule.clone(),
         };
         match own.poll_seconds {
             Some(seconds) => schedule.poll = Duration::from_secs(seconds),
             None => schedule.poll = self.under_channel(mapping, schedule.poll),
         }
-        schedule
+        (kind, schedule)
     }
 
     /// Returns the mappings that are due and how long none else will be.
@@ -458,7 +461,7 @@ impl Bridge {
 
 /// A change here is carried over at once, unless the mapping says otherwise or the far side is in trouble: then the pace
 /// decides.
-fn is_due(line: &Line, now: Timestamp) -> bool {
+pub(super) fn is_due(line: &Line, now: Timestamp) -> bool {
     if line.pace.barred(now).is_some() {
         return false;
     }

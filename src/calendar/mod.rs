@@ -21,6 +21,7 @@ mod versions;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::metrics::Metrics;
 use crate::store::{Origin, Principal, Store, Timestamp};
 
 pub use access::{Readable, Writable};
@@ -79,6 +80,8 @@ pub struct House {
     pub clock: Arc<dyn Clock>,
     /// What is too much.
     pub limits: Limits,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     understood: query::Understood,
     bookings: booking::Desk,
 }
@@ -87,7 +90,7 @@ impl House {
     /// Returns a house over this store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: Limits) -> Arc<House> {
         let (understood, bookings) = (query::Understood::new(), booking::Desk::new());
-        Arc::new(House { store, clock, limits, understood, bookings })
+        Arc::new(House { store, clock, limits, metrics: Arc::default(), understood, bookings })
     }
 
     /// Returns a session of this principal. Whoever calls has proven who is asking.

@@ -14,6 +14,7 @@ use http::{HeaderMap, Method, StatusCode};
 use url::{Host, Url};
 
 use super::dns::Dns;
+use crate::metrics::Metrics;
 
 /// Which addresses inside private networks may be called.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -257,6 +258,8 @@ pub struct Fetch {
     meter: Option<Arc<dyn Meter>>,
     /// Milliseconds that the meter has held calls back.
     waited: Arc<AtomicU64>,
+    /// Where calls are counted by what came of them, and as whose.
+    told_to: Option<(Arc<Metrics>, &'static str)>,
 }
 
 /// Time limits of the client.
@@ -329,7 +332,7 @@ impl Fetch {
             .build()
             .map_err(|e| chain(&e))?;
         let (calls, waited) = Default::default();
-        Ok(Fetch { client, private, chosen, dns, calls, meter: None, waited })
+        Ok(Fetch { client, private, chosen, dns, calls, meter: None, waited, told_to: None })
     }
 
     /// Returns who is asked for names.
@@ -349,6 +352,12 @@ impl Fetch {
         Fetch { meter: Some(meter), waited: Arc::default(), ..self.clone() }
     }
 
+    /// Returns a client whose calls are counted as calls to this kind of far side; it shares everything else.
+    #[must_use]
+    pub fn told_to(&self, metrics: Arc<Metrics>, kind: &'static str) -> Fetch {
+        Fetch { told_to: Some((metrics, kind)), ..self.clone() }
+    }
+
     /// Counts calls that travel together as one: the far side counts each.
     pub fn also(&self, calls: usize) {
         if let Some(meter) = &self.meter {
@@ -366,6 +375,14 @@ impl Fetch {
     /// # Errors
     /// When there is no complete answer. The call may have been carried out all the same.
     pub async fn send(&self, call: Call) -> Result<Answer, FetchError> {
+        let answer = self.sent(call).await;
+        if let Some((metrics, kind)) = &self.told_to {
+            metrics.call(kind, outcome(&answer));
+        }
+        answer
+    }
+
+    async fn sent(&self, call: Call) -> Result<Answer, FetchError> {
         let host = self.host(&call.url)?;
         self.turn().await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
@@ -429,6 +446,28 @@ impl Fetch {
             return Err(FetchError::Private(shown));
         }
         Ok(shown)
+    }
+}
+
+/// Says in one word what came of a call.
+fn outcome(answer: &Result<Answer, FetchError>) -> &'static str {
+    match answer {
+        Ok(answer) => match answer.status.as_u16() {
+            429 => "throttled",
+            401 => "unauthorised",
+            400..=499 => "refused",
+            500.. => "failed",
+            _ => "ok",
+        },
+        Err(FetchError::Budget(..)) => "put_off",
+        Err(FetchError::Private(_) | FetchError::BadUrl(_)) => "not_allowed",
+        Err(
+            FetchError::Unresolved(_)
+            | FetchError::Unreachable { .. }
+            | FetchError::Timeout(_)
+            | FetchError::Truncated(_)
+            | FetchError::TooLarge { .. },
+        ) => "unreachable",
     }
 }
 

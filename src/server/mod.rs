@@ -4,6 +4,7 @@
 //! Does not own: what a path means (`route`), who is asking (`auth`), protocols (`dav`).
 
 pub mod admin;
+mod figures;
 pub mod log;
 pub mod notify;
 mod route;
@@ -56,6 +57,13 @@ pub(crate) const IN_USE: &str = "another process has it open";
 /// What a client speaks first that knows us to speak HTTP/2 (RFC 9113 §3.4).
 const HTTP2: &[u8] = b"PRI * HTTP/2.0";
 
+/// When the process began to serve, in seconds since 1970.
+fn began() -> f64 {
+    static BEGAN: std::sync::OnceLock<f64> = std::sync::OnceLock::new();
+    let now = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+    *BEGAN.get_or_init(now)
+}
+
 /// The wall clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
@@ -71,6 +79,7 @@ impl Clock for SystemClock {
 struct State {
     house: Arc<House>,
     guard: Arc<Guard>,
+    bridge: Arc<Bridge>,
     dav: Dav,
     api: Api,
     feeds: Feeds,
@@ -92,6 +101,7 @@ pub struct Server;
 #[derive(Debug)]
 pub struct Running {
     address: SocketAddr,
+    metrics: Option<SocketAddr>,
     base: String,
     house: Arc<House>,
     guard: Arc<Guard>,
@@ -143,6 +153,15 @@ impl Server {
             .await
             .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
         let address = listener.local_addr().map_err(|error| format!("cannot listen: {error}"))?;
+        let metrics = match config.metrics_listen {
+            Some(at) => Some(
+                TcpListener::bind(at)
+                    .await
+                    .map_err(|error| format!("cannot listen on {at} (metrics.listen): {error}"))?,
+            ),
+            None => None,
+        };
+        began();
         let house = open_soon(&config).await?;
         let guard = Guard::new(Arc::clone(&house))?;
         api_key(&guard, config.api_key.as_ref()).await?;
@@ -172,6 +191,7 @@ impl Server {
             hooks: Hooks::new(Arc::clone(&bridge)),
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
+            bridge: Arc::clone(&bridge),
             prefix,
             base: base.clone(),
             configured: config.base_url.is_some(),
@@ -190,9 +210,14 @@ impl Server {
                 tracing::warn!("no admin socket at {socket}: {error}; commands need the server stopped");
             }
         }
+        let metrics = metrics.and_then(|listener| {
+            let address = listener.local_addr().ok();
+            followers.spawn(figures::serve(listener, Arc::clone(&state), stop.clone()));
+            address
+        });
         let connections = Arc::new(Semaphore::new(config.connections));
         let done = tokio::spawn(run(listener, state, connections, followers, stop.clone()));
-        Ok(Running { address, base, house, guard, bridge, stop, done })
+        Ok(Running { address, metrics, base, house, guard, bridge, stop, done })
     }
 }
 
@@ -200,6 +225,11 @@ impl Running {
     /// Returns the address that is listened on.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Returns the address of the listener for metrics, if it has one of its own.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics
     }
 
     /// Returns the URL that clients use, without a slash at its end.
@@ -439,16 +469,14 @@ async fn speaks_http2(stream: &TcpStream) -> bool {
     }
 }
 
-/// Answers one request; a panic below is a 500 and a line in the log, not a lost server.
+/// Answers one request and counts it; a panic below is a 500 and a line in the log, not a lost server.
 async fn guarded(state: &Arc<State>, request: http::Request<Incoming>, peer: IpAddr) -> Reply {
-    if !tracing::enabled!(target: "kalends::request", tracing::Level::DEBUG) {
-        return caught(route::answer(state, request, peer)).await;
-    }
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let begun = std::time::Instant::now();
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     let reply = caught(route::answer(state, request, peer)).await;
     let (status, took) = (reply.status().as_u16(), begun.elapsed());
-    tracing::debug!(target: "kalends::request", %peer, %method, path, status, ?took);
+    state.house.metrics.request(route::door(state, uri.path()), method.as_str(), status, took);
+    tracing::debug!(target: "kalends::request", %peer, %method, path = uri.path(), status, ?took);
     reply
 }
 

@@ -13,7 +13,9 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body as _, Incoming};
 
 use super::State;
+use super::figures;
 use super::stream::Paced;
+use crate::api;
 use crate::auth::{Denied, Scope, Via, proxy};
 use crate::http::{Body, Reply, Request, escaped};
 use crate::store::Origin;
@@ -41,11 +43,7 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
         let asks_first = head.headers.contains_key(header::EXPECT);
         Body::new(Paced::new(incoming, asks_first))
     };
-    let path = head.uri.path();
-    let path = path
-        .strip_prefix(&*state.prefix)
-        .filter(|rest| rest.is_empty() || rest.starts_with('/'))
-        .unwrap_or(path);
+    let path = ours(state, head.uri.path());
     let request = Request {
         method: head.method,
         path: if path.is_empty() { "/".to_owned() } else { path.to_owned() },
@@ -67,7 +65,36 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
         "oauth" | "hooks" => state.hooks.serve(request).await,
         "health" => text(StatusCode::OK, "alive\n"),
         "ready" => ready(state).await,
+        "metrics" => figures::guarded(state, request).await,
+        // Where programs look for it; the API has the same.
+        "status" => {
+            let caller = state.guard.authenticate(&request.headers, request.peer).await;
+            let path = format!("{}/{}", api::PREFIX, request.path.trim_start_matches('/'));
+            state.api.serve(Request { path, ..request }, caller).await
+        }
         _ => nothing(),
+    }
+}
+
+/// Returns the path without what a proxy puts in front of ours.
+fn ours<'a>(state: &State, path: &'a str) -> &'a str {
+    let rest = path.strip_prefix(&*state.prefix);
+    rest.filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path)
+}
+
+/// Names the door that a path leads to, for counting.
+pub(super) fn door(state: &State, path: &str) -> &'static str {
+    let mut segments = ours(state, path).trim_start_matches('/').split('/');
+    match segments.next().unwrap_or_default() {
+        "" => "page",
+        "dav" | "principals" | ".well-known" | "remote.php" => "dav",
+        // Whoever waits for changes waits: their times would say nothing of the others'.
+        "api" if segments.nth(1) == Some("changes") => "changes",
+        "api" | "status" => "api",
+        "feeds" | "freebusy" => "feeds",
+        "oauth" | "hooks" => "hooks",
+        "health" | "ready" | "metrics" => "probe",
+        _ => "other",
     }
 }
 
@@ -110,7 +137,7 @@ async fn dav(state: &Arc<State>, request: Request) -> Reply {
 }
 
 /// Returns what a client is told that was not recognised.
-fn refused(denied: Denied) -> Reply {
+pub(super) fn refused(denied: Denied) -> Reply {
     match denied {
         Denied::Missing => unauthorised("Sign in with your login name and a password or an app password.\n"),
         Denied::Wrong => unauthorised("The login name or the password is wrong.\n"),
@@ -200,7 +227,7 @@ pub(super) fn text(status: StatusCode, words: &'static str) -> Reply {
     reply
 }
 
-fn full(bytes: Bytes) -> Body {
+pub(super) fn full(bytes: Bytes) -> Body {
     Body::new(Full::new(bytes).map_err(|never| match never {}))
 }
 

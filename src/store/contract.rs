@@ -1079,6 +1079,23 @@ fn random_writes_follow_the_model<S: Store>(open: impl Fn() -> S) {
     });
 }
 
+/// What is counted is what is there.
+async fn figures_count_what_is_kept(store: &dyn Store) {
+    let before = store.figures().await.unwrap();
+    let id = calendar(store).await;
+    for i in 0..3 {
+        ok(store, commit().op(put(id, &format!("{i}.ics"), "12345", event(&i.to_string(), i, None)))).await;
+    }
+    let with = store.figures().await.unwrap();
+    assert_eq!((with.objects - before.objects, with.bytes - before.bytes), (3, 15));
+    assert!(with.collections > before.collections && with.commits >= before.commits + 4, "{with:?}");
+    ok(store, commit().op(Op::Delete { collection: id, name: name("0.ics") })).await;
+    assert_eq!(store.figures().await.unwrap().objects, with.objects - 1);
+    ok(store, commit().op(Op::DeleteCollection(id))).await;
+    let after = store.figures().await.unwrap();
+    assert_eq!((after.objects, after.collections), (before.objects, with.collections - 1));
+}
+
 /// What was acknowledged, tokens and counters are the same after the store was closed and opened.
 async fn everything_survives_reopening<S: Store, F: Future<Output = S>>(open: impl Fn() -> F) {
     let store = open().await;
@@ -1116,6 +1133,7 @@ macro_rules! every_store {
     ($backend:ident => $open:expr; $($besides:ident)*) => {
         contract!($backend => $open;
             an_object_is_read_as_it_was_put
+            figures_count_what_is_kept
             what_is_not_there_is_nothing
             replacing_keeps_the_day_of_creation
             a_deleted_object_leaves_nothing_but_its_row

@@ -15,8 +15,8 @@ use tokio::sync::broadcast;
 use super::sled::touches;
 use super::{
     Change, Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, DumpError, Etag,
-    Expect, Fault, Fut, Head, Key, Meta, Name, Notice, Object, Op, Recompute, Rejected, Rev, Store, Summary,
-    Table, Timestamp, Verified, What,
+    Expect, Fault, Figures, Fut, Head, Key, Meta, Name, Notice, Object, Op, Recompute, Rejected, Rev, Store,
+    Summary, Table, Timestamp, Verified, What,
 };
 
 #[derive(Debug, Clone, Default)]
@@ -39,6 +39,7 @@ struct State {
     uids: HashMap<(CollectionId, String), Name>,
     records: BTreeMap<(u8, String), Bytes>,
     next: u64,
+    commits: u64,
 }
 
 /// The store.
@@ -501,6 +502,7 @@ impl Store for Memory {
         if let Some(next) = copy {
             *state = next;
         }
+        state.commits += 1;
         drop(state);
         if revs.is_empty() && done.keys.is_empty() {
             return now(Ok(Committed { revs }));
@@ -561,6 +563,18 @@ impl Store for Memory {
             dropped += (before - log.rows.len()) as u64;
         }
         now(Ok(dropped))
+    }
+
+    fn figures(&self) -> Fut<'_, Result<Figures, Fault>> {
+        let one = self.one();
+        let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
+        now(Ok(Figures {
+            collections: count(one.collections.len()),
+            objects: one.collections.keys().map(|id| one.head(*id).objects).sum(),
+            bytes: one.collections.keys().map(|id| one.head(*id).bytes).sum(),
+            commits: one.commits,
+            disk: 0,
+        }))
     }
 
     fn health(&self) -> Fut<'_, Result<(), Fault>> {

@@ -76,6 +76,21 @@ pub struct Notice {
     pub keys: Vec<Key>,
 }
 
+/// How much is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Figures {
+    /// Collections, deleted ones that are kept included.
+    pub collections: u64,
+    /// Their member objects.
+    pub objects: u64,
+    /// The sizes of the objects together, in bytes.
+    pub bytes: u64,
+    /// Commits since the store was opened.
+    pub commits: u64,
+    /// Bytes on the disk.
+    pub disk: u64,
+}
+
 /// A place that keeps everything. Every method may be called from any task at any time.
 ///
 /// Reads see a commit at once when it has been acknowledged. Lists are in byte order of the name.
@@ -171,6 +186,9 @@ pub trait Store: Send + Sync + 'static {
     /// Drops log rows older than the given time that newer rows of the same member make superfluous, and rows of
     /// deletions, whose positions then can no longer be continued from. Returns how many.
     fn trim(&self, older_than: Timestamp) -> Fut<'_, Result<u64, Fault>>;
+
+    /// Counts what is kept, for whoever runs the server. Costs a look at every collection, none at objects.
+    fn figures(&self) -> Fut<'_, Result<Figures, Fault>>;
 
     /// Tells whether the store can read and write.
     fn health(&self) -> Fut<'_, Result<(), Fault>>;

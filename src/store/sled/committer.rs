@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -347,6 +348,7 @@ impl Committer {
     fn answer(&mut self, results: impl Iterator<Item = ((Box<Prepared>, Answer), Outcome)>) {
         for ((prepared, answer), result) in results {
             let result = result.map(|staged| {
+                self.shared.commits.fetch_add(1, Ordering::Relaxed);
                 self.purging |= staged.purge;
                 let (origin, revs) = (prepared.commit.origin, staged.committed.revs.clone());
                 if !revs.is_empty() || !staged.keys.is_empty() {

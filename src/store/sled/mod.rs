@@ -33,8 +33,9 @@ use bytes::Bytes;
 use tokio::sync::{broadcast, oneshot};
 
 use super::{
-    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, DumpError, Fault, Fut,
-    Head, Key, Meta, Name, Notice, Object, Recompute, Rev, Store, Summary, Table, Timestamp, Verified,
+    Changes, ChangesError, Collection, CollectionId, Commit, CommitError, Committed, DumpError, Fault,
+    Figures, Fut, Head, Key, Meta, Name, Notice, Object, Recompute, Rev, Store, Summary, Table, Timestamp,
+    Verified,
 };
 use cache::Cache;
 use committer::{Committer, Job, Work};
@@ -68,6 +69,8 @@ struct Shared {
     trees: RwLock<Option<Arc<Trees>>>,
     cache: Cache,
     notices: broadcast::Sender<Arc<Notice>>,
+    /// Commits since it was opened.
+    commits: AtomicU64,
 }
 
 impl Shared {
@@ -89,6 +92,7 @@ impl Sled {
             trees: RwLock::new(Some(trees)),
             cache: Cache::default(),
             notices: broadcast::channel(1024).0,
+            commits: AtomicU64::new(0),
         });
         let (jobs, queue) = mpsc::channel();
         let committer = Committer {
@@ -384,6 +388,14 @@ impl Store for Sled {
     fn trim(&self, older_than: Timestamp) -> Fut<'_, Result<u64, Fault>> {
         let jobs = self.jobs.clone();
         self.elsewhere(move |_, _| tidy::trim(&snapshot(&jobs)?, older_than, &mut |work| write(&jobs, work)))
+    }
+
+    fn figures(&self) -> Fut<'_, Result<Figures, Fault>> {
+        self.elsewhere(|shared, trees| {
+            let commits = shared.commits.load(Ordering::Relaxed);
+            let disk = trees.size_on_disk()?;
+            Ok(Figures { commits, disk, ..read::figures(trees)? })
+        })
     }
 
     fn health(&self) -> Fut<'_, Result<(), Fault>> {

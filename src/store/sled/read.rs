@@ -11,7 +11,9 @@ use super::rows::{
     record_key, uid_key,
 };
 use crate::store::codec::{self, Damaged, LogRow, Reader, Writer};
-use crate::store::{Collection, CollectionId, Fault, Head, Key, Meta, Name, Object, Origin, Rev, Table};
+use crate::store::{
+    Collection, CollectionId, Fault, Figures, Head, Key, Meta, Name, Object, Origin, Rev, Table,
+};
 
 /// Where a log stands, with the newest `Touched` rows that speak of the collection as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -98,6 +100,24 @@ pub(super) fn head(rows: &impl Rows, id: CollectionId) -> Result<HeadRow, Fault>
         Some(row) => Ok(HeadRow::decode(&row)?),
         None => Ok(HeadRow::default()),
     }
+}
+
+/// Counts what is kept; commits and the disk are not rows.
+pub(super) fn figures(rows: &impl Rows) -> Result<Figures, Fault> {
+    let mut figures = Figures::default();
+    rows.prefixed(Space::Core, &[COLLECTION], &mut |_, row| {
+        figures.collections += u64::from(row.as_ref() != FADING);
+        Ok(true)
+    })?;
+    rows.scan(Space::Head, &[], &[0xff; 9], &mut |_, row| {
+        if row.as_ref() != FADING {
+            let head = HeadRow::decode(row)?.head;
+            figures.objects += head.objects;
+            figures.bytes += head.bytes;
+        }
+        Ok(true)
+    })?;
+    Ok(figures)
 }
 
 /// Reads a counter; 0 if it never counted.

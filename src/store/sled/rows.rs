@@ -333,6 +333,11 @@ impl Trees {
         }))
     }
 
+    /// Returns how many bytes the database has on the disk.
+    pub(super) fn size_on_disk(&self) -> Result<u64, Fault> {
+        self.db.size_on_disk().map_err(fault)
+    }
+
     /// Returns the tree of a space.
     pub(super) fn tree(&self, space: Space) -> &Tree {
         match space {
