@@ -1,12 +1,15 @@
 //! ICS feeds as far sides that can only be read.
 //!
-//! Owns: fetching a feed, telling a feed from what is none, mending what feeds get wrong, one object for each UID.
-//! Does not own: what a shorter feed means (`run` guards deletions), feeds that change all UIDs (`run` knows the
-//! content again).
+//! Owns: fetching a feed, telling a feed from what is none, mending what feeds get wrong, one object for each UID, how
+//! often a feed wishes to be asked for. Does not own: what a shorter feed means (`run` guards deletions), events that
+//! come back under other UIDs (`reissued`).
 //!
 //! A web page, a text without its end, an empty body are never an empty calendar: they are errors.
 
+mod text;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
@@ -20,6 +23,7 @@ use super::provider::{
 };
 use crate::auth::grant::Secret;
 use crate::http::fetch::{Answer, Call, Fetch};
+use crate::ical::value;
 use crate::ical::{Component, Ical, Object, Property, split};
 
 /// The longest feed, after decompression.
@@ -44,8 +48,11 @@ struct State {
     etag: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     modified: Option<String>,
-    /// Digest of what the events say, stamps left out.
+    /// Digest of what the events say, stamps and UIDs left out: many feeds make new ones for every answer.
     content: String,
+    /// How often it wishes to be asked for, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every: Option<u64>,
 }
 
 /// A feed as it was read.
@@ -165,6 +172,11 @@ impl Provider for Ics {
         Box::pin(futures_util::stream::once(self.page(since)))
     }
 
+    fn patience(&self, cursor: &Cursor) -> Option<Duration> {
+        let state: State = serde_json::from_str(&cursor.0).ok()?;
+        state.every.map(Duration::from_secs)
+    }
+
     fn read<'a>(&'a self, _: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>> {
         Box::pin(async move {
             let Some((feed, _)) = self.get(None).await? else { return Ok(Vec::new()) };
@@ -201,20 +213,14 @@ fn trouble(answer: &Answer, host: &str) -> Trouble {
         404 | 410 => Trouble::Missing(format!(
             "There is no feed at this address of {host} any more. Nothing is removed here; copy the present address."
         )),
-        429 | 503 => {
-            let wait = answer.header("retry-after").and_then(|text| text.trim().parse().ok());
-            Trouble::Slow(wait.map(std::time::Duration::from_secs))
-        }
+        429 | 503 => Trouble::Slow(answer.retry_after()),
         status => Trouble::Unreachable(format!("{host} answered with the status {status}.")),
     }
 }
 
 /// Reads an answer: a whole calendar, or an error.
 fn read(answer: &Answer, host: &str) -> Result<(Feed, State), Trouble> {
-    let body = answer
-        .body
-        .strip_prefix(b"\xef\xbb\xbf")
-        .map_or(answer.body.clone(), |rest| answer.body.slice_ref(rest));
+    let body = text::utf8(&answer.body);
     let begin = body.trim_ascii();
     let starts =
         |text: &str| begin.get(..text.len()).is_some_and(|b| b.eq_ignore_ascii_case(text.as_bytes()));
@@ -234,8 +240,10 @@ fn read(answer: &Answer, host: &str) -> Result<(Feed, State), Trouble> {
     if !last.eq_ignore_ascii_case(b"END:VCALENDAR") {
         return Err(Trouble::Unreachable(format!("The feed of {host} breaks off before its end.")));
     }
-    let ical = Ical::parse(body).map_err(|problem| {
-        Trouble::Unreachable(format!("The feed of {host} cannot be read: {}.", problem.reason))
+    let ical = Ical::parse_calendar(body).map_err(|problem| {
+        // What the line says is nobody's business but its owner's.
+        let place = problem.line.map(|line| format!(": line {line} is not iCalendar")).unwrap_or_default();
+        Trouble::Unreachable(format!("The feed of {host} cannot be read{place}."))
     })?;
     let components: usize = ical.roots().map(|root| root.components().count()).sum();
     if components > MOST {
@@ -246,17 +254,18 @@ fn read(answer: &Answer, host: &str) -> Result<(Feed, State), Trouble> {
         let value = names.iter().find_map(|name| calendar.property(name))?.text();
         Some(value.trim().to_owned()).filter(|text| !text.is_empty())
     };
-    let mut objects: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut objects: BTreeMap<String, (Seen, String)> = BTreeMap::new();
     for object in split(&ical, &|text| format!("{}@feed", print::digest(&without_stamps(text)))) {
-        let seen = seen(object);
-        objects.insert(seen.id.0.clone(), seen);
+        let (seen, said) = seen(object);
+        objects.insert(seen.id.0.clone(), (seen, said));
     }
-    let objects: Vec<Seen> = objects.into_values().collect();
-    let versions: Vec<&str> =
-        objects.iter().filter_map(|o| o.version.as_ref()).map(|v| v.0.as_str()).collect();
-    let content = print::digest(versions.join("\n").as_bytes());
+    let (objects, mut said): (Vec<Seen>, Vec<String>) = objects.into_values().unzip();
+    said.sort();
+    let content = print::digest(said.join("\n").as_bytes());
     let given = |name: &str| answer.header(name).map(str::to_owned);
-    let state = State { etag: given("etag"), modified: given("last-modified"), content: content.clone() };
+    let (etag, modified) = (given("etag"), given("last-modified"));
+    let every = ical.calendar().and_then(wish).map(|wish| wish.as_secs());
+    let state = State { etag, modified, content: content.clone(), every };
     let feed = Feed {
         name: text(["NAME", "X-WR-CALNAME"]),
         color: text(["X-APPLE-CALENDAR-COLOR", "COLOR"]),
@@ -266,11 +275,31 @@ fn read(answer: &Answer, host: &str) -> Result<(Feed, State), Trouble> {
     Ok((feed, state))
 }
 
-fn seen(object: Object) -> Seen {
+/// Returns an object, and the digest of what it says whatever its UID.
+fn seen(object: Object) -> (Seen, String) {
     let bytes = mended(object.bytes);
-    let print = Ical::parse(bytes.clone()).map(|ical| (print::print(&ical), print::last_modified(&ical)));
-    let (version, modified) = print.map_or((None, None), |(print, at)| (Some(Version(print)), at));
-    Seen { id: RemoteId(object.uid), version, bytes, modified }
+    let id = RemoteId(object.uid);
+    match Ical::parse(bytes.clone()) {
+        Ok(ical) => {
+            let (version, modified) = (Some(Version(print::print(&ical))), print::last_modified(&ical));
+            (Seen { id, version, bytes, modified }, print::print_without(&ical, &["UID"]))
+        }
+        Err(_) => {
+            let said = print::digest(&bytes);
+            (Seen { id, version: None, bytes, modified: None }, said)
+        }
+    }
+}
+
+/// Returns how long a feed wishes to be left alone: RFC 7986 §5.7, else what Microsoft's programs have for it.
+fn wish(calendar: Component<'_>) -> Option<Duration> {
+    let told = ["REFRESH-INTERVAL", "X-PUBLISHED-TTL"].into_iter().filter_map(|name| calendar.property(name));
+    let lengths = told.filter_map(|property| value::Duration::parse(property.raw().trim()));
+    let seconds = lengths.map(|length| length.days.saturating_mul(86_400).saturating_add(length.seconds));
+    seconds
+        .filter_map(|seconds| u64::try_from(seconds).ok())
+        .find(|seconds| *seconds > 0)
+        .map(Duration::from_secs)
 }
 
 /// The text without the lines that say when it was written.

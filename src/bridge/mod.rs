@@ -46,6 +46,7 @@ mod preview;
 pub mod print;
 pub mod provider;
 pub mod record;
+mod reissued;
 mod removal;
 mod run;
 mod scope;

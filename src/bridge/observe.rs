@@ -165,7 +165,7 @@ impl Pass {
         told: Told,
         full: bool,
     ) -> Result<Observed, Halt> {
-        let Told { named, wanted, gone, back, next, complete, expired } = told;
+        let Told { named, wanted, gone, back, next, complete, expired, .. } = told;
         let mut seen = Observed { wanted, back, rev, cursor: next, complete, expired, ..Observed::default() };
         for id in &gone {
             seen.far_gone.extend(self.ledger.by_remote(id).await?.map(|base| base.uid));

@@ -36,8 +36,13 @@ const DAY: i64 = 86_400;
 
 /// Returns the digest of the object's content.
 pub fn print(ical: &Ical) -> String {
+    print_without(ical, &[])
+}
+
+/// Returns the digest of the content, whatever these properties say.
+pub fn print_without(ical: &Ical, names: &[&str]) -> String {
     let zones = Zones::of(ical);
-    let mut parts: Vec<String> = ical.roots().map(|root| component(root, zones)).collect();
+    let mut parts: Vec<String> = ical.roots().map(|root| component(root, zones, names)).collect();
     parts.sort();
     digest(parts.join("\n").as_bytes())
 }
@@ -72,9 +77,9 @@ fn utc(text: &str) -> Option<i64> {
         .map(|at| at.timestamp().as_second())
 }
 
-fn component(component: Component<'_>, zones: Zones<'_>) -> String {
+fn component(component: Component<'_>, zones: Zones<'_>, without: &[&str]) -> String {
     let mut lines: Vec<String> = Vec::new();
-    for property in component.properties() {
+    for property in component.properties().filter(|property| !without.contains(&property.name())) {
         say(component, property, zones, &mut lines);
     }
     lines.extend(end(component, zones));
@@ -82,7 +87,7 @@ fn component(component: Component<'_>, zones: Zones<'_>) -> String {
     // Said twice is said once.
     lines.dedup();
     let children = component.components().filter(|c| c.name() != "VTIMEZONE");
-    let mut children: Vec<String> = children.map(|child| self::component(child, zones)).collect();
+    let mut children: Vec<String> = children.map(|child| self::component(child, zones, without)).collect();
     children.sort();
     format!("({}\n{}\n{})", component.name(), lines.join("\n"), children.join("\n"))
 }

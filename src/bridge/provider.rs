@@ -291,6 +291,13 @@ pub trait Provider: Send + Sync {
     /// ends with an error, never without `end`.
     fn changes<'a>(&'a self, calendar: &'a RemoteId, since: Option<&'a Cursor>, window: Window) -> Pages<'a>;
 
+    /// Returns how long the far side wishes to be left alone between two looks, if it told with the answer that led to
+    /// this cursor. Pure.
+    fn patience(&self, cursor: &Cursor) -> Option<Duration> {
+        let _ = cursor;
+        None
+    }
+
     /// Reads these objects, at most `Abilities::batch`. Those that are really gone are left out; any other absence is
     /// an error.
     fn read<'a>(&'a self, calendar: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>>;

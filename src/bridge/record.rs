@@ -153,6 +153,9 @@ pub struct MappingState {
     /// When everything was last compared.
     #[serde(default)]
     pub full_at: Option<Timestamp>,
+    /// How many seconds the far side wishes to be left alone between two looks, if it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every: Option<u64>,
     /// When to look again.
     pub pace: Pace,
     /// Deletions that wait for a word.

@@ -17,6 +17,7 @@ use super::ledger::spelling;
 use super::print;
 use super::provider::{Cursor, End, Page, RemoteId, Seen, Trouble, Version};
 use super::record::Base;
+use super::reissued::Stranger;
 use super::run::{Far, Halt, Pass, uid_of};
 use super::veil::is_veiled;
 
@@ -41,6 +42,8 @@ pub(super) struct Told {
     pub(super) complete: bool,
     /// The far side no longer knew the cursor.
     pub(super) expired: bool,
+    /// What nobody knows and may be known under another name.
+    pub(super) strangers: Vec<Stranger>,
 }
 
 /// Objects that are to be looked at, in the order in which they were named, with the content that is there already.
@@ -83,7 +86,7 @@ impl Wanted {
     }
 
     /// Takes an object out: it was told again, and is as agreed.
-    fn spare(&mut self, id: &RemoteId) {
+    pub(super) fn spare(&mut self, id: &RemoteId) {
         let digest = digest_of(&spelling(id));
         if let Some(place) = self.places.remove(&digest) {
             self.ids.remove(&place);
@@ -154,7 +157,11 @@ impl Pass {
         let mut before = Told::default();
         if let Some(since) = self.state.cursor.clone() {
             match self.pages(Some(&since)).await {
-                Ok(told) if !full => return Ok(told),
+                // What names everything is the listing that a comparison asks for.
+                Ok(mut told) if !full || told.complete => {
+                    self.know_again(&mut told).await?;
+                    return Ok(told);
+                }
                 Ok(told) => before = told,
                 // What was told since is lost: this listing alone shows it, and one may be short by mistake.
                 Err(Halt::Far(Trouble::CursorExpired)) => before.expired = true,
@@ -163,6 +170,7 @@ impl Pass {
         }
         let mut told = self.pages(None).await?;
         told.after(before);
+        self.know_again(&mut told).await?;
         Ok(told)
     }
 
@@ -243,7 +251,10 @@ impl Pass {
         let same = match self.is_as_known(told, &seen.id, seen.version.as_ref()).await? {
             Known::Same => true,
             Known::Other => self.says_the_same(&seen).await?,
-            Known::Never => false,
+            Known::Never => {
+                self.note_stranger(&seen, &mut told.strangers);
+                false
+            }
         };
         if same {
             told.wanted.spare(&seen.id);

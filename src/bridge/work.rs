@@ -31,6 +31,9 @@ use crate::store::{Fault, Notice, Op, Origin, Table, Timestamp};
 const OF_ONE: usize = 4;
 /// The longest sleep of the follower: a clock that was set is noticed.
 const NAP: Duration = Duration::from_secs(60);
+/// A far side may wish to be looked at as seldom or as often as this, in seconds.
+const SHORTEST: u64 = 60;
+const LONGEST: u64 = 86_400;
 
 /// A pass that runs, or is about to.
 #[derive(Debug)]
@@ -221,7 +224,14 @@ impl Bridge {
                     || start.pass.run.asked;
                 run = start.pass.run;
                 // A pass that was cut off has moved no cursor.
-                let state = if ended.is_ok() { start.pass.state } else { state };
+                let state = match ended.is_ok() {
+                    true => {
+                        let wish = start.pass.state.cursor.as_ref();
+                        let wish = wish.and_then(|cursor| start.pass.provider.patience(cursor));
+                        MappingState { every: wish.map(|wish| wish.as_secs()), ..start.pass.state }
+                    }
+                    false => state,
+                };
                 (ended, state, keep.then_some((start.connection.id, health)))
             }
             Ok(None) => return None,
@@ -311,7 +321,7 @@ impl Bridge {
             Err(halt) => halted(halt, &mut run, &mut state),
         };
         run.ended = Some(now);
-        let (kind, schedule) = self.schedule(&run.mapping).await;
+        let (kind, schedule) = self.schedule(&run.mapping, state.every).await;
         super::gauge::count(&self.house.metrics, kind, &run);
         let dice = u64::try_from(now.0).unwrap_or(0) ^ u64::from_str_radix(&run.mapping, 16).unwrap_or(0);
         state.pace = state.pace.after(outcome, now, &schedule, dice);
@@ -405,8 +415,8 @@ impl Bridge {
         Ok(old.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect())
     }
 
-    /// Returns the pace of a mapping, with what kind of account it is of.
-    async fn schedule(&self, mapping: &str) -> (Option<Kind>, Schedule) {
+    /// Returns the pace of a mapping whose far side wishes to be asked this often, with what kind of account it is of.
+    async fn schedule(&self, mapping: &str, wish: Option<u64>) -> (Option<Kind>, Schedule) {
         let store = &*self.house.store;
         let own: Option<Mapping> = record::load(store, &mapping_key(mapping)).await.ok().flatten();
         let Some(own) = own else { return (None, self.settings.schedule.clone()) };
@@ -417,7 +427,8 @@ impl Bridge {
             Some(kind) => self.settings.schedule.of(kind),
             None => self.settings.schedule.clone(),
         };
-        match own.poll_seconds {
+        // What a person settled counts, then what the far side wishes, then what is usual.
+        match own.poll_seconds.or(wish.map(|seconds| seconds.clamp(SHORTEST, LONGEST))) {
             Some(seconds) => schedule.poll = Duration::from_secs(seconds),
             None => schedule.poll = self.under_channel(mapping, schedule.poll),
         }

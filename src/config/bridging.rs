@@ -40,7 +40,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "bridge.poll_interval_ics",
         default: "\"60 min\"",
         example: "",
-        doc: "The same for feeds.",
+        doc: "The same for feeds that do not say how often they wish to be asked for (REFRESH-INTERVAL, X-PUBLISHED-TTL).",
         set: |config, text| interval(text, &mut config.schedule.feed),
     },
     Setting {

@@ -8,12 +8,23 @@ use std::ops::Range;
 
 use super::{Problem, ProblemKind};
 
-/// Longest text that is read, in bytes.
+/// How much is read.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Longest text, in bytes.
+    bytes: usize,
+    /// Most logical lines.
+    lines: usize,
+}
+
+/// Of one object.
+pub(super) const OBJECT: Bounds = Bounds { bytes: MAX_BYTES, lines: 100_000 };
+/// Of a whole calendar.
+pub(super) const CALENDAR: Bounds = Bounds { bytes: 50 << 20, lines: 1_000_000 };
+/// Longest text of an object that is read, in bytes.
 pub(super) const MAX_BYTES: usize = 10 << 20;
 /// Longest logical line that is read, its folds included.
 const MAX_LINE: usize = 1 << 20;
-/// Most logical lines that are read.
-const MAX_LINES: usize = 100_000;
 /// Longest name of a property or component.
 const MAX_NAME: usize = 255;
 
@@ -88,9 +99,9 @@ pub(super) fn problem(kind: ProblemKind, line: usize, reason: impl Into<String>)
 
 /// Splits a text into logical lines, tolerant as Q-26 asks: LF ends a line as CRLF does, a doubled CR before it goes,
 /// blank lines are skipped, also within a fold, and a byte-order mark before any line: texts get concatenated.
-pub(super) fn split(bytes: &[u8]) -> Result<Lines, Problem> {
-    if bytes.len() > MAX_BYTES {
-        let reason = format!("the text is longer than {MAX_BYTES} bytes");
+pub(super) fn split(bytes: &[u8], most: Bounds) -> Result<Lines, Problem> {
+    if bytes.len() > most.bytes {
+        let reason = format!("the text is longer than {} bytes", most.bytes);
         return Err(Problem { kind: ProblemKind::Limit, line: None, reason });
     }
     let whole_is_utf8 = std::str::from_utf8(bytes).is_ok();
@@ -129,8 +140,8 @@ pub(super) fn split(bytes: &[u8]) -> Result<Lines, Problem> {
             let reason = format!("the line is longer than {MAX_LINE} bytes");
             return Err(problem(ProblemKind::Limit, first_number, reason));
         }
-        if found.lines.len() >= MAX_LINES {
-            let reason = format!("there are more than {MAX_LINES} lines");
+        if found.lines.len() >= most.lines {
+            let reason = format!("there are more than {} lines", most.lines);
             return Err(problem(ProblemKind::Limit, first_number, reason));
         }
         if has_nul && content.contains(&0) {

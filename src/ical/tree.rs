@@ -50,8 +50,19 @@ impl Ical {
     /// # Errors
     /// With the line at which it is not iCalendar.
     pub fn parse(bytes: impl Into<Bytes>) -> Result<Ical, Problem> {
-        let bytes = bytes.into();
-        let lines = line::split(&bytes)?;
+        Ical::within(bytes.into(), line::OBJECT)
+    }
+
+    /// Reads a text that holds a whole calendar, such as a feed, and may be longer than one object.
+    ///
+    /// # Errors
+    /// As `parse`.
+    pub fn parse_calendar(bytes: impl Into<Bytes>) -> Result<Ical, Problem> {
+        Ical::within(bytes.into(), line::CALENDAR)
+    }
+
+    fn within(bytes: Bytes, most: line::Bounds) -> Result<Ical, Problem> {
+        let lines = line::split(&bytes, most)?;
         let mut ical = Ical { bytes, lines, nodes: Vec::with_capacity(8) };
         ical.nest()?;
         Ok(ical)

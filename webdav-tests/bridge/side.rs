@@ -91,6 +91,11 @@ impl Side {
         self.clock.0.fetch_add(i64::try_from(time.as_millis()).unwrap(), Ordering::Relaxed);
     }
 
+    /// The present, in milliseconds since 1970.
+    pub(crate) fn now(&self) -> i64 {
+        self.clock.0.load(Ordering::Relaxed)
+    }
+
     async fn session(&self) -> Session {
         let anna = self.house.principal("anna").await.unwrap().unwrap();
         self.house.session(anna, Origin::Dav { principal: "anna".into(), agent: "test".into() })
