@@ -5,6 +5,7 @@
 
 mod bridging;
 mod limits;
+mod operating;
 mod providers;
 mod values;
 
@@ -17,6 +18,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
+pub use self::limits::Requests;
 use self::values::{duration, first_line, items, parsed};
 use crate::auth::grant::Secret;
 use crate::bridge::pace::Schedule;
@@ -55,6 +57,8 @@ pub struct Config {
     pub store: PathBuf,
     /// `limits.*`.
     pub limits: Limits,
+    /// `limits.requests_per_minute`, `…_unknown`, `…_dav`.
+    pub requests: Requests,
     /// `secrets.key_file`; nothing: `key` in the store's directory.
     pub key_file: Option<PathBuf>,
     /// `ENCRYPTION_KEY`: the key itself, 64 hexadecimal digits.
@@ -135,6 +139,7 @@ impl Default for Config {
             decoy: true,
             store: PathBuf::from("./kalends-data"),
             limits: Limits::default(),
+            requests: Requests::default(),
             key_file: None,
             encryption_key: None,
             api_key: None,
@@ -324,46 +329,6 @@ pub const SETTINGS: &[Setting] = &[
               calendars.",
         set: |config, text| parsed(text, "true or false", &mut config.decoy),
     },
-    Setting {
-        key: "metrics.listen",
-        default: "",
-        example: "\"127.0.0.1:9464\"",
-        doc: "Address and port where /metrics is read without a token, and nothing else: keep it to yourself. Without it\n\
-              /metrics is on the main address, for a token with the scope admin.",
-        set: |config, text| {
-            let mut at = config.listen;
-            parsed(text, "an address with a port like 127.0.0.1:9464", &mut at)?;
-            config.metrics_listen = Some(at);
-            Ok(())
-        },
-    },
-    Setting {
-        key: "log.format",
-        default: "\"text\"",
-        example: "",
-        doc: "How log lines look, on standard error: text or json.",
-        set: |config, text| {
-            config.log_format = match text {
-                "text" => LogFormat::Text,
-                "json" => LogFormat::Json,
-                _ => return Err(format!("{text:?} is neither text nor json")),
-            };
-            Ok(())
-        },
-    },
-    Setting {
-        key: "log.level",
-        default: "\"info\"",
-        example: "",
-        doc: "What is logged: error, warn, info, debug (every request) or trace; also for single parts, as in\n\
-              \"info,kalends::auth=debug\".",
-        set: |config, text| {
-            tracing_subscriber::EnvFilter::try_new(text)
-                .map_err(|_| format!("{text:?} is no log level; try error, warn, info, debug or trace"))?;
-            config.log_level = text.to_owned();
-            Ok(())
-        },
-    },
 ];
 
 /// Variables that other programs' documents use for an option of ours.
@@ -384,7 +349,12 @@ const ALIASES: [&str; 12] = [
 
 /// Returns every option, in the order of the example.
 fn settings() -> impl Iterator<Item = &'static Setting> {
-    SETTINGS.iter().chain(limits::SETTINGS).chain(bridging::SETTINGS).chain(providers::SETTINGS)
+    SETTINGS
+        .iter()
+        .chain(operating::SETTINGS)
+        .chain(limits::SETTINGS)
+        .chain(bridging::SETTINGS)
+        .chain(providers::SETTINGS)
 }
 
 /// What begins the name of a variable: `KALENDS_SERVER__LISTEN` is `server.listen`.

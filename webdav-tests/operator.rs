@@ -221,3 +221,37 @@ fn metrics_have_a_listener_of_their_own_if_wished() {
         assert_eq!(ask("GET", other).status, 404, "{other}");
     }
 }
+
+// issue: too many requests are 429 with Retry-After; a token, an address and an account are counted apart
+#[test]
+fn one_request_too_many_is_told_to_wait() {
+    let config = [
+        "[limits]",
+        "requests_per_minute = 5",
+        "requests_per_minute_unknown = 3",
+        "requests_per_minute_dav = 4",
+        "[server]",
+        "trusted_proxies = [\"127.0.0.1\"]",
+    ];
+    let app = App::with("read", &config);
+    let other = app.served.token("anna", "read").unwrap();
+    for _ in 0..5 {
+        app.get("/calendars");
+    }
+    let refused = app.send(&app.token, "GET", "/calendars", &[], None);
+    problem(&refused, 429, "too-many-requests");
+    let wait: u64 = refused.all("retry-after")[0].parse().unwrap();
+    assert!((1..=12).contains(&wait), "{wait}");
+    assert_eq!(app.send(&other, "GET", "/calendars", &[], None).status, 200, "another token");
+    // Whoever is not known is counted by the address that the proxy names.
+    let stranger = |from: &str| {
+        let headers = [("X-Forwarded-For", from)];
+        app.send("kal_wrong", "GET", "/calendars", &headers, None).status
+    };
+    let told: Vec<u16> = (0..5).map(|_| stranger("203.0.113.7")).collect();
+    assert_eq!(told, [401, 401, 401, 429, 429]);
+    assert_eq!(stranger("203.0.113.8"), 401);
+    let devices: Vec<u16> = (0..6).map(|_| app.dav("GET", "none.ics", "").status).collect();
+    assert_eq!(devices, [404, 404, 404, 404, 429, 429]);
+    assert_eq!(app.dav("GET", "none.ics", "").all("retry-after").len(), 1);
+}

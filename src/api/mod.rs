@@ -127,6 +127,11 @@ impl Api {
         }
     }
 
+    /// Answers a request that was one too many.
+    pub fn too_many(&self, wait: std::time::Duration) -> Reply {
+        Problem::wait(wait, "Too many requests came within a minute; wait a little.").reply()
+    }
+
     /// Forgets answers that no `Idempotency-Key` brings back any more. Returns how many.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! Who is asking: Basic passwords, app passwords and bearer tokens; and the commands that change them.
 //!
 //! Owns: verifying what a request carries (`Guard`), the cache of verified credentials (`cache`), slowing of failures
-//! (`throttle`), password hashes (`password`), app passwords and tokens (`token`), what far sides entrusted to us (`grant`),
+//! (`throttle`), how often one caller may ask (`rate`), password hashes (`password`), app passwords and tokens (`token`), what far sides entrusted to us (`grant`),
 //! whose word about a client's address is believed (`proxy`).
 //! Does not own: what a principal may do (`calendar`), the answers to a refusal (`server`).
 
@@ -11,6 +11,7 @@ pub mod grant;
 pub mod oauth;
 pub mod password;
 pub mod proxy;
+mod rate;
 mod throttle;
 mod token;
 
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use crate::calendar::{House, login_name};
 use crate::store::{Fault, Notice, Principal, Table};
 
+pub use rate::Rate;
 pub use throttle::Throttle;
 pub use token::{AppPassword, Scope, Scopes, Token};
 

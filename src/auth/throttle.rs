@@ -74,7 +74,7 @@ impl Throttle {
 }
 
 /// Returns the address, or for IPv6 its /64, which one household or attacker has to itself.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) & !u128::from(u64::MAX)).into()),
         v4 => v4,

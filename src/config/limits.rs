@@ -5,6 +5,23 @@
 use super::Setting;
 use super::values::{calls, parsed, size};
 
+/// How many requests a minute are answered; 0: any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Requests {
+    /// To the API, by one token.
+    pub api: u32,
+    /// To the API, from one address without a valid token.
+    pub unknown: u32,
+    /// To CalDAV, by one account, or from one address without a valid password.
+    pub dav: u32,
+}
+
+impl Default for Requests {
+    fn default() -> Requests {
+        Requests { api: 600_000, unknown: 600, dav: 600_000 }
+    }
+}
+
 /// Every one of them, in the order of the example.
 pub(super) const SETTINGS: &[Setting] = &[
     Setting {
@@ -41,6 +58,29 @@ pub(super) const SETTINGS: &[Setting] = &[
         example: "",
         doc: "What one account may store.",
         set: |config, text| size(text, &mut config.limits.quota),
+    },
+    Setting {
+        key: "limits.requests_per_minute",
+        default: "600000",
+        example: "",
+        doc: "Requests a minute to /api by one token; a minute's worth may come at once, further ones are answered with 429\n\
+              and Retry-After. The default only stops a program that runs wild; 600 is plenty for most. 0: any number.",
+        set: |config, text| parsed(text, "a number", &mut config.requests.api),
+    },
+    Setting {
+        key: "limits.requests_per_minute_unknown",
+        default: "600",
+        example: "",
+        doc: "The same for whoever has no valid token, from one address (of IPv6: one /64).",
+        set: |config, text| parsed(text, "a number", &mut config.requests.unknown),
+    },
+    Setting {
+        key: "limits.requests_per_minute_dav",
+        default: "600000",
+        example: "",
+        doc: "The same for /dav, by one account with all its devices, or from one address without a valid password. Clients\n\
+              ask in bursts: stay above 6000.",
+        set: |config, text| parsed(text, "a number", &mut config.requests.dav),
     },
     Setting {
         key: "limits.calls_per_minute.google",

@@ -33,7 +33,7 @@ use tokio_util::task::TaskTracker;
 use self::admin::Office;
 use crate::api::{self, Api};
 use crate::auth::grant::{Keyring, Secret};
-use crate::auth::{Guard, Scope, Scopes};
+use crate::auth::{Guard, Rate, Scope, Scopes};
 use crate::bridge::{Bridge, MassDelete, Settings};
 use crate::calendar::{Clock, House, NewPrincipal};
 use crate::config::Config;
@@ -80,6 +80,8 @@ struct State {
     house: Arc<House>,
     guard: Arc<Guard>,
     bridge: Arc<Bridge>,
+    /// Requests to the API, and to CalDAV.
+    rates: (Rate, Rate),
     dav: Dav,
     api: Api,
     feeds: Feeds,
@@ -192,6 +194,10 @@ impl Server {
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
             bridge: Arc::clone(&bridge),
+            rates: (
+                Rate::new(config.requests.api, config.requests.unknown),
+                Rate::new(config.requests.dav, config.requests.dav),
+            ),
             prefix,
             base: base.clone(),
             configured: config.base_url.is_some(),

@@ -15,7 +15,6 @@ use hyper::body::{Body as _, Incoming};
 use super::State;
 use super::figures;
 use super::stream::Paced;
-use crate::api;
 use crate::auth::{Denied, Scope, Via, proxy};
 use crate::http::{Body, Reply, Request, escaped};
 use crate::store::Origin;
@@ -57,10 +56,7 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
     match first {
         "" if matches!(request.method, Method::GET | Method::HEAD) => page(state, &request),
         "" | "dav" | "principals" | ".well-known" | "remote.php" => dav(state, request).await,
-        "api" => {
-            let caller = state.guard.authenticate(&request.headers, request.peer).await;
-            state.api.serve(request, caller).await
-        }
+        "api" => api(state, request).await,
         "feeds" | "freebusy" => state.feeds.serve(request).await,
         "oauth" | "hooks" => state.hooks.serve(request).await,
         "health" => text(StatusCode::OK, "alive\n"),
@@ -68,9 +64,8 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
         "metrics" => figures::guarded(state, request).await,
         // Where programs look for it; the API has the same.
         "status" => {
-            let caller = state.guard.authenticate(&request.headers, request.peer).await;
-            let path = format!("{}/{}", api::PREFIX, request.path.trim_start_matches('/'));
-            state.api.serve(Request { path, ..request }, caller).await
+            let path = format!("{}/{}", crate::api::PREFIX, request.path.trim_start_matches('/'));
+            api(state, Request { path, ..request }).await
         }
         _ => nothing(),
     }
@@ -112,6 +107,18 @@ fn at_the_door(head: &http::request::Parts) -> Option<Reply> {
     None
 }
 
+/// The JSON door.
+async fn api(state: &Arc<State>, request: Request) -> Reply {
+    let caller = state.guard.authenticate(&request.headers, request.peer).await;
+    match state.rates.0.refuses(&caller, request.peer, state.house.clock.now()) {
+        Some(wait) => {
+            state.house.metrics.limited("api");
+            state.api.too_many(wait)
+        }
+        None => state.api.serve(request, caller).await,
+    }
+}
+
 /// The CalDAV and WebDAV door.
 async fn dav(state: &Arc<State>, request: Request) -> Reply {
     if let Some(reply) = state.dav.unauthenticated(&request) {
@@ -120,7 +127,13 @@ async fn dav(state: &Arc<State>, request: Request) -> Reply {
     if !matches!(request.path.trim_start_matches('/').split('/').next(), Some("" | "dav" | "principals")) {
         return nothing();
     }
-    let caller = match state.guard.authenticate(&request.headers, request.peer).await {
+    let caller = state.guard.authenticate(&request.headers, request.peer).await;
+    if let Some(wait) = state.rates.1.refuses(&caller, request.peer, state.house.clock.now()) {
+        state.house.metrics.limited("dav");
+        let words = "Too many requests; wait a little.\n";
+        return later(text(StatusCode::TOO_MANY_REQUESTS, words), wait);
+    }
+    let caller = match caller {
         Ok(caller) => caller,
         Err(denied) => return refused(denied),
     };
