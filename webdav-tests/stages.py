@@ -1,6 +1,7 @@
 """The stages of `webdav-tests/run`: what each runs, how it is counted, and the summary at the end."""
 import argparse
 import hashlib
+import json
 import os
 import pathlib
 import re
@@ -165,6 +166,14 @@ class Server:
                     raise Failed(f"kalends serve did not come up:\n{self.log.read_text(errors='replace')[-3000:]}") from None
                 time.sleep(0.05)
 
+    def token(self, *scopes):
+        """A new token of the user's."""
+        command = [binary(), "token", "add", USER, "tests", "--json", *(word for scope in scopes for word in ("--scope", scope))]
+        made = subprocess.run(command, text=True, env=self.environment, cwd=self.folder, capture_output=True, timeout=60)
+        if made.returncode:
+            raise Failed(f"kalends token add: {made.stdout}{made.stderr}")
+        return json.loads(made.stdout)["token"]
+
     def __exit__(self, kind, value, trace):
         ended = self.process.poll()
         if ended is None:
@@ -283,6 +292,17 @@ def client(name):
         return counted(run, name)
 
 
+def openapi():
+    """The OpenAPI document, and every route's answers as it tells them."""
+    source = TESTS / "clients" / "openapi"
+    make_venv(TOOLS / "openapi-venv", source / "requirements.txt")
+    with Server("openapi") as server:
+        tokens = {scope: server.token(scope) for scope in ("read", "events", "bookings", "bridges", "admin")}
+        environment = dict(os.environ, KALENDS_URL=server.url, KALENDS_TOKENS=json.dumps(tokens))
+        command = [TOOLS / "openapi-venv" / "bin" / "python", source / "check.py"]
+        return counted(Run("openapi", command, 600, env=environment), "openapi")
+
+
 def kit(name):
     kind, folder, script, seconds = KITS[name]
     source = TESTS / "clients" / folder
@@ -326,6 +346,7 @@ STAGES = {
     "readme": readme,
     **{name: (lambda name=name: client(name)) for name in CLIENTS},
     **{name: (lambda name=name: kit(name)) for name in KITS},
+    "openapi": openapi,
     "bench": bench,
     "bridges": bridges,
     "deny": deny,
@@ -431,7 +452,7 @@ def main():
         if name not in STAGES:
             parser.error(f"no stage {name}; there are {', '.join(STAGES)}")
     names = [name for name in STAGES if name in only and name not in skip]
-    if chosen.only and any(name in CLIENTS or name in KITS or name in ("bench", "bridges", "readme") for name in names) and "build" not in names:
+    if chosen.only and any(name in CLIENTS or name in KITS or name in ("openapi", "bench", "bridges", "readme") for name in names) and "build" not in names:
         names.insert(0, "build")
 
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::problem::Problem;
 use super::receipt::Slip;
+use super::told::Parameter;
 use crate::auth::Caller;
 use crate::calendar::{House, Session};
 use crate::http::{Reply, Request, reply_bytes};
@@ -83,6 +84,21 @@ impl Call {
     /// Returns the further names in the path, from 1.
     pub(super) fn part(&self, at: usize) -> &str {
         self.ids.get(at).map_or("", String::as_str)
+    }
+
+    /// Refuses a parameter that is given twice, or whose value its kind rules out.
+    pub(super) fn agrees(&self, told: &[Parameter]) -> Result<(), Problem> {
+        for parameter in told {
+            let mut values = self.query.iter().filter(|(name, _)| name == parameter.name);
+            let Some((_, value)) = values.next() else { continue };
+            if values.next().is_some() {
+                return Err(Problem::invalid(parameter.name, "It is given twice."));
+            }
+            if let Some(complaint) = parameter.complaint(value) {
+                return Err(Problem::invalid(parameter.name, complaint));
+            }
+        }
+        Ok(())
     }
 
     /// Returns a parameter of the query.

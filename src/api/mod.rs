@@ -149,15 +149,15 @@ impl Api {
             return Ok(json::reply(StatusCode::OK, &openapi::DOCUMENT));
         }
         let caller = recognised(caller)?;
-        let matching: Vec<(&Route, Vec<String>)> =
+        let mut matching: Vec<(&Route, Vec<String>)> =
             ROUTES.iter().filter_map(|route| Some((route, captures(route.path, below)?))).collect();
         // A path that is spelled out goes before one with a name in it.
-        let exact = |r: &&(&Route, Vec<String>)| r.1.is_empty();
+        if matching.iter().any(|(_, ids)| ids.is_empty()) {
+            matching.retain(|(_, ids)| ids.is_empty());
+        }
         let head = request.method == Method::HEAD;
         let method = if head { Method::GET } else { request.method.clone() };
-        let of_method = || matching.iter().filter(|(route, _)| route.method == method);
-        let found = of_method().find(exact).or_else(|| of_method().next());
-        let Some((route, ids)) = found else {
+        let Some((route, ids)) = matching.iter().find(|(route, _)| route.method == method) else {
             if matching.is_empty() {
                 return Err(Problem::missing("There is nothing at this address."));
             }
@@ -172,6 +172,7 @@ impl Api {
         let chosen = request.headers.get("idempotency-key").filter(|_| route.method == Method::POST);
         let chosen = chosen.map(|value| value.to_str().unwrap_or_default().to_owned());
         let call = Call::read(request, caller, ids.clone()).await?;
+        call.agrees(route.told.query)?;
         match chosen {
             Some(chosen) => self.once(route, below, call, &chosen).await,
             None => (route.answer)(self, call).await,

@@ -132,6 +132,7 @@ fn in_path(name: &str) -> Value {
 fn in_query(parameter: &Parameter) -> Value {
     let schema = match parameter.kind {
         Kind::Text => json!({ "type": "string" }),
+        Kind::Shape(pattern) => json!({ "type": "string", "pattern": pattern }),
         Kind::Flag => json!({ "type": "boolean" }),
         Kind::Number(from, to) => json!({ "type": "integer", "minimum": from, "maximum": to }),
         Kind::Word(words) => json!({ "type": "string", "enum": words }),
@@ -154,6 +155,8 @@ fn contents<'a>(all: impl Iterator<Item = &'a Content>) -> Value {
             Content::Empty => continue,
             Content::Json(name) => ("application/json", reference(name)),
             Content::List(name) => ("application/json", list(name)),
+            // Of a stream it says what an event is: docs/changes.md does.
+            Content::Text(media @ "text/event-stream") => (*media, json!({})),
             Content::Text(media) => (*media, json!({ "type": "string" })),
         };
         content.insert(media.to_owned(), json!({ "schema": schema }));

@@ -33,6 +33,8 @@ const SINCE: Parameter = Parameter::new(
     Kind::Text,
     "The `next_cursor` of the answer before, or a calendar's `sync_token`; without it, from the beginning.",
 );
+/// Where a page of events begins.
+const AFTER: Parameter = Parameter::new("cursor", Kind::Shape("^[^/]+$"), "The `next_cursor` of the page before.");
 /// An event comes as JSON or as iCalendar text.
 const EVENT: &[Content] = &[Json("EventChange"), Text(CALENDAR)];
 
@@ -131,7 +133,7 @@ routes! {
     GET "/changes/stream" LOOK changes::stream =>
         Told::new("Changes", "Tells of changes as they happen, as server-sent events; `Last-Event-ID` goes on where a stream ended.").query(&[ONLY_CALENDAR, SINCE]).gives(&[(200, Text("text/event-stream"))]).refuses(&[410]);
     GET "/calendars/{calendar}/events" LOOK events::list =>
-        Told::new("Events", "Lists events, each once, or with `expand` each instance within a time.").query(&[LIMIT, CURSOR, Parameter::new("from", Kind::Moment, "Only those that take place after this."), Parameter::new("to", Kind::Moment, "Only those that take place before this."), Parameter::new("expand", Kind::Flag, "Every instance of a series by itself.")]).gives(&[(200, List("Event"))]);
+        Told::new("Events", "Lists events, each once, or with `expand` each instance within a time.").query(&[LIMIT, AFTER, Parameter::new("from", Kind::Moment, "Only those that take place after this."), Parameter::new("to", Kind::Moment, "Only those that take place before this."), Parameter::new("expand", Kind::Flag, "Every instance of a series by itself.")]).gives(&[(200, List("Event"))]);
     POST "/calendars/{calendar}/events" EVENTS events::create =>
         Told::new("Events", "Makes an event.").needs(EVENT).gives(&[(201, Json("Event"))]).refuses(&[423]);
     GET "/calendars/{calendar}/events/{uid}" LOOK events::one =>
@@ -213,15 +215,15 @@ routes! {
     POST "/sync" BRIDGES mappings::sync_all =>
         Told::new("Mappings", "Has all mappings looked at now.").query(&[Parameter::new("provider", Kind::Word(&["google", "outlook", "icloud", "caldav", "cozi", "ics"]), "Only those with accounts of this kind.")]).takes(&[Json("Nothing")]).gives(&[(202, Json("Runs"))]);
     GET "/runs" LOOK runs::list =>
-        Told::list("Runs", "Lists what runs did, the newest first.").query(&[LIMIT, CURSOR, MAPPING]).gives(&[(200, List("Run"))]);
+        Told::list("Runs", "Lists what runs did, the newest first.").query(&[LIMIT, CURSOR, MAPPING]).gives(&[(200, List("Run"))]).refuses(&[404]);
     GET "/runs/{run}" LOOK runs::one =>
         Told::new("Runs", "Reads a run, also while it goes on.").gives(&[(200, Json("Run"))]);
     GET "/conflicts" LOOK conflicts::list =>
-        Told::list("Conflicts", "Lists the conflicts, the newest first.").query(&[LIMIT, CURSOR, MAPPING, CONFLICT_STATUS]).gives(&[(200, List("Conflict"))]);
+        Told::list("Conflicts", "Lists the conflicts, the newest first.").query(&[LIMIT, CURSOR, MAPPING, CONFLICT_STATUS]).gives(&[(200, List("Conflict"))]).refuses(&[404]);
     GET "/conflicts/{conflict}" LOOK conflicts::one =>
         Told::new("Conflicts", "Reads a conflict with the base and both versions.").gives(&[(200, Json("Conflict"))]);
     GET "/conflicts.csv" LOOK conflicts::csv =>
-        Told::new("Conflicts", "Reads the conflicts as a table.").query(&[MAPPING, CONFLICT_STATUS]).gives(&[(200, Text("text/csv"))]);
+        Told::new("Conflicts", "Reads the conflicts as a table.").query(&[MAPPING, CONFLICT_STATUS]).gives(&[(200, Text("text/csv"))]).refuses(&[404]);
     POST "/conflicts/{conflict}/resolve" BRIDGES conflicts::resolve =>
         Told::new("Conflicts", "Decides a conflict.").needs(&[Json("Decision")]).gives(&[(200, Json("Conflict"))]);
     POST "/conflicts/{conflict}/undo" BRIDGES conflicts::undo =>

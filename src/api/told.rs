@@ -54,6 +54,8 @@ pub(super) struct Parameter {
 pub(super) enum Kind {
     /// Any text.
     Text,
+    /// Text of this shape, a regular expression.
+    Shape(&'static str),
     /// `true` or `false`.
     Flag,
     /// A whole number within these bounds.
@@ -72,6 +74,19 @@ impl Parameter {
         Parameter { name, what, kind, needed: false }
     }
 
+    /// Tells what is wrong with a value that the words, bounds and switches of its kind rule out. What a moment, a
+    /// duration or a shape is, whoever reads it knows best.
+    pub(super) fn complaint(&self, value: &str) -> Option<String> {
+        match self.kind {
+            Kind::Flag if !matches!(value, "true" | "false") => Some("It is `true` or `false`.".to_owned()),
+            Kind::Number(least, most) if !value.parse().is_ok_and(|n| (least..=most).contains(&n)) => {
+                Some(format!("It is a whole number from {least} to {most}."))
+            }
+            Kind::Word(words) if !words.contains(&value) => Some(format!("It is one of {}.", words.join(", "))),
+            _ => None,
+        }
+    }
+
     /// Has it be needed.
     pub(super) const fn needed(mut self) -> Parameter {
         self.needed = true;
@@ -87,7 +102,7 @@ pub(super) const LIMIT: Parameter = Parameter::new(
 );
 /// Where a page begins.
 pub(super) const CURSOR: Parameter =
-    Parameter::new("cursor", Kind::Text, "The `next_cursor` of the page before.");
+    Parameter::new("cursor", Kind::Shape("^[0-9]{1,9}$"), "The `next_cursor` of the page before.");
 /// Both.
 pub(super) const PAGED: &[Parameter] = &[LIMIT, CURSOR];
 
