@@ -58,12 +58,17 @@ impl App {
 
     /// Speaks CalDAV as anna, to her first calendar.
     pub(crate) fn dav(&self, method: &str, name: &str, body: &str) -> Response {
+        self.dav_bytes(method, name, body.as_bytes().to_vec())
+    }
+
+    /// The same with a body that may not be text.
+    pub(crate) fn dav_bytes(&self, method: &str, name: &str, body: Vec<u8>) -> Response {
         let basic = base64::engine::general_purpose::STANDARD.encode(format!("anna:{}", password("anna")));
         let request = Request {
             method: method.to_owned(),
             target: format!("/dav/calendars/anna/calendar/{name}"),
             headers: vec![("Authorization".to_owned(), format!("Basic {basic}"))],
-            body: body.as_bytes().to_vec(),
+            body,
         };
         send(self.served.address(), &request).unwrap()
     }

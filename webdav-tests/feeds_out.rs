@@ -246,3 +246,24 @@ fn several_calendars_are_one_feed_and_script_is_text() {
     assert_eq!(publisher.app.ask("DELETE", &format!("/calendars/{other}"), None).0, 204);
     assert_eq!(publisher.text(&feed).matches("BEGIN:VEVENT").count(), 1);
 }
+
+// RFC 5545 §3.1: what was stored in long lines, with bare breaks or folded within a letter is published as the standard has it
+#[test]
+fn lines_of_a_feed_are_folded_however_they_were_stored() {
+    let publisher = Publisher::start();
+    let title = "Stra\u{df}e ".repeat(20);
+    assert_eq!(publisher.app.dav("PUT", "long.ics", &soon("long", &title, "")).status, 201);
+    let bare = soon("bare", "Bare", "").replace("\r\n", "\n");
+    assert_eq!(publisher.app.dav("PUT", "bare.ics", &bare).status, 201);
+    // Folded between the two octets of one letter.
+    let whole = soon("cut", "Caf\u{e9}", "").into_bytes();
+    let at = whole.windows(2).position(|two| two == "\u{e9}".as_bytes()).unwrap() + 1;
+    let cut = [&whole[..at], b"\r\n ", &whole[at..]].concat();
+    assert_eq!(publisher.app.dav_bytes("PUT", "cut.ics", cut).status, 201);
+    let text = publisher.text(&publisher.publish(json!({})));
+    assert!(text.split("\r\n").all(|line| line.len() <= 75 && !line.contains('\n')), "{text}");
+    let whole = text.replace("\r\n ", "");
+    for line in [format!("SUMMARY:{title}"), "SUMMARY:Bare".into(), "SUMMARY:Caf\u{e9}".into()] {
+        assert!(whole.contains(&format!("{line}\r\n")), "{line} in\n{whole}");
+    }
+}

@@ -303,6 +303,16 @@ def openapi():
         return counted(Run("openapi", command, 600, env=environment), "openapi")
 
 
+def feeds():
+    """Published feeds, as two libraries of others read them."""
+    source = TESTS / "clients" / "feeds"
+    modules = make_modules(TOOLS / "feeds-node", source)
+    with Server("feeds") as server:
+        environment = dict(os.environ, KALENDS_URL=server.url, KALENDS_USER=USER, KALENDS_PASSWORD=PASSWORD)
+        environment.update(KALENDS_TOKEN=server.token("read", "events"), KALENDS_NODE=str(modules))
+        return counted(Run("feeds", [VENV / "bin" / "python", source / "check.py"], 300, env=environment), "feeds")
+
+
 def kit(name):
     kind, folder, script, seconds = KITS[name]
     source = TESTS / "clients" / folder
@@ -347,6 +357,7 @@ STAGES = {
     **{name: (lambda name=name: client(name)) for name in CLIENTS},
     **{name: (lambda name=name: kit(name)) for name in KITS},
     "openapi": openapi,
+    "feeds": feeds,
     "bench": bench,
     "bridges": bridges,
     "deny": deny,
@@ -452,7 +463,7 @@ def main():
         if name not in STAGES:
             parser.error(f"no stage {name}; there are {', '.join(STAGES)}")
     names = [name for name in STAGES if name in only and name not in skip]
-    if chosen.only and any(name in CLIENTS or name in KITS or name in ("openapi", "bench", "bridges", "readme") for name in names) and "build" not in names:
+    if chosen.only and any(name in CLIENTS or name in KITS or name in ("openapi", "feeds", "bench", "bridges", "readme") for name in names) and "build" not in names:
         names.insert(0, "build")
 
     LOGS.mkdir(parents=True, exist_ok=True)

@@ -77,13 +77,9 @@ impl Feed {
 
     /// Writes one event: without reminders unless they are wanted, its UID hidden where it could say something.
     fn event(&self, event: Component<'_>, uid: &str, busy: bool) -> String {
-        let text = |component: Component<'_>| {
-            let bytes = component.ical().bytes().get(component.span()).unwrap_or_default();
-            String::from_utf8_lossy(bytes).into_owned()
-        };
-        let Ok(alone) =
-            Ical::parse(format!("BEGIN:VCALENDAR\r\n{}END:VCALENDAR\r\n", with_breaks(&text(event))))
-        else {
+        let text =
+            |component: Component<'_>| folded(component.ical().bytes().get(component.span()).unwrap_or_default());
+        let Ok(alone) = Ical::parse(format!("BEGIN:VCALENDAR\r\n{}END:VCALENDAR\r\n", text(event))) else {
             return String::new();
         };
         let Some(own) = alone.calendar().and_then(|c| c.named("VEVENT").next()) else { return String::new() };
@@ -123,10 +119,7 @@ impl Feed {
             None => calendar
                 .named("VTIMEZONE")
                 .find(|zone| zone.property("TZID").is_some_and(|p| p.raw().trim() == tzid))
-                .map(|zone| {
-                    let bytes = zone.ical().bytes().get(zone.span()).unwrap_or_default();
-                    with_breaks(&String::from_utf8_lossy(bytes))
-                }),
+                .map(|zone| folded(zone.ical().bytes().get(zone.span()).unwrap_or_default())),
         };
         if let Some(text) = text {
             self.zones.insert(tzid.to_owned(), text);
@@ -206,9 +199,21 @@ fn duration(seconds: u64) -> String {
     text
 }
 
-/// RFC 5545 §3.1: lines end with CRLF, also those of objects that were stored with other breaks.
-fn with_breaks(text: &str) -> String {
-    text.lines().filter(|line| !line.is_empty()).flat_map(|line| [line, "\r\n"]).collect()
+/// RFC 5545 §3.1: lines end with CRLF and have 75 octets at most, also those of objects that were stored otherwise. A letter that
+/// was cut in two where a line was folded is whole again.
+fn folded(bytes: &[u8]) -> String {
+    let mut lines: Vec<Vec<u8>> = Vec::new();
+    for line in bytes.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        match (line, lines.last_mut()) {
+            ([], _) => {}
+            ([b' ' | b'\t', rest @ ..], Some(last)) => last.extend_from_slice(rest),
+            (line, _) => lines.push(line.to_vec()),
+        }
+    }
+    let mut out = String::with_capacity(bytes.len());
+    lines.iter().for_each(|line| fold(&String::from_utf8_lossy(line), &mut out));
+    out
 }
 
 fn word(event: Component<'_>, name: &str) -> String {
