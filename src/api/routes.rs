@@ -34,7 +34,8 @@ const SINCE: Parameter = Parameter::new(
     "The `next_cursor` of the answer before, or a calendar's `sync_token`; without it, from the beginning.",
 );
 /// Where a page of events begins.
-const AFTER: Parameter = Parameter::new("cursor", Kind::Shape("^[^/]+$"), "The `next_cursor` of the page before.");
+const AFTER: Parameter =
+    Parameter::new("cursor", Kind::Shape("^[^/]+$"), "The `next_cursor` of the page before.");
 /// An event comes as JSON or as iCalendar text.
 const EVENT: &[Content] = &[Json("EventChange"), Text(CALENDAR)];
 

@@ -82,7 +82,9 @@ impl Parameter {
             Kind::Number(least, most) if !value.parse().is_ok_and(|n| (least..=most).contains(&n)) => {
                 Some(format!("It is a whole number from {least} to {most}."))
             }
-            Kind::Word(words) if !words.contains(&value) => Some(format!("It is one of {}.", words.join(", "))),
+            Kind::Word(words) if !words.contains(&value) => {
+                Some(format!("It is one of {}.", words.join(", ")))
+            }
             _ => None,
         }
     }

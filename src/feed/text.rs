@@ -77,8 +77,9 @@ impl Feed {
 
     /// Writes one event: without reminders unless they are wanted, its UID hidden where it could say something.
     fn event(&self, event: Component<'_>, uid: &str, busy: bool) -> String {
-        let text =
-            |component: Component<'_>| folded(component.ical().bytes().get(component.span()).unwrap_or_default());
+        let text = |component: Component<'_>| {
+            folded(component.ical().bytes().get(component.span()).unwrap_or_default())
+        };
         let Ok(alone) = Ical::parse(format!("BEGIN:VCALENDAR\r\n{}END:VCALENDAR\r\n", text(event))) else {
             return String::new();
         };
