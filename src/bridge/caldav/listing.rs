@@ -78,7 +78,10 @@ impl Caldav {
         if let Some(status) = answer.rows.iter().find(cut).and_then(|row| row.status) {
             return Err(unreadable(calendar, &format!("the listing is not complete (status {status})")));
         }
-        let seen = answer.rows.iter().filter(|row| is_member(row, calendar, &answer)).map(sighting).collect();
+        let mut named = HashSet::new();
+        let members = answer.rows.iter().filter(|row| is_member(row, calendar, &answer));
+        // Some servers name a member twice.
+        let seen = members.filter(|row| named.insert(decoded(&row.path))).map(sighting).collect();
         Ok(Page::only(seen, Vec::new(), state.map(|state| state.cursor()), true))
     }
 
@@ -108,7 +111,8 @@ impl Caldav {
         let answer = self.search(calendar, body).await?;
         let found =
             answer.rows.iter().filter(|row| is_member(row, calendar, &answer)).map(|row| row.path.clone());
-        let paths: Vec<String> = found.collect();
+        let mut paths: Vec<String> = found.collect();
+        paths.dedup_by_key(|path| decoded(path));
         // A text-match finds UIDs that hold this one, too: what is not clear is not said.
         match paths.as_slice() {
             [path] => Ok(Some(RemoteId(path.clone()))),
@@ -195,6 +199,10 @@ impl Caldav {
             let stuck = next == token;
             token = next;
             if !more {
+                // Some servers name a member twice, and one may have changed between two portions.
+                let (mut seen, mut gone) = (HashSet::new(), HashSet::new());
+                delta.seen.retain(|sighting| seen.insert(decoded(&sighting.id.0)));
+                delta.gone.retain(|id| gone.insert(decoded(&id.0)));
                 return self.believed(calendar, since, (token, ctag), delta, window).await;
             }
             if stuck {

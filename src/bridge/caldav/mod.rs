@@ -286,6 +286,7 @@ impl Caldav {
             // As the standard has it; then as the server itself spells it.
             Some(bare) => vec![Some(header_value(&format!("\"{bare}\""))?), Some(header_value(bare)?)],
         };
+        let mut asked = false;
         loop {
             let condition = if conditions.is_empty() { None } else { conditions.remove(0) };
             let condition = condition.map(|value| (header::IF_MATCH, value));
@@ -294,8 +295,16 @@ impl Caldav {
                 _ => condition.into_iter().collect(),
             };
             let (answer, to) = self.wire.call(method.clone(), &url, headers, bytes.clone()).await?;
-            if answer.status.as_u16() != 412 || conditions.is_empty() {
-                return Ok((answer, to));
+            match answer.status.as_u16() {
+                412 if !conditions.is_empty() => {}
+                // RFC 6585 §3: it wants a condition, and no state is known that could be one.
+                428 if version.is_none() && !asked => {
+                    asked = true;
+                    let now = self.get(calendar, id).await?.and_then(|now| now.version);
+                    let Some(now) = now else { return Ok((answer, to)) };
+                    conditions = vec![Some(header_value(&now.0)?)];
+                }
+                _ => return Ok((answer, to)),
             }
         }
     }

@@ -136,6 +136,30 @@ impl Answered {
         });
     }
 
+    /// Every member stands in it twice.
+    pub(super) fn double_all(&mut self) {
+        let members: Vec<Node> = self.0.children.iter().filter(|node| is_response(node)).cloned().collect();
+        self.0.children.splice(0..0, members);
+    }
+
+    /// The first response says where the account's calendars are.
+    pub(super) fn add_home(&mut self, path: &str) {
+        let holding = |name, children: Vec<Element>| Element {
+            children: children.into_iter().map(Node::Element).collect(),
+            ..Element::new(name)
+        };
+        let text = |name, value: &str| Element {
+            children: vec![Node::Text(value.to_owned())],
+            ..Element::new(dav(name))
+        };
+        let home = holding(xml::caldav("calendar-home-set"), vec![text("href", path)]);
+        let found = holding(dav("prop"), vec![home]);
+        let propstat = holding(dav("propstat"), vec![found, text("status", "HTTP/1.1 200 OK")]);
+        if let Some(first) = self.responses().next() {
+            first.children.push(Node::Element(propstat));
+        }
+    }
+
     /// Keeps so many members; the calendar's own response stays.
     pub(super) fn truncate(&mut self, most: usize) {
         let members: BTreeSet<String> =
@@ -156,6 +180,10 @@ impl Answered {
         visit(&mut self.0.clone(), &mut |element| found |= element.name.is(ns, local));
         found
     }
+}
+
+fn is_response(node: &Node) -> bool {
+    matches!(node, Node::Element(e) if e.name.is(DAV, "response") && href(e).is_some_and(|path| !path.ends_with('/')))
 }
 
 fn elements(element: &mut Element) -> impl Iterator<Item = &mut Element> {

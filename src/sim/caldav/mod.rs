@@ -5,7 +5,7 @@
 mod bend;
 mod quirks;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,17 @@ struct Inside {
     refused: Option<i64>,
     /// Counts answers, so that no two are bent alike.
     turn: u64,
+    /// So many calls are answered as if the password were wrong.
+    strange: u32,
+    /// What was last answered to a request that only reads.
+    told: HashMap<Question, Answer>,
 }
+
+/// A request that only reads: method, path, depth, body.
+type Question = (Method, String, String, Bytes);
+
+/// So many answers are remembered.
+const TOLD: usize = 64;
 
 impl std::fmt::Debug for Caldav {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -205,6 +215,11 @@ impl Caldav {
             }
             return Ok(answer);
         }
+        let question = question(&request);
+        if let Some(old) = question.as_ref().filter(|_| request.stale).and_then(|asked| self.as_before(asked))
+        {
+            return Ok(old);
+        }
         if let Some(answer) = self.before(&mut request, &quirks).await? {
             return Ok(answer);
         }
@@ -213,14 +228,39 @@ impl Caldav {
             None => self.ask(&request).await?,
         };
         self.after(&request, &mut answer, &quirks, scene).await?;
+        if let Some(asked) = question {
+            let mut inside = self.inside();
+            if inside.told.len() >= TOLD {
+                inside.told.clear();
+            }
+            inside.told.insert(asked, answer.clone());
+        }
         Ok(answer)
+    }
+
+    /// Returns what somebody answers who has not heard of the last change: what was answered before, or that nothing has
+    /// happened since a token.
+    fn as_before(&self, asked: &Question) -> Option<Answer> {
+        if let Some(told) = self.inside().told.get(asked) {
+            return Some(told.clone());
+        }
+        let text = String::from_utf8_lossy(&asked.3);
+        let (_, token, _) = token_of(&text).filter(|_| text.contains("sync-collection"))?;
+        let nothing =
+            format!("<D:multistatus xmlns:D='DAV:'><D:sync-token>{token}</D:sync-token></D:multistatus>");
+        (!token.is_empty()).then(|| Answer::text(207, "application/xml", nothing))
     }
 
     fn lets_in(&self, request: &Request) -> bool {
         let pair = format!("{}:{}", self.username, self.password);
         let basic = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(pair));
         let sent = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-        sent == Some(basic.as_str()) && !self.inside().revoked
+        let mut inside = self.inside();
+        if inside.strange > 0 {
+            inside.strange -= 1;
+            return false;
+        }
+        sent == Some(basic.as_str()) && !inside.revoked
     }
 
     /// What a quirk answers instead, or changes before the door sees it.
@@ -236,6 +276,20 @@ impl Caldav {
             let quoted = if etag.starts_with('"') { "\"nothing\"".to_owned() } else { format!("\"{etag}\"") };
             let quoted = HeaderValue::try_from(quoted).map_err(|error| error.to_string())?;
             request.headers.insert(IF_MATCH, quoted);
+        }
+        if quirks.if_match_required
+            && request.header("if-match").is_none()
+            && matches!(request.method.as_str(), "PUT" | "DELETE")
+            && self.exists(&path).await?
+        {
+            return Ok(Some(Answer::empty(428)));
+        }
+        if quirks.strict_propfind && request.method.as_str() == "PROPFIND" {
+            let named = String::from_utf8_lossy(&request.body).contains("prop>");
+            let members = request.header("depth") != Some("0") && path.starts_with("/dav/principals/");
+            if !named || members {
+                return Ok(Some(Answer::empty(400)));
+            }
         }
         match request.method.as_str() {
             "PUT" => return self.before_put(request, &path, quirks).await,
@@ -374,6 +428,22 @@ impl Caldav {
         };
         let asked = String::from_utf8_lossy(&request.body);
         let multiget = asked.contains("calendar-multiget");
+        if quirks.limit_silent_cut && asked.contains("nresults") {
+            read.truncate(1);
+        }
+        if let Some(seconds) = quirks.search_lag.filter(|_| asked.contains("calendar-query")) {
+            let fresh = self.written_since(&read.paths(), scene.clock.seconds() - seconds).await?;
+            read.keep(|path| !fresh.contains(path));
+        }
+        if quirks.no_principal {
+            read.without(&[crate::xml::dav("current-user-principal"), crate::xml::dav("principal-URL")]);
+            if matches!(request.path.as_str(), "/" | "/dav/") {
+                read.add_home(&self.path("", "").replace("//", "/"));
+            }
+        }
+        if quirks.doubled_href {
+            read.double_all();
+        }
         if let Some(days) = quirks.past_delay.filter(|_| !multiget) {
             let hidden = self.past(&read.paths(), scene.clock.seconds() - days * 86_400).await?;
             read.keep(|path| !hidden.contains(path));
@@ -399,6 +469,20 @@ impl Caldav {
         read.hrefs(quirks, turn);
         answer.body = read.write();
         Ok(())
+    }
+
+    /// Returns those of the paths whose objects were written after that time.
+    async fn written_since(&self, paths: &[String], since: i64) -> Result<HashSet<String>, String> {
+        let mut fresh = HashSet::new();
+        for path in paths {
+            let Some((calendar, name)) = self.place(path) else { continue };
+            let Some(at) = self.calendar(calendar).await? else { continue };
+            let meta = at.meta(name).await.map_err(|error| said(&error))?;
+            if meta.is_some_and(|meta| meta.modified.seconds() > since) {
+                fresh.insert(path.clone());
+            }
+        }
+        Ok(fresh)
     }
 
     /// Returns those of the paths whose events ended before that time.
@@ -498,6 +582,7 @@ impl World for Caldav {
     fn act(&self, act: &Act, scene: &Scene) -> Result<Value, String> {
         match act {
             Act::ExpireCursor => self.inside().tokens.clear(),
+            Act::ExpireAccess => self.inside().strange = 1,
             Act::RevokeGrant => self.inside().revoked = true,
             Act::Own { name, with } if name == "quirks" => {
                 let quirks: Quirks =
@@ -554,6 +639,13 @@ fn partition(request: &mut Request, target: &str) -> Option<Answer> {
     let host = target.split_once("://").map_or(target, |(_, host)| host);
     (request.header("host") != Some(host))
         .then(|| Answer::empty(308).with("location", &format!("{target}{}", request.path)))
+}
+
+/// Returns what a request asks that only reads.
+fn question(request: &Request) -> Option<Question> {
+    let reads = matches!(request.method.as_str(), "GET" | "HEAD" | "PROPFIND" | "REPORT");
+    let depth = request.header("depth").unwrap_or_default().to_owned();
+    reads.then(|| (request.method.clone(), request.path.clone(), depth, request.body.clone()))
 }
 
 /// Returns what is before the token of a report, the token, and what is behind it.

@@ -77,6 +77,16 @@ pub struct Quirks {
     pub token_invalid: TokenInvalid,
     /// Changes come in portions of so many, with 507 while there is more.
     pub limit_507: Option<u32>,
+    /// Who asks for so many changes at most is told no more of them, and the token skips the rest.
+    pub limit_silent_cut: bool,
+    /// What was written is found by searches only so many seconds later.
+    pub search_lag: Option<i64>,
+    /// Every member stands in an answer twice.
+    pub doubled_href: bool,
+    /// Nobody says who is signed in: the account's calendars are named at the entry.
+    pub no_principal: bool,
+    /// Properties have to be named; a principal has no members to be asked for.
+    pub strict_propfind: bool,
     /// Addresses in answers name this host and port.
     pub href_other_host: Option<String>,
     /// Addresses in answers are percent-encoded in another way every time.
@@ -85,6 +95,8 @@ pub struct Quirks {
     pub self_member: bool,
     /// `If-Match: *` fails where something is and succeeds where nothing is.
     pub if_match_star_backwards: bool,
+    /// Changes and removals without `If-Match` are refused (RFC 6585 §3).
+    pub if_match_required: bool,
     /// Events without an end are refused.
     pub dtend_required: bool,
     /// A UID that is taken.

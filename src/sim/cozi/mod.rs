@@ -219,13 +219,21 @@ impl World for Cozi {
 
     fn bend(&self, answer: &mut Answer, bend: Bend) {
         let Ok(mut page) = serde_json::from_slice::<Value>(&answer.body) else { return };
-        let Some(items) = page.get_mut("items").and_then(Value::as_object_mut) else { return };
         let keep = match bend {
             Bend::Truncate(keep) => keep,
-            // An item cannot stand twice in an object.
-            Bend::Double => return,
+            Bend::Double => {
+                // An item cannot stand twice in an object: it is twice on its day.
+                let days = page.get_mut("days").and_then(Value::as_object_mut);
+                let places = days.and_then(|days| days.values_mut().find_map(Value::as_array_mut));
+                if let Some(places) = places {
+                    places.extend(places.first().cloned());
+                }
+                answer.body = page.to_string().into();
+                return;
+            }
             Bend::Empty => 0,
         };
+        let Some(items) = page.get_mut("items").and_then(Value::as_object_mut) else { return };
         let gone: Vec<String> = items.keys().skip(keep).cloned().collect();
         for id in gone {
             items.remove(&id);
