@@ -18,7 +18,7 @@ fn layer(module: &str) -> Option<u8> {
         "store" => 2,
         "calendar" => 3,
         "http" | "auth" => 4,
-        "follow" | "bridge" => 5,
+        "follow" | "bridge" | "webhook" => 5,
         "dav" | "api" | "hooks" | "feed" => 6,
         "config" | "server" | "cli" | "main" | "sim" => 7,
         _ => return None,
@@ -28,6 +28,7 @@ fn layer(module: &str) -> Option<u8> {
 /// Arrows between modules of the same height. Everything else at the same height is refused.
 const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("bridge", "follow", "a mapping is a follower of the log; follow is its wake-up"),
+    ("webhook", "follow", "so is what is told to programs"),
     ("api", "feed", "the API makes the links that the door for subscribers shows"),
     ("auth", "http", "credentials are read from a request's headers"),
     ("cli", "config", "assembly knows itself"),
@@ -236,7 +237,7 @@ fn doors_see_only_the_front_of_the_bridge() {
 const NAMES: &[(&[&str], &[&str], &str)] = &[
     (
         &["use http::", "hyper::", "hyper_util::", "reqwest::", "StatusCode", "HeaderMap", "HeaderValue"],
-        &["http", "auth", "bridge", "dav", "api", "hooks", "feed", "server", "sim", "cli", "main"],
+        &["http", "auth", "bridge", "webhook", "dav", "api", "hooks", "feed", "server", "sim", "cli", "main"],
         "the rules, the store and the text layers do not speak HTTP",
     ),
     (&["sled::", "use sled"], &["store"], "no sled outside the store: PostgreSQL comes next to it"),

@@ -51,3 +51,4 @@ mod sync;
 mod trash;
 mod trust;
 mod upstreams;
+mod webhooks;

@@ -431,7 +431,7 @@ pub(super) fn slot_taken(blocking: &Blocking, sees: bool) -> Problem {
     Problem::slot_taken(document, because)
 }
 
-fn document(booked: &Booked) -> Value {
+pub(super) fn document(booked: &Booked) -> Value {
     let booking = &booked.booking;
     let zone = by_tzid(&booking.time_zone).unwrap_or(Zone::Utc);
     json!({

@@ -131,7 +131,7 @@ fn cell(field: &str) -> String {
     if text.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
-fn shown(conflict: &Conflict) -> Value {
+pub(super) fn shown(conflict: &Conflict) -> Value {
     let history: Vec<Value> = conflict
         .history
         .iter()

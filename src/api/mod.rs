@@ -28,6 +28,8 @@ mod terms;
 mod told;
 mod trash;
 mod versions;
+mod voice;
+mod webhooks;
 mod why;
 
 use std::future::Future;
@@ -50,6 +52,7 @@ use crate::calendar::House;
 use crate::feed::Links;
 use crate::http::{Reply, Request, Site};
 use crate::store::Fault;
+use crate::webhook::Webhooks;
 
 /// Where the door is.
 pub const PREFIX: &str = "/api/v1";
@@ -82,7 +85,9 @@ pub struct Api {
     bridge: Arc<Bridge>,
     /// Published links.
     feeds: Arc<Links>,
-    /// Whether new ones show reminders.
+    /// Who is told of what happens.
+    webhooks: Arc<Webhooks>,
+    /// Whether new links show reminders.
     feed_alarms: bool,
     receipts: Receipts,
     streams: changes::Streams,
@@ -102,6 +107,8 @@ pub struct Parts {
     pub keyring: Arc<Keyring>,
     /// Published links.
     pub feeds: Arc<Links>,
+    /// Who is told of what happens.
+    pub webhooks: Arc<Webhooks>,
     /// Whether new links show reminders (`feeds.alarms`).
     pub feed_alarms: bool,
     /// The server stops.
@@ -114,9 +121,10 @@ impl Api {
     /// # Errors
     /// A sentence if the base URL is none.
     pub fn new(parts: Parts, base_url: &str) -> Result<Api, String> {
-        let Parts { house, bridge, keyring, feeds, feed_alarms, closing } = parts;
+        let Parts { house, bridge, keyring, feeds, webhooks, feed_alarms, closing } = parts;
         let (receipts, streams) = (Receipts::new(keyring), changes::Streams::default());
-        Ok(Api { house, bridge, feeds, feed_alarms, receipts, streams, closing, site: Site::new(base_url)? })
+        let site = Site::new(base_url)?;
+        Ok(Api { house, bridge, feeds, webhooks, feed_alarms, receipts, streams, closing, site })
     }
 
     /// Answers a request whose path begins with `PREFIX`, from whoever the guard recognised.

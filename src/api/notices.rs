@@ -46,6 +46,7 @@ fn shown(api: &Api, told: &Told) -> Value {
                 "connection" => ("connection", format!("/connections/{}", segment(id))),
                 "conflict" => ("conflict", format!("/conflicts/{}", segment(id))),
                 "uid" => ("event", format!("/events/{}/why", segment(id))),
+                "webhook" => ("webhook", format!("/webhooks/{}", segment(id))),
                 _ => return None,
             };
             Some((name.to_owned(), json!(format!("{}{PREFIX}{path}", api.site.prefix()))))

@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::told::{Content, Kind, Parameter};
 use super::{PREFIX, Route, routes};
+use crate::webhook::{EVENTS, TEST};
 
 /// What every program must expect, whatever it asks for.
 const ALWAYS: &[u16] = &[401, 403, 429, 503];
@@ -53,6 +54,7 @@ fn document() -> Value {
         "security": [{ "token": [] }],
         "tags": tags.iter().map(|tag| json!({ "name": tag })).collect::<Vec<_>>(),
         "paths": paths,
+        "webhooks": webhooks(),
         "components": {
             "securitySchemes": {
                 "token": {
@@ -64,6 +66,44 @@ fn document() -> Value {
             "schemas": schemas,
         },
     })
+}
+
+/// What receivers of webhooks are sent, by the name of the event (OpenAPI 3.1 §4.8.1).
+fn webhooks() -> Value {
+    let mut all = Map::new();
+    for kind in EVENTS.iter().chain([&TEST]) {
+        let schema = match kind.split('.').next().unwrap_or_default() {
+            "event" => "EventMessage",
+            "calendar" => "CalendarMessage",
+            "booking" | "hold" => "BookingMessage",
+            "availability" => "AvailabilityMessage",
+            "conflict" => "ConflictMessage",
+            "sync" => "SyncMessage",
+            _ => "TestMessage",
+        };
+        let header = |name: &str, what: &str| {
+            json!({ "name": name, "in": "header", "required": true, "description": what, "schema": { "type": "string" } })
+        };
+        all.insert(
+            (*kind).to_owned(),
+            json!({ "post": {
+                "tags": ["Webhooks"],
+                "summary": format!("`{kind}` is sent to whoever subscribed."),
+                "parameters": [
+                    header("webhook-id", "The same in every attempt."),
+                    header("webhook-timestamp", "Seconds since 1970, of this attempt."),
+                    header("webhook-signature", "Signatures as Standard Webhooks has them, parted by blanks."),
+                ],
+                "requestBody": {
+                    "required": true,
+                    "content": { "application/json": { "schema": reference(schema) } },
+                },
+                "responses": { "2XX": { "description": "It was taken." } },
+                "security": [],
+            } }),
+        );
+    }
+    Value::Object(all)
 }
 
 fn operation(route: &Route) -> Value {

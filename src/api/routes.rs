@@ -8,7 +8,7 @@ use super::told::Content::{self, Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
 use super::{
     Route, availability, booking_settings, bookings, calendars, changes, conflicts, connections, events,
-    feeds, hook, mappings, notices, runs, status, trash, versions, why,
+    feeds, hook, mappings, notices, runs, status, trash, versions, webhooks, why,
 };
 use crate::auth::Scope;
 
@@ -22,6 +22,11 @@ const SEE: &[Scope] = &[Scope::Read, Scope::Bookings];
 const BOOKINGS: &[Scope] = &[Scope::Bookings];
 /// Changing calendars.
 const EVENTS: &[Scope] = &[Scope::Events];
+
+/// Changing what programs are told; each may subscribe to what its token could read.
+const HOOKS: &[Scope] = &[Scope::Events, Scope::Bookings, Scope::Bridges];
+/// Looking at that.
+const HEAR: &[Scope] = &[Scope::Read, Scope::Bookings, Scope::Bridges];
 
 /// The media type of calendar objects (RFC 5545 §8.1).
 const CALENDAR: &str = "text/calendar";
@@ -237,6 +242,32 @@ routes! {
         Told::new("Notifications", "Marks one as read.").gives(&[(200, Json("Notification"))]);
     GET "/status" LOOK status::status =>
         Told::new("Status", "Tells how the caller's accounts and mappings are and when they last synced; with the scope `admin` how the server stands, too. The same is at `/status`.").gives(&[(200, Json("Status"))]);
+    GET "/webhooks" HEAR webhooks::list =>
+        Told::list("Webhooks", "Lists who is told of what happens.").gives(&[(200, List("Webhook"))]);
+    POST "/webhooks" HOOKS webhooks::create =>
+        Told::new("Webhooks", "Has an address be told of what happens; the secret is in this answer only.").needs(&[Json("NewWebhook")]).gives(&[(201, Json("WebhookWithSecret"))]);
+    GET "/webhooks/{webhook}" HEAR webhooks::one =>
+        Told::new("Webhooks", "Reads a webhook and how it stands.").gives(&[(200, Json("Webhook"))]);
+    PATCH "/webhooks/{webhook}" HOOKS webhooks::change =>
+        Told::new("Webhooks", "Changes where it goes and what it tells.").takes(&[Json("WebhookChange")]).gives(&[(200, Json("Webhook"))]).conditional();
+    DELETE "/webhooks/{webhook}" HOOKS webhooks::remove =>
+        Told::new("Webhooks", "Ends a webhook, with what waits.").gives(&[(204, Empty)]).conditional();
+    POST "/webhooks/{webhook}/rotate-secret" HOOKS webhooks::rotate =>
+        Told::new("Webhooks", "Gives it another secret; for a while both sign.").takes(&[Json("SecretRotation")]).gives(&[(200, Json("WebhookWithSecret"))]).refuses(&[412]);
+    POST "/webhooks/{webhook}/test" HOOKS webhooks::test =>
+        Told::new("Webhooks", "Sends `webhook.test` now and tells how that went.").takes(&[Json("Nothing")]).gives(&[(200, Json("Attempt"))]);
+    POST "/webhooks/{webhook}/pause" HOOKS webhooks::pause =>
+        Told::new("Webhooks", "Has deliveries wait.").takes(&[Json("Nothing")]).gives(&[(200, Json("Webhook"))]).refuses(&[412]);
+    POST "/webhooks/{webhook}/resume" HOOKS webhooks::resume =>
+        Told::new("Webhooks", "Has deliveries go on at once, also those that failed.").takes(&[Json("Nothing")]).gives(&[(200, Json("Webhook"))]).refuses(&[412]);
+    POST "/webhooks/{webhook}/replay" HOOKS webhooks::replay =>
+        Told::new("Webhooks", "Sends all deliveries from a number or a time on again, in order.").needs(&[Json("Replay")]).gives(&[(200, Json("Webhook"))]).refuses(&[410, 412]);
+    GET "/webhooks/{webhook}/deliveries" HEAR webhooks::deliveries =>
+        Told::list("Webhooks", "Lists what was and is to be delivered, the newest first.").gives(&[(200, List("Delivery"))]);
+    GET "/webhooks/{webhook}/deliveries/{delivery}" HEAR webhooks::delivery =>
+        Told::new("Webhooks", "Reads a delivery, with what was tried.").gives(&[(200, Json("Delivery"))]);
+    POST "/webhooks/{webhook}/deliveries/{delivery}/redeliver" HOOKS webhooks::redeliver =>
+        Told::new("Webhooks", "Sends a delivery once more, now, under its old id.").takes(&[Json("Nothing")]).gives(&[(200, Json("Delivery"))]);
     GET "/trash" LOOK trash::list =>
         Told::list("Trash", "Lists what was deleted, the newest first.").query(&[LIMIT, CURSOR, Parameter::new("calendar", Kind::Text, "Only what was deleted from this calendar.")]).gives(&[(200, List("Trashed"))]);
     GET "/trash/{item}" LOOK trash::one =>

@@ -20,7 +20,7 @@ pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
     Ok(reply(StatusCode::OK, &shown(&run)))
 }
 
-fn shown(run: &Run) -> Value {
+pub(super) fn shown(run: &Run) -> Value {
     let counts = |c: Counts| json!({ "inserted": c.inserted, "updated": c.updated, "deleted": c.deleted });
     let failures: Vec<Value> =
         run.failures.iter().map(|f| json!({ "uid": f.uid, "reason": f.reason })).collect();
@@ -38,6 +38,7 @@ fn shown(run: &Run) -> Value {
         "calls_saved": run.saved,
         "done": run.done,
         "total": run.total.max(run.done),
+        "wrote": run.wrote,
         "duration_ms": run.ended.map(|ended| ended.0.saturating_sub(run.started.0)),
     })
 }

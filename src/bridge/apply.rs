@@ -12,7 +12,7 @@ use super::ledger::spelling;
 use super::plan::{Case, Clash, Decided, Decision, Side, Step, Version, Winner, plan};
 use super::print;
 use super::provider::{self, RemoteId, Seen, Slot, Trouble, Write};
-use super::record::{Base, Fields};
+use super::record::{Base, Done, Fields, Where};
 use super::run::{Far, Halt, Pass, Retry};
 use super::scope::{Fitted, Held, Outside, shaped};
 use super::why::words;
@@ -478,9 +478,8 @@ impl Pass {
         let put = Put { name: &name, bytes, content_type: None, when, with: ops };
         match self.session.put(&self.at, put).await {
             Ok(stored) => {
-                let counts = &mut self.run.local;
-                let count = if stored.created { &mut counts.inserted } else { &mut counts.updated };
-                *count = count.saturating_add(1);
+                let done = if stored.created { Done::Inserted } else { Done::Updated };
+                self.run.count(Where::Local, done, uid);
                 Ok(Settled::Done)
             }
             Err(error) => self.refused_here(uid, facts, error),

@@ -16,7 +16,9 @@ use super::exception;
 use super::plan::{Case, Clash, Decision, Side, Step, Version, Winner, plan};
 use super::print;
 use super::provider::{Fit, RemoteId, Seen, Window};
-use super::record::{self, Apart, Base, Conflict, ConflictStatus, Direction, Fields, OnDelete, Policy};
+use super::record::{
+    self, Apart, Base, Conflict, ConflictStatus, Direction, Done, Fields, OnDelete, Policy, Where,
+};
 use super::run::{Halt, Pass, Retry, uid_of};
 use super::scope::{Held, edited, shaped, with_uid};
 use super::why::words;
@@ -503,7 +505,8 @@ impl Pass {
         let put = Put { name: &name, bytes, content_type: None, when, with };
         match self.session.put(&self.at, put).await {
             Ok(_) => {
-                self.run.local.updated = self.run.local.updated.saturating_add(1);
+                let uid = series.object.meta.index.uid.as_deref().unwrap_or_default();
+                self.run.count(Where::Local, Done::Updated, uid);
                 Ok(Ok(()))
             }
             Err(Error::Refused(Refusal::Stale | Refusal::Missing)) => Ok(Err(None)),

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::fold::News;
 use super::provider::{RemoteId, Slot, Trouble, Write, Written};
-use super::record::{Base, unplaced};
+use super::record::{Base, Done, Where, unplaced};
 use super::run::{Halt, Pass, Retry, uid_of};
 use crate::ical::Ical;
 use crate::ical::series::Series as Spans;
@@ -70,7 +70,7 @@ impl Pass {
             match self.provider.delete(&self.mapping.remote, &base.remote, base.version.as_ref()).await {
                 Ok(()) | Err(Trouble::Missing(_)) => {
                     self.unanswered = 0;
-                    self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
+                    self.run.count(Where::Remote, Done::Deleted, &base.uid);
                     self.forget(&base.uid, Vec::new()).await?;
                 }
                 Err(Trouble::Stale) => look.push(base),
@@ -159,9 +159,8 @@ impl Pass {
             match answer {
                 Ok(answer) => {
                     self.unanswered = 0;
-                    let counts = &mut self.run.remote;
-                    let count = if new { &mut counts.inserted } else { &mut counts.updated };
-                    *count = count.saturating_add(1);
+                    let done = if new { Done::Inserted } else { Done::Updated };
+                    self.run.count(Where::Remote, done, &wanted.base.uid);
                     written.push((Base { remote: answer.id.clone(), ..wanted.base }, answer, wanted.text));
                 }
                 // A first attempt got through, or somebody was faster.

@@ -48,10 +48,12 @@ pub enum NoticeKind {
     DeletionsHeld,
     /// An event from outside overlaps a booking.
     BookingOverlapped,
+    /// A webhook rests because its deliveries failed.
+    WebhookPaused,
 }
 
 impl NoticeKind {
-    const ALL: [NoticeKind; 12] = [
+    const ALL: [NoticeKind; 13] = [
         NoticeKind::TokenExpired,
         NoticeKind::TokenExpiring,
         NoticeKind::Disconnected,
@@ -64,6 +66,7 @@ impl NoticeKind {
         NoticeKind::PushSilent,
         NoticeKind::DeletionsHeld,
         NoticeKind::BookingOverlapped,
+        NoticeKind::WebhookPaused,
     ];
 
     /// Returns its name, as programs know it.
@@ -81,6 +84,7 @@ impl NoticeKind {
             NoticeKind::PushSilent => "push_silent",
             NoticeKind::DeletionsHeld => "deletions_held",
             NoticeKind::BookingOverlapped => "booking_overlapped",
+            NoticeKind::WebhookPaused => "webhook_paused",
         }
     }
 }
@@ -95,7 +99,7 @@ pub struct Told {
     pub kind: NoticeKind,
     /// In plain words, with what to do.
     pub sentence: String,
-    /// What it is about, by what that is: `mapping`, `connection`, `conflict`, `uid`.
+    /// What it is about, by what that is: `mapping`, `connection`, `conflict`, `uid`, `webhook`.
     pub about: BTreeMap<String, String>,
     /// Since when.
     pub raised: Timestamp,
@@ -248,8 +252,11 @@ impl Notices<'_> {
         Ok(all.into_iter().filter(|(_, notice)| notice.resolved.is_none()).collect())
     }
 
-    /// Returns the steps that remove all that was told of a mapping or connection that is no more.
-    pub(super) async fn forget(&self, subject: &str) -> Result<Vec<Op>, Fault> {
+    /// Returns the steps that remove all that was told of a mapping, connection or webhook that is no more.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn forget(&self, subject: &str) -> Result<Vec<Op>, Fault> {
         let mut ops = Vec::new();
         for kind in NoticeKind::ALL {
             let found = all(self.store, &prefix(self.owner, kind, subject)).await?;

@@ -16,7 +16,7 @@ use super::order::Open;
 use super::pace::later;
 use super::print;
 use super::provider::{Seen, Slot, Trouble, Version, Write};
-use super::record::{Apart, Base, Direction, Fields, OnDelete, parts_place, unplaced};
+use super::record::{Apart, Base, Direction, Done, Fields, OnDelete, Where, parts_place, unplaced};
 use super::run::{Halt, Pass, Retry};
 use super::scope::Held;
 use super::send::AWAITED;
@@ -215,7 +215,7 @@ impl Pass {
         let next = match answer {
             Ok(()) | Err(Trouble::Missing(_)) => {
                 self.unanswered = 0;
-                self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
+                self.run.count(Where::Remote, Done::Deleted, &base.uid);
                 Base {
                     remote: parts_place(&base.uid),
                     version: Some(Version(String::new())),
@@ -282,7 +282,7 @@ impl Pass {
         let write = Write { slot, bytes, base: Some(seen.bytes.clone()) };
         match self.provider.put(&calendar, &write).await {
             Ok(written) => {
-                self.run.remote.updated = self.run.remote.updated.saturating_add(1);
+                self.run.count(Where::Remote, Done::Updated, &base.uid);
                 Ok(written.version)
             }
             Err(trouble) => Err(trouble.into()),

@@ -347,6 +347,42 @@ impl Counts {
     }
 }
 
+/// On which side a run wrote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Where {
+    /// Here.
+    Local,
+    /// On the far side.
+    Remote,
+}
+
+/// What a run made of an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Done {
+    /// It is new.
+    Inserted,
+    /// It was changed.
+    Updated,
+    /// It was removed.
+    Deleted,
+}
+
+/// An object that a run wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wrote {
+    /// Its UID.
+    pub uid: String,
+    /// On which side.
+    pub side: Where,
+    /// What was done.
+    pub done: Done,
+}
+
+/// So many written objects are named by a run.
+const NAMED: u64 = 200;
+
 /// An object that a pass could not carry over, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -391,6 +427,28 @@ pub struct Run {
     /// A person or program asked for it.
     #[serde(default)]
     pub asked: bool,
+    /// What it wrote, the first two hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrote: Vec<Wrote>,
+}
+
+impl Run {
+    /// Counts an object that was written.
+    pub fn count(&mut self, side: Where, done: Done, uid: &str) {
+        let counts = match side {
+            Where::Local => &mut self.local,
+            Where::Remote => &mut self.remote,
+        };
+        let count = match done {
+            Done::Inserted => &mut counts.inserted,
+            Done::Updated => &mut counts.updated,
+            Done::Deleted => &mut counts.deleted,
+        };
+        *count = count.saturating_add(1);
+        if self.local.total().saturating_add(self.remote.total()) <= NAMED {
+            self.wrote.push(Wrote { uid: uid.to_owned(), side, done });
+        }
+    }
 }
 
 /// Returns the record of a connection.

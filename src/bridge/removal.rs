@@ -13,7 +13,7 @@ use super::apply::{Facts, Settled};
 use super::pace::later;
 use super::plan::{Clash, Kind, Winner};
 use super::provider::{Fit, Slot, Trouble, Write, called_off};
-use super::record::{Apart, Base, Direction, OnDelete};
+use super::record::{Apart, Base, Direction, Done, OnDelete, Where};
 use super::run::{Far, Halt, Pass, Retry};
 use super::shape;
 use crate::calendar::{Discarded, Refusal, When};
@@ -101,7 +101,7 @@ impl Pass {
         }
         match self.session.restore_trashed(&thrown.id, Some(&self.at)).await {
             Ok(_) => {
-                self.run.local.inserted = self.run.local.inserted.saturating_add(1);
+                self.run.count(Where::Local, Done::Inserted, uid);
                 Ok(Some(Settled::Again))
             }
             Err(error) => self.refused_here(uid, facts, error).map(Some),
@@ -218,7 +218,7 @@ impl Pass {
             Err(trouble) => return Err(trouble.into()),
         }
         self.unanswered = 0;
-        self.run.remote.deleted = self.run.remote.deleted.saturating_add(1);
+        self.run.count(Where::Remote, Done::Deleted, uid);
         with.extend(self.ledger.delete(uid).await?);
         self.remember(Vec::new(), with).await?;
         Ok(Settled::Done)
@@ -236,7 +236,7 @@ impl Pass {
         });
         match self.session.delete(&self.at, name, &when, with).await {
             Ok(_) => {
-                self.run.local.deleted = self.run.local.deleted.saturating_add(1);
+                self.run.count(Where::Local, Done::Deleted, uid);
                 Ok(Settled::Done)
             }
             Err(error) => self.refused_here(uid, facts, error),

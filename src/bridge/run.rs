@@ -511,6 +511,7 @@ impl Run {
             done: 0,
             total: 0,
             asked,
+            wrote: Vec::new(),
         }
     }
 

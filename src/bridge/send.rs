@@ -13,7 +13,7 @@ use super::ledger::spelling;
 use super::pace::later;
 use super::print;
 use super::provider::{self, RemoteId, Seen, Slot, Trouble, Write};
-use super::record::{Base, unplaced};
+use super::record::{Base, Done, Where, unplaced};
 use super::run::{Far, Halt, Pass, Retry, uid_of};
 use super::scope::{Fitted, with_uid};
 use crate::ical::Ical;
@@ -195,9 +195,8 @@ impl Pass {
         let remote = place.map(|(id, _)| id.clone());
         match answer {
             Ok(written) => {
-                let counts = &mut self.run.remote;
-                let count = if place.is_some() { &mut counts.updated } else { &mut counts.inserted };
-                *count = count.saturating_add(1);
+                let done = if place.is_some() { Done::Updated } else { Done::Inserted };
+                self.run.count(Where::Remote, done, uid);
                 self.unanswered = 0;
                 Ok(Ok(written))
             }

@@ -407,6 +407,14 @@ impl Fetch {
         Ok(Answer { status, headers, body: body.freeze() })
     }
 
+    /// Tells whether an address may be called at all. What its name leads to is known only when it is called.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn admits(&self, url: &Url) -> Result<(), FetchError> {
+        self.host(url).map(|_| ())
+    }
+
     /// Waits until the call may be made, if that is soon.
     async fn turn(&self) -> Result<(), FetchError> {
         let Some(meter) = &self.meter else { return Ok(()) };

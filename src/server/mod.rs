@@ -41,8 +41,9 @@ use crate::dav::{self, Dav};
 use crate::feed::{Feeds, Links};
 use crate::hooks::Hooks;
 use crate::http::Reply;
-use crate::http::fetch::{Fetch, Network, Timeouts, Ways};
+use crate::http::fetch::{Fetch, Network, Private, Timeouts, Ways};
 use crate::store::{Options, Sled, Store, Timestamp};
+use crate::webhook::Webhooks;
 
 /// The head of a request must be complete within this time; an idle connection is closed after it.
 const HEAD: Duration = Duration::from_secs(10);
@@ -83,7 +84,7 @@ struct State {
     /// Requests to the API, and to CalDAV.
     rates: (Rate, Rate),
     dav: Dav,
-    api: Api,
+    api: Arc<Api>,
     feeds: Feeds,
     hooks: Hooks,
     /// The path that a proxy puts in front of ours; empty or like `/calendars`.
@@ -173,17 +174,19 @@ impl Server {
         let dav = dav::Options { base_url: base.clone(), decoy: config.decoy };
         let stop = CancellationToken::new();
         let links = Arc::new(Links::new(Arc::clone(&house), Arc::clone(&keys)));
+        let webhooks = webhooks(&config, &house, &keys).await?;
         let parts = api::Parts {
             house: Arc::clone(&house),
             bridge: Arc::clone(&bridge),
             keyring: Arc::clone(&keys),
             feeds: Arc::clone(&links),
+            webhooks: Arc::clone(&webhooks),
             feed_alarms: config.published.alarms,
             closing: stop.clone(),
         };
         let state = Arc::new(State {
             dav: Dav::new(Arc::clone(&house), dav)?,
-            api: Api::new(parts, &base)?,
+            api: Arc::new(Api::new(parts, &base)?),
             feeds: Feeds::new(
                 Arc::clone(&house),
                 Arc::clone(&links),
@@ -204,6 +207,7 @@ impl Server {
             trusted: config.trusted_proxies,
         });
         let followers = TaskTracker::new();
+        tasks::tell(&followers, &house, webhooks, &state.api, &stop);
         tasks::start(&followers, &guard, &bridge, &state, config.keep_changes, config.keep_versions, &stop);
         let socket = config.store.join(admin::SOCKET);
         let office = Arc::new(Office::serving(Arc::clone(&guard), keys));
@@ -356,6 +360,24 @@ async fn bridge(
     };
     let bridge = Bridge::open(Arc::clone(house), Arc::clone(keys), fetch, settings).await;
     bridge.map_err(|fault| format!("the bridge cannot start: {fault}"))
+}
+
+/// A receiver has this long to answer.
+const RECEIVER: Duration = Duration::from_secs(15);
+
+/// Opens what programs are told. No far side that was set may be reached through it, only what anybody may call.
+async fn webhooks(config: &Config, house: &Arc<House>, keys: &Arc<Keyring>) -> Result<Arc<Webhooks>, String> {
+    let ways = Ways {
+        private: config.allow_private.clone(),
+        chosen: Vec::new(),
+        authorities: config.authorities.clone(),
+        dns: config.dns.clone(),
+    };
+    let timeouts = Timeouts { connect: RECEIVER, read: RECEIVER, whole: RECEIVER };
+    let fetch = Fetch::by(ways, timeouts)?;
+    let plain = config.allow_private != Private::Refused;
+    let opened = Webhooks::open(Arc::clone(house), Arc::clone(keys), fetch, plain).await;
+    opened.map_err(|fault| format!("webhooks cannot start: {fault}"))
 }
 
 /// Accepts until stopped, then drains.

@@ -9,11 +9,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::State;
+use crate::api::Api;
 use crate::auth::Guard;
 use crate::bridge::{Bridge, Wakeful};
 use crate::calendar::House;
 use crate::follow::follow;
 use crate::store::Timestamp;
+use crate::webhook::{Wakeful as Telling, Webhooks};
 
 /// How often old log rows are dropped.
 const TRIM: Duration = Duration::from_secs(24 * 3600);
@@ -47,6 +49,21 @@ pub(super) fn start(
     });
     tasks.spawn(until(stop.clone(), trim(Arc::clone(house), keep_changes)));
     tasks.spawn(until(stop.clone(), forget(Arc::clone(house), keep_versions)));
+}
+
+/// Tells programs what happens; ends when `stop` is cancelled.
+pub(super) fn tell(
+    tasks: &TaskTracker,
+    house: &Arc<House>,
+    hooks: Arc<Webhooks>,
+    api: &Arc<Api>,
+    stop: &CancellationToken,
+) {
+    let (store, voice, stopped) = (Arc::clone(&house.store), Arc::clone(api), stop.clone());
+    tasks.spawn(async move {
+        follow(store, Arc::new(Telling { hooks: Arc::clone(&hooks), voice }), stopped).await;
+        hooks.close().await;
+    });
 }
 
 async fn until(stop: CancellationToken, work: impl Future<Output = ()>) {

@@ -19,14 +19,14 @@ use super::calendars::find;
 use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
 use super::{Api, PREFIX, done, located};
-use crate::bridge::{Mark, Marks};
+use crate::bridge::{BridgeError, Mark, Marks};
 use crate::calendar::{Error, Put, Refusal, Session, Stored, Text, When, Writable, zone_of};
 use crate::http::{Reply, reply_bytes};
 use crate::ical::Ical;
 use crate::ical::filter::CompFilter;
 use crate::ical::series::TimeRange;
 use crate::ical::zone::Zone;
-use crate::store::{Etag, Meta, Name, Object};
+use crate::store::{CollectionId, Etag, Fault, Meta, Name, Object};
 use shown::Fields;
 use wish::Wish;
 
@@ -90,6 +90,32 @@ impl Room<'_> {
         let ical = Ical::parse(bytes.clone()).map_err(|_| unreadable())?;
         let fields = shown::event(&ical).ok_or_else(no_event)?;
         self.whole(fields, meta).await
+    }
+}
+
+/// Returns an object as events are shown; nothing: it is gone. What is no event, or cannot be read, is told by what the
+/// calendar knows of it.
+pub(super) async fn told(
+    api: &Api,
+    session: Session,
+    calendar: CollectionId,
+    name: &str,
+) -> Result<Option<(Meta, Value)>, Error> {
+    let Some(collection) = session.house.store.collection(calendar).await? else { return Ok(None) };
+    let Ok(at) = session.writable(collection) else { return Ok(None) };
+    let Some(object) = at.object(name).await? else { return Ok(None) };
+    let unknown = |error: BridgeError| Fault::Broken(format!("marks cannot be read: {error:?}"));
+    let marks = api.bridge.marks(&session.principal.name, calendar).await.map_err(unknown)?;
+    let room = Room { api, session, at, marks };
+    let ical = Ical::parse(object.bytes.clone()).ok();
+    let fields = ical.as_ref().and_then(shown::event).unwrap_or_else(|| {
+        let mut fields = Fields::new();
+        fields.insert("uid".into(), json!(object.meta.index.uid));
+        fields
+    });
+    match room.whole(fields, &object.meta).await {
+        Ok(shown) => Ok(Some((object.meta, shown))),
+        Err(problem) => Err(Fault::Broken(format!("an event cannot be told: {problem:?}")).into()),
     }
 }
 
