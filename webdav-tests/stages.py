@@ -335,6 +335,14 @@ def readme():
     return counted(Run("readme", [TESTS / "clients" / "readme.py"], 300, env=environment), "readme")
 
 
+def webhooks():
+    """What receivers get, verified with the public library, and the receivers of docs/webhooks.md."""
+    node = make_modules(TOOLS / "webhooks-node", TESTS / "clients" / "webhooks-node")
+    environment = dict(os.environ, KALENDS_BIN=str(binary()), KALENDS_NODE=str(node))
+    command = [VENV / "bin" / "python", TESTS / "clients" / "webhooks.py"]
+    return counted(Run("webhooks", command, 300, env=environment), "webhooks")
+
+
 def bench():
     """The benchmark at a small size: every answer is compared with what is right; speed is not judged here."""
     environment = dict(os.environ, KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"))
@@ -354,6 +362,7 @@ STAGES = {
     "pages": pages,
     "build": build,
     "readme": readme,
+    "webhooks": webhooks,
     **{name: (lambda name=name: client(name)) for name in CLIENTS},
     **{name: (lambda name=name: kit(name)) for name in KITS},
     "openapi": openapi,
@@ -463,7 +472,7 @@ def main():
         if name not in STAGES:
             parser.error(f"no stage {name}; there are {', '.join(STAGES)}")
     names = [name for name in STAGES if name in only and name not in skip]
-    if chosen.only and any(name in CLIENTS or name in KITS or name in ("openapi", "feeds", "bench", "bridges", "readme") for name in names) and "build" not in names:
+    if chosen.only and any(name in CLIENTS or name in KITS or name in ("openapi", "feeds", "bench", "bridges", "readme", "webhooks") for name in names) and "build" not in names:
         names.insert(0, "build")
 
     LOGS.mkdir(parents=True, exist_ok=True)

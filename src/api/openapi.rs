@@ -81,9 +81,7 @@ fn webhooks() -> Value {
             "sync" => "SyncMessage",
             _ => "TestMessage",
         };
-        let header = |name: &str, what: &str| {
-            json!({ "name": name, "in": "header", "required": true, "description": what, "schema": { "type": "string" } })
-        };
+        let header = |name: &str, what: &str| json!({ "name": name, "in": "header", "required": true, "description": what, "schema": { "type": "string" } });
         all.insert(
             (*kind).to_owned(),
             json!({ "post": {

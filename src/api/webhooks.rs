@@ -62,9 +62,10 @@ impl From<HookError> for Problem {
         match error {
             HookError::Missing => Problem::missing("There is no such webhook or delivery."),
             HookError::Invalid(field, why) => Problem::invalid(field, why),
-            HookError::TooMany(most) => {
-                Problem::conflict("full", format!("An account has {most} webhooks at most; remove one first."))
-            }
+            HookError::TooMany(most) => Problem::conflict(
+                "full",
+                format!("An account has {most} webhooks at most; remove one first."),
+            ),
             HookError::Waits => Problem::conflict(
                 "waits",
                 "It was not delivered yet and waits for its turn; `resume` has it tried at once.",

@@ -6,9 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::front::{HookError, Webhooks};
-use super::record::{
-    Cursor, Group, Known, PAGE, Told, known, known_key, load, put, told_key,
-};
+use super::record::{Cursor, Group, Known, PAGE, Told, known, known_key, load, put, told_key};
 use super::voice::{Matter, Voice};
 use crate::calendar::booking::{Booked, Status, is_holds};
 use crate::calendar::{Error, Readable, Refusal, Session, is_hidden};
@@ -18,7 +16,9 @@ use crate::store::{Etag, Fault, Kind, Op, Origin, Table};
 pub(super) fn fault(error: Error) -> Fault {
     match error {
         Error::Failed(fault) => fault,
-        Error::Refused(refusal) => Fault::Broken(format!("a webhook cannot read what it tells of: {refusal:?}")),
+        Error::Refused(refusal) => {
+            Fault::Broken(format!("a webhook cannot read what it tells of: {refusal:?}"))
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 //! that moves the cursor on, so that a crash at any moment loses none; a delivery that was taken just before a crash is sent
 //! again under the same id.
 
+mod facts;
 mod front;
 mod known;
 mod observe;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use super::facts::{Busy, delivery, is_new, moment, turns};
 use super::front::{HookError, Webhooks};
 use super::known::{booked, calendars, fault};
 use super::record::{
@@ -14,10 +15,10 @@ use super::record::{
     hook_key, known, known_key, load, put, rows, told_key,
 };
 use super::voice::{Fact, Matter, Voice};
-use crate::calendar::booking::{Booked, Booking, Status, booking_key, is_holds};
-use crate::calendar::{Ended, Error, Readable, Refusal, Session};
+use crate::calendar::booking::{Booking, Status, booking_key, booking_of, is_holds};
+use crate::calendar::{Error, Readable, Refusal, Session};
 use crate::store::{
-    Change, CollectionId, CommitError, Expect, Fault, Meta, Name, Op, Origin, Rev, Table, Timestamp, What,
+    Change, CollectionId, CommitError, Etag, Expect, Fault, Name, Op, Origin, Rev, Table, Timestamp, What,
 };
 
 /// Rows of a log that are read at a time.
@@ -52,34 +53,6 @@ struct Rows {
     last: Change,
 }
 
-/// When somebody's free time may have changed.
-#[derive(Default)]
-struct Busy {
-    calendars: BTreeSet<u64>,
-    /// Nothing: unknown, or without end.
-    from: Option<i64>,
-    to: Option<i64>,
-    /// It may be any time.
-    anywhere: bool,
-    /// Holds count in any case.
-    holds: bool,
-    at: Option<Timestamp>,
-}
-
-impl Busy {
-    fn add(&mut self, calendar: CollectionId, at: Timestamp, span: Option<(i64, Option<i64>)>) {
-        self.calendars.insert(calendar.0);
-        self.at = self.at.max(Some(at));
-        match span {
-            Some((start, Some(end))) if !self.anywhere => {
-                self.from = Some(self.from.map_or(start, |from| from.min(start)));
-                self.to = Some(self.to.map_or(end, |to| to.max(end)));
-            }
-            _ => self.anywhere = true,
-        }
-    }
-}
-
 /// One look at an owner's things.
 struct Watch<'a> {
     hooks: &'a Webhooks,
@@ -92,7 +65,10 @@ struct Watch<'a> {
     facts: Vec<Fact>,
     ops: Vec<Op>,
     busy: Busy,
+    /// Bookings that have to be compared.
     bookings: BTreeSet<String>,
+    /// Those that were, as they will be remembered.
+    compared: BTreeMap<String, Known>,
 }
 
 impl Webhooks {
@@ -117,6 +93,7 @@ impl Webhooks {
             ops: Vec::new(),
             busy: Busy::default(),
             bookings: look.bookings.clone(),
+            compared: BTreeMap::new(),
         };
         watch.carry_out(look).await
     }
@@ -147,20 +124,33 @@ impl Watch<'_> {
     }
 
     async fn carry_out(&mut self, look: &Look) -> Result<(), Fault> {
+        // First the records of bookings, then the logs, each page with the bookings whose events it names: no cursor moves
+        // on before all that follows from its rows is found.
+        if self.follows(Group::Bookings) {
+            if look.all {
+                self.compare_bookings().await?;
+            }
+            self.changed_bookings().await?;
+        }
         if self.follows(Group::Log) && (look.log || look.all) {
             self.logs().await?;
-        }
-        if self.follows(Group::Bookings) {
-            self.changed_bookings(look.all).await?;
+            self.changed_bookings().await?;
         }
         for (group, matter) in [(Group::Conflicts, Matter::Conflict), (Group::Runs, Matter::Run)] {
             if self.follows(group) {
                 self.matters(group, matter, look).await?;
             }
         }
-        if self.follows(Group::Rules) {
-            self.availability(look.rules || look.all).await?;
+        if self.follows(Group::Rules) && (look.rules || look.all) {
+            self.rules().await?;
         }
+        self.flush().await
+    }
+
+    /// Remembers what was found so far, with all that follows from it.
+    async fn flush(&mut self) -> Result<(), Fault> {
+        self.changed_bookings().await?;
+        self.availability().await?;
         self.keep().await
     }
 
@@ -180,7 +170,7 @@ impl Watch<'_> {
             }
             while self.page(&calendar).await? {
                 if self.facts.len() >= PAGE {
-                    self.keep().await?;
+                    self.flush().await?;
                 }
             }
         }
@@ -254,17 +244,17 @@ impl Watch<'_> {
         let id = calendar.id();
         let at = rows.last.at;
         let holds = is_holds(calendar.collection());
-        if self.follows(Group::Bookings) {
-            let stem = name.as_str().trim_end_matches(".ics");
-            if self.hooks.store().record(&booking_key(self.owner(), stem)).await?.is_some() {
-                self.bookings.insert(stem.to_owned());
-            }
-        }
+        let named = self.may_be_booking(name.as_str().trim_end_matches(".ics")).await?;
         self.busy.holds |= holds;
         if rows.last.what == What::Deleted {
             self.busy.add(id, at, None);
-            if !holds && self.wanted("event.deleted", Some(id.0)) {
+            let told = self.wanted("event.deleted", Some(id.0));
+            if !holds && (told || !named) {
                 let uid = self.session.uid_of_deleted(calendar, name, at).await.map_err(fault)?;
+                self.booked_as(uid.as_deref()).await?;
+                if !told {
+                    return Ok(());
+                }
                 let data = self.about(calendar, name, &rows.last, uid.as_deref(), Value::Null);
                 self.tell("event.deleted", at, Some(id.0), data);
             }
@@ -278,6 +268,7 @@ impl Watch<'_> {
         }
         // It is gone again: the row of that follows.
         let Some(meta) = calendar.meta(name.as_str()).await.map_err(fault)? else { return Ok(()) };
+        self.booked_as(meta.index.uid.as_deref()).await?;
         let new = is_new(calendar, &meta, &rows.first).await?;
         // Of one that was moved it is not known here when it was before.
         let span = meta.index.span.filter(|_| new).map(|span| (span.start, span.end));
@@ -292,7 +283,35 @@ impl Watch<'_> {
         Ok(())
     }
 
-    fn about(&self, calendar: &Readable, name: &Name, row: &Change, uid: Option<&str>, event: Value) -> Value {
+    /// Has a booking be looked at whose event has this UID: its owner may have given the event another name.
+    async fn booked_as(&mut self, uid: Option<&str>) -> Result<(), Fault> {
+        if let Some(id) = uid.and_then(booking_of) {
+            self.may_be_booking(id).await?;
+        }
+        Ok(())
+    }
+
+    /// Has a booking be looked at, if there is one of this id.
+    async fn may_be_booking(&mut self, id: &str) -> Result<bool, Fault> {
+        let plain = !id.is_empty() && id.len() <= 64 && id.bytes().all(|b| b.is_ascii_alphanumeric());
+        if !plain || !self.follows(Group::Bookings) {
+            return Ok(false);
+        }
+        let there = self.hooks.store().record(&booking_key(self.owner(), id)).await?.is_some();
+        if there {
+            self.bookings.insert(id.to_owned());
+        }
+        Ok(there)
+    }
+
+    fn about(
+        &self,
+        calendar: &Readable,
+        name: &Name,
+        row: &Change,
+        uid: Option<&str>,
+        event: Value,
+    ) -> Value {
         json!({
             "calendar": calendar.id().0.to_string(),
             "uid": uid,
@@ -305,15 +324,9 @@ impl Watch<'_> {
 
     // ---- bookings
 
-    async fn changed_bookings(&mut self, all: bool) -> Result<(), Fault> {
-        if all {
-            self.compare_bookings().await?;
-        }
+    async fn changed_bookings(&mut self) -> Result<(), Fault> {
         for id in std::mem::take(&mut self.bookings) {
             self.booking(&id).await?;
-            if self.facts.len() >= PAGE {
-                self.keep().await?;
-            }
         }
         Ok(())
     }
@@ -334,7 +347,7 @@ impl Watch<'_> {
             after = Some(last.path.clone());
             for (key, bytes) in &page {
                 let id = key.path.rsplit('/').next().unwrap_or_default();
-                let tag = crate::store::Etag::of(bytes).0;
+                let tag = Etag::of(bytes).0;
                 if known.remove(id).is_none_or(|known| known.record != tag) {
                     self.bookings.insert(id.to_owned());
                 }
@@ -347,7 +360,10 @@ impl Watch<'_> {
 
     async fn booking(&mut self, id: &str) -> Result<(), Fault> {
         let key = known_key(self.owner(), Group::Bookings, id);
-        let before: Option<Known> = load(self.hooks.store(), &key).await?;
+        let before: Option<Known> = match self.compared.get(id) {
+            Some(known) => Some(known.clone()),
+            None => load(self.hooks.store(), &key).await?,
+        };
         let stored = self.hooks.store().record(&booking_key(self.owner(), id)).await?;
         let (Some(stored), Some(booked)) = (stored, booked(&self.session, id).await?) else {
             self.ops.extend(before.map(|_| Op::DeleteRecord(key)));
@@ -377,6 +393,7 @@ impl Watch<'_> {
             }
         }
         self.ops.push(put(key, &after)?);
+        self.compared.insert(id.to_owned(), after);
         Ok(())
     }
 
@@ -404,7 +421,7 @@ impl Watch<'_> {
             self.facts.push(fact);
             self.ops.push(put(key, &true)?);
             if self.facts.len() >= PAGE {
-                self.keep().await?;
+                self.flush().await?;
             }
         }
         Ok(())
@@ -412,19 +429,25 @@ impl Watch<'_> {
 
     // ---- free time
 
-    async fn availability(&mut self, rules: bool) -> Result<(), Fault> {
-        let mut busy = std::mem::take(&mut self.busy);
-        let settled = self.hooks.house.booking_rules(self.owner()).await?;
-        if rules {
-            let tag = self.hooks.rules(self.owner()).await?;
-            if tag != self.told.rules {
-                self.told.rules = tag;
-                (busy.anywhere, busy.holds) = (true, true);
-                busy.at = busy.at.max(Some(self.hooks.now()));
-            }
+    /// Notes that somebody may be booked otherwise than before.
+    async fn rules(&mut self) -> Result<(), Fault> {
+        let tag = self.hooks.rules(self.owner()).await?;
+        if tag != self.told.rules {
+            self.told.rules = tag;
+            (self.busy.anywhere, self.busy.holds) = (true, true);
+            self.busy.at = self.busy.at.max(Some(self.hooks.now()));
+        }
+        Ok(())
+    }
+
+    async fn availability(&mut self) -> Result<(), Fault> {
+        let busy = std::mem::take(&mut self.busy);
+        if !self.follows(Group::Rules) {
+            return Ok(());
         }
         let Some(at) = busy.at else { return Ok(()) };
         // Calendars that do not count make nobody busy.
+        let settled = self.hooks.house.booking_rules(self.owner()).await?;
         let counting = settled.rules.calendars.as_ref();
         let counts = |id: &u64| counting.is_none_or(|calendars| calendars.contains(id));
         let sure = busy.holds || busy.calendars.is_empty();
@@ -445,8 +468,7 @@ impl Watch<'_> {
 
     /// Makes deliveries of what was found and remembers how far that is, in one commit.
     async fn keep(&mut self) -> Result<(), Fault> {
-        let mut facts = std::mem::take(&mut self.facts);
-        facts.sort_by_key(|fact| fact.at);
+        let facts = ordered(std::mem::take(&mut self.facts));
         let mut ops = std::mem::take(&mut self.ops);
         let mut expects = Vec::new();
         let mut changed = Vec::new();
@@ -508,72 +530,15 @@ impl Watch<'_> {
     }
 }
 
-fn delivery(hook: &Hook, fact: &Fact) -> Delivery {
-    let body = json!({
-        "type": fact.kind,
-        "timestamp": stamp(fact.at),
-        "webhook": hook.id,
-        "sequence": hook.next,
-        "data": fact.data,
-    });
-    Delivery {
-        number: hook.next,
-        kind: fact.kind.to_owned(),
-        at: fact.at,
-        body: body.to_string(),
-        attempts: Vec::new(),
-        delivered: None,
+/// Brings facts into the order of their times; those of one calendar stay in the order of its log, whatever the clock did.
+fn ordered(facts: Vec<Fact>) -> Vec<Fact> {
+    let mut latest: BTreeMap<Option<u64>, Timestamp> = BTreeMap::new();
+    let mut keyed: Vec<(Timestamp, Fact)> = Vec::with_capacity(facts.len());
+    for fact in facts {
+        let at = latest.entry(fact.calendar).or_default();
+        *at = fact.at.max(*at);
+        keyed.push((*at, fact));
     }
-}
-
-/// Tells whether an object was made by the first of these rows. The log says only that it was written.
-async fn is_new(calendar: &Readable, meta: &Meta, first: &Change) -> Result<bool, Fault> {
-    if first.what != What::Put || meta.created < first.at {
-        return Ok(false);
-    }
-    let Some(uid) = meta.index.uid.as_deref() else { return Ok(true) };
-    // Made at the very moment of that row: unless it was there before within the same millisecond.
-    let versions = calendar.versions(uid).await.map_err(fault)?;
-    Ok(!versions.iter().any(|version| {
-        version.how == Ended::Replaced && version.rev < first.rev && version.ended == first.at
-    }))
-}
-
-/// Returns what became of a booking since it was last told.
-fn turns(before: Option<&Known>, now: &Booked) -> Vec<&'static str> {
-    let status = now.booking.status;
-    let came = !before.is_some_and(|before| before.was(status));
-    let mut turns = Vec::new();
-    match before {
-        None => turns.push("booking.created"),
-        Some(before) => {
-            let moved = (before.start, before.end) != (now.booking.start, now.booking.end);
-            if moved && status.is_open() {
-                turns.push("booking.rescheduled");
-            }
-        }
-    }
-    if came {
-        turns.extend(match status {
-            Status::Confirmed => Some("booking.confirmed"),
-            Status::Cancelled => Some("booking.cancelled"),
-            Status::Rejected => Some("booking.rejected"),
-            Status::NoShow => Some("booking.no_show"),
-            Status::Expired => Some("hold.expired"),
-            Status::Held | Status::Pending => None,
-        });
-    }
-    if turns.is_empty() && before.is_some_and(|before| before.etag != now.etag.0) {
-        turns.push("booking.updated");
-    }
-    turns
-}
-
-/// Writes a moment.
-pub(super) fn stamp(at: Timestamp) -> Value {
-    jiff::Timestamp::from_millisecond(at.0).map_or(Value::Null, |at| json!(at.to_string()))
-}
-
-fn moment(seconds: i64) -> Value {
-    stamp(Timestamp(seconds.saturating_mul(1000)))
+    keyed.sort_by_key(|(at, _)| *at);
+    keyed.into_iter().map(|(_, fact)| fact).collect()
 }

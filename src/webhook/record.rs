@@ -342,10 +342,14 @@ mod tests {
         for good in ["*", "event.*", "event.created", "hold.expired", "sync.*"] {
             assert!(names_something(good), "{good}");
         }
-        for bad in ["", "event", "event.moved", "ev*", "event.*d", "*.created", "webhook.test", "event.created "] {
+        for bad in
+            ["", "event", "event.moved", "ev*", "event.*d", "*.created", "webhook.test", "event.created "]
+        {
             assert!(!names_something(bad), "{bad}");
         }
-        assert!(fits("*", "event.created") && fits("event.*", "event.created") && !fits("event.*", "sync.failed"));
+        assert!(
+            fits("*", "event.created") && fits("event.*", "event.created") && !fits("event.*", "sync.failed")
+        );
     }
 
     #[test]

@@ -11,11 +11,12 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
+use super::facts::stamp;
 use super::front::{HookError, Webhooks};
-use super::observe::{KEEP, stamp};
+use super::observe::KEEP;
 use super::record::{
-    Attempt, Delivery, Hook, PAGE, Pause, TEST, Why, decode, deliveries, delivery_key, encode, hook_key, load,
-    message_id, put,
+    Attempt, Delivery, Hook, PAGE, Pause, TEST, Why, decode, deliveries, delivery_key, encode, hook_key,
+    load, message_id, put,
 };
 use super::sign::signatures;
 use super::voice::Voice;
@@ -183,7 +184,8 @@ impl Webhooks {
             hook.due = None;
             return Ok(());
         };
-        let random = getrandom::u32().map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
+        let random =
+            getrandom::u32().map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
         let millis = jittered(seconds.saturating_mul(1000), random);
         let asked = outcome.wait.map_or(0, |wait| u64::try_from(wait.min(LONGEST).as_millis()).unwrap_or(0));
         let wait = i64::try_from(millis.max(asked)).unwrap_or(i64::MAX);
@@ -273,7 +275,8 @@ impl Webhooks {
     /// # Errors
     /// When the store fails.
     pub async fn test(&self, hook: &Hook) -> Result<Attempt, HookError> {
-        let random = getrandom::u64().map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
+        let random =
+            getrandom::u64().map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
         let body = serde_json::json!({
             "type": TEST,
             "timestamp": stamp(self.now()),
@@ -328,7 +331,8 @@ fn call(url: &str, id: &str, at: Timestamp, signed: &str, body: &str) -> Result<
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let seconds = at.seconds().to_string();
-    for (name, value) in [("webhook-id", id), ("webhook-timestamp", &seconds), ("webhook-signature", signed)] {
+    for (name, value) in [("webhook-id", id), ("webhook-timestamp", &seconds), ("webhook-signature", signed)]
+    {
         headers.insert(name, HeaderValue::from_str(value).map_err(|_| bad())?);
     }
     let body = Bytes::copy_from_slice(body.as_bytes());

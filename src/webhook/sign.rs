@@ -24,7 +24,8 @@ pub(super) fn fresh() -> Result<Secret, Fault> {
 
 /// Returns the value of `webhook-signature`: one signature for each secret, the newest first.
 pub(super) fn signatures(secrets: &[Secret], id: &str, seconds: i64, body: &[u8]) -> Option<String> {
-    let all: Option<Vec<String>> = secrets.iter().map(|secret| signature(secret, id, seconds, body)).collect();
+    let all: Option<Vec<String>> =
+        secrets.iter().map(|secret| signature(secret, id, seconds, body)).collect();
     all.filter(|all| !all.is_empty()).map(|all| all.join(" "))
 }
 

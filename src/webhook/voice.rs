@@ -49,7 +49,8 @@ pub trait Voice: std::fmt::Debug + Send + Sync + 'static {
     fn all<'a>(&'a self, matter: Matter, owner: &'a str) -> Fut<'a, Result<Vec<String>, Fault>>;
 
     /// Returns what is told of one of them; nothing: it is gone, or has not ended.
-    fn one<'a>(&'a self, matter: Matter, owner: &'a str, id: &'a str) -> Fut<'a, Result<Option<Fact>, Fault>>;
+    fn one<'a>(&'a self, matter: Matter, owner: &'a str, id: &'a str)
+    -> Fut<'a, Result<Option<Fact>, Fault>>;
 
     /// Returns whose a mapping is; nothing: it is gone.
     fn owner<'a>(&'a self, mapping: &'a str) -> Fut<'a, Result<Option<String>, Fault>>;

@@ -282,3 +282,120 @@ impl Follower for Wakeful {
         Box::pin(self.hooks.wake.notified())
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::auth::grant::{Keyring, Secret};
+    use crate::calendar::booking::Booked;
+    use crate::calendar::{House, Limits, NewPrincipal, Put};
+    use crate::http::fetch::{Fetch, Private, Timeouts};
+    use crate::sim::Clock;
+    use crate::store::memory::Memory;
+    use crate::store::{Fut, Meta, Name, Op, Origin, Store};
+    use crate::webhook::{Fact, NewHook};
+
+    /// Nobody is asked to say anything.
+    #[derive(Debug)]
+    struct Silent;
+
+    impl Voice for Silent {
+        fn event<'a>(
+            &'a self,
+            _: &'a str,
+            _: CollectionId,
+            _: &'a str,
+        ) -> Fut<'a, Result<Option<(Meta, Value)>, Fault>> {
+            panic!("an event was asked for")
+        }
+
+        fn booking(&self, _: &Booked) -> Value {
+            panic!("a booking was asked for")
+        }
+
+        fn by(&self, _: &Origin) -> String {
+            panic!("a name was asked for")
+        }
+
+        fn all<'a>(&'a self, _: Matter, _: &'a str) -> Fut<'a, Result<Vec<String>, Fault>> {
+            panic!("a list was asked for")
+        }
+
+        fn one<'a>(&'a self, _: Matter, _: &'a str, _: &'a str) -> Fut<'a, Result<Option<Fact>, Fault>> {
+            panic!("a fact was asked for")
+        }
+
+        fn owner<'a>(&'a self, _: &'a str) -> Fut<'a, Result<Option<String>, Fault>> {
+            panic!("an owner was asked for")
+        }
+
+        fn notice<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: Option<String>,
+        ) -> Fut<'a, Result<Vec<Op>, Fault>> {
+            panic!("a notice was asked for")
+        }
+
+        fn forget<'a>(&'a self, _: &'a str, _: &'a str) -> Fut<'a, Result<Vec<Op>, Fault>> {
+            Box::pin(async { Ok(Vec::new()) })
+        }
+    }
+
+    /// As long as nobody subscribed, a change costs nothing; and who does not want it is not told.
+    #[tokio::test]
+    async fn nobody_subscribed_costs_nothing() {
+        let store = Arc::new(Memory::new());
+        let clock = Arc::new(Clock::fixed(1_800_000_000_000));
+        let house = House::new(Arc::clone(&store) as Arc<dyn Store>, clock, Limits::default());
+        let keys = Keyring::fixed(&Secret::new("0".repeat(64))).unwrap();
+        let fetch = Fetch::new(Private::Allowed, Timeouts::default()).unwrap();
+        let hooks = Webhooks::open(Arc::clone(&house), Arc::new(keys), fetch, true).await.unwrap();
+        let follower = Wakeful { hooks: Arc::clone(&hooks), voice: Arc::new(Silent) };
+        let mut heard = store.watch();
+        let anna = NewPrincipal { name: "anna".into(), ..NewPrincipal::default() };
+        let anna = house.add_principal(anna).await.unwrap();
+        let session = house.session(anna, Origin::System);
+        let home = session.home().await.unwrap();
+        let at = home.writable_child("calendar").await.unwrap().unwrap();
+        let text = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:x\r\nBEGIN:VEVENT\r\nUID:a\r\nDTSTAMP:20260101T000000Z\r\n\
+                    DTSTART:20270101T090000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+        let put = async |name: &str| {
+            let name = Name::new(name).unwrap();
+            session
+                .put(&at, Put::new(&name, text.replace("UID:a", &format!("UID:{name}")).into()))
+                .await
+                .unwrap();
+        };
+        put("a.ics").await;
+        store.rows_read();
+        follower.tick().await;
+        while let Ok(notice) = heard.try_recv() {
+            follower.notice(&notice);
+        }
+        follower.tick().await;
+        assert_eq!(store.rows_read(), 0, "something was read");
+        // Some who want to hear of calendars only are not told of an event, and nobody is asked what to say of it.
+        for _ in 0..3 {
+            let url = "http://127.0.0.1:9/".to_owned();
+            let new = NewHook {
+                url,
+                description: String::new(),
+                events: vec!["calendar.*".into()],
+                calendars: vec![],
+            };
+            hooks.make(&Silent, "anna", new).await.unwrap();
+        }
+        put("b.ics").await;
+        while let Ok(notice) = heard.try_recv() {
+            follower.notice(&notice);
+        }
+        follower.tick().await;
+        assert!(store.records(Table::Delivery, "", None, 10).await.unwrap().is_empty());
+        assert_eq!(follower.tick().await, NAP);
+    }
+}

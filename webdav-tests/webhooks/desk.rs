@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt as _;
 use kalends::api::{Api, Parts};
-use kalends::auth::{Caller, Scope, Scopes, Via};
 use kalends::auth::grant::{Keyring, Secret};
+use kalends::auth::{Caller, Scope, Scopes, Via};
 use kalends::bridge::{Bridge, Settings, Told};
 use kalends::calendar::{Clock as _, House, Limits, NewPrincipal, Put, Session, When, Writable};
 use kalends::feed::Links;

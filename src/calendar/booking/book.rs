@@ -12,7 +12,7 @@ use bytes::Bytes;
 use super::event::{self, Host};
 use super::ground::{Basis, Heed};
 use super::holds::{self, is_holds};
-use super::record::{Booking, Customer, Status, booking_key, encode, etag, reference_key};
+use super::record::{Booking, Customer, Status, booking_key, encode, etag, reference_key, uid_of};
 use super::rules::widest_key;
 use super::view::{Booked, Loaded};
 use crate::calendar::access::Writable;
@@ -251,7 +251,7 @@ impl Session {
         Ok(Booking {
             id: id.to_owned(),
             owner: self.principal.name.clone(),
-            uid: format!("{id}@bookings.kalends"),
+            uid: uid_of(id),
             calendar: write.id(),
             status,
             start: new.start,

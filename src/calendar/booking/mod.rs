@@ -30,7 +30,7 @@ pub use exclusive::{is_exclusive, set_exclusive};
 pub use ground::{Asked, Basis, Blocking, Heed, Offered, Refused, Why};
 pub use holds::is_holds;
 pub use hours::{Exception, Hours, Span};
-pub use record::{Booking, Customer, Status, booking_key};
+pub use record::{Booking, Customer, Status, booking_key, booking_of};
 pub use rules::{Counts, Fallback, LiveCheck, OnCancel, Rules, Settled};
 pub use slots::{Clash, Rule};
 pub use view::{Booked, Wanted};

@@ -180,6 +180,19 @@ pub fn booking_key(owner: &str, id: &str) -> Key {
     Key::new(Table::Booking, format!("{owner}/{id}"))
 }
 
+/// Behind a booking's id, this is the UID of its event.
+const UID: &str = "@bookings.kalends";
+
+/// Returns the UID of the event of a booking.
+pub(super) fn uid_of(id: &str) -> String {
+    format!("{id}{UID}")
+}
+
+/// Returns the id of the booking whose event has this UID, if it is one of a booking.
+pub fn booking_of(uid: &str) -> Option<&str> {
+    uid.strip_suffix(UID)
+}
+
 /// Returns the row that finds a booking by what its caller calls it.
 pub(super) fn reference_key(owner: &str, reference: &str, id: &str) -> Key {
     Key::new(Table::BookingRules, format!("{}{id}", reference_prefix(owner, reference)))
