@@ -313,6 +313,16 @@ def feeds():
         return counted(Run("feeds", [VENV / "bin" / "python", source / "check.py"], 300, env=environment), "feeds")
 
 
+def examples():
+    """The programs of docs/examples, run."""
+    source = TESTS / "clients" / "examples"
+    modules = make_modules(TOOLS / "examples-node", source)
+    with Server("examples") as server:
+        token = server.token("read", "events", "bookings")
+        environment = dict(os.environ, KALENDS_URL=server.url, KALENDS_TOKEN=token, KALENDS_NODE=str(modules))
+        return counted(Run("examples", [VENV / "bin" / "python", source / "check.py"], 300, env=environment), "examples")
+
+
 def kit(name):
     kind, folder, script, seconds = KITS[name]
     source = TESTS / "clients" / folder
@@ -367,6 +377,7 @@ STAGES = {
     **{name: (lambda name=name: kit(name)) for name in KITS},
     "openapi": openapi,
     "feeds": feeds,
+    "examples": examples,
     "bench": bench,
     "bridges": bridges,
     "deny": deny,
@@ -472,7 +483,8 @@ def main():
         if name not in STAGES:
             parser.error(f"no stage {name}; there are {', '.join(STAGES)}")
     names = [name for name in STAGES if name in only and name not in skip]
-    if chosen.only and any(name in CLIENTS or name in KITS or name in ("openapi", "feeds", "bench", "bridges", "readme", "webhooks") for name in names) and "build" not in names:
+    served = ("openapi", "feeds", "examples", "webhooks", "bench", "bridges", "readme")
+    if chosen.only and any(name in CLIENTS or name in KITS or name in served for name in names) and "build" not in names:
         names.insert(0, "build")
 
     LOGS.mkdir(parents=True, exist_ok=True)
