@@ -51,4 +51,5 @@ mod sync;
 mod trash;
 mod trust;
 mod upstreams;
+mod versions;
 mod webhooks;

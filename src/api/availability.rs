@@ -19,7 +19,7 @@ use crate::http::Reply;
 use crate::ical::busy::BusyType;
 use crate::ical::series::TimeRange;
 use crate::ical::zone::Zone;
-use crate::store::{CollectionId, Name, Origin};
+use crate::store::{CollectionId, Name};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
@@ -116,7 +116,7 @@ pub(super) async fn session_of(api: &Api, call: &Call, user: Option<&str>) -> Re
         return Err(unknown());
     }
     let principal = api.house.principal(user).await?.ok_or_else(unknown)?;
-    Ok(api.house.session(Arc::clone(&principal), Origin::Api { principal: call.owner().to_owned() }))
+    Ok(api.house.session(Arc::clone(&principal), call.origin()))
 }
 
 /// Tells whether the caller may know what events are called.

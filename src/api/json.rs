@@ -30,6 +30,8 @@ pub(super) struct Call {
     if_match: Option<String>,
     accept: String,
     asked: String,
+    /// The client, shortened.
+    agent: String,
     json: bool,
     media: String,
     body: Bytes,
@@ -48,6 +50,7 @@ impl Call {
         let last_event = request.header("last-event-id").map(str::to_owned);
         let accept = request.header("accept").unwrap_or_default().to_ascii_lowercase();
         let asked = request.query.clone().unwrap_or_default();
+        let agent = request.header("user-agent").unwrap_or_default().chars().take(80).collect();
         let query = url::form_urlencoded::parse(request.query.as_deref().unwrap_or_default().as_bytes());
         let query = query.into_owned().collect();
         let if_match = request.header("if-match").map(str::to_owned);
@@ -62,7 +65,20 @@ impl Call {
         } else {
             request.bytes(LONGEST).await?
         };
-        Ok(Call { caller, ids, query, if_match, accept, asked, json, media, body, last_event, slip: None })
+        Ok(Call {
+            caller,
+            ids,
+            query,
+            if_match,
+            accept,
+            asked,
+            agent,
+            json,
+            media,
+            body,
+            last_event,
+            slip: None,
+        })
     }
 
     /// Returns who is asking, by login name.
@@ -72,8 +88,12 @@ impl Call {
 
     /// Returns a session of the caller.
     pub(super) fn session(&self, house: &std::sync::Arc<House>) -> Session {
-        let origin = Origin::Api { principal: self.owner().to_owned() };
-        house.session(std::sync::Arc::clone(&self.caller.principal), origin)
+        house.session(std::sync::Arc::clone(&self.caller.principal), self.origin())
+    }
+
+    /// Returns who writes, and with what.
+    pub(super) fn origin(&self) -> Origin {
+        Origin::Api { principal: self.owner().to_owned(), agent: self.agent.clone() }
     }
 
     /// Returns the name in the path.

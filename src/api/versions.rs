@@ -60,6 +60,7 @@ fn shown(version: &Version) -> Value {
         "name": version.name.as_str(),
         "size": version.bytes.len(),
         "written_at": time(version.written),
+        "written_by": version.author.as_ref().map(by),
         "ended_at": time(version.ended),
         "ended_by": by(&version.by),
         "how": match version.how {
@@ -74,7 +75,8 @@ pub(super) fn by(origin: &Origin) -> String {
     match origin {
         Origin::Dav { principal, agent } if agent.is_empty() => format!("{principal}, over CalDAV"),
         Origin::Dav { principal, agent } => format!("{principal}, with {agent}"),
-        Origin::Api { principal } => format!("{principal}, over the API"),
+        Origin::Api { principal, agent } if agent.is_empty() => format!("{principal}, over the API"),
+        Origin::Api { principal, agent } => format!("{principal}, over the API with {agent}"),
         Origin::Mapping(id) => format!("the bridge, mapping {id}"),
         Origin::System => "the server".to_owned(),
     }

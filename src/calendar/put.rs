@@ -240,7 +240,8 @@ impl Session {
             return Ok((meta, None));
         }
         let Some(object) = at.object(name.as_str()).await? else { return Ok((None, None)) };
-        let keep = versions::keep(at.id(), &object, &self.origin, self.house.clock.now(), how);
+        let now = self.house.clock.now();
+        let keep = versions::keep(&self.house, at.id(), &object, &self.origin, now, how).await?;
         Ok((Some(object.meta), keep))
     }
 

@@ -96,9 +96,11 @@ impl Session {
             if target.is_some() {
                 let over = to.object(new_name.as_str()).await?;
                 let now = self.house.clock.now();
-                commit.ops.extend(
-                    over.and_then(|over| versions::keep(to.id(), &over, &self.origin, now, Ended::Replaced)),
-                );
+                if let Some(over) = over {
+                    let kept =
+                        versions::keep(&self.house, to.id(), &over, &self.origin, now, Ended::Replaced);
+                    commit.ops.extend(kept.await?);
+                }
             }
             if source == Source::Goes {
                 commit = commit.op(Op::Delete { collection: from.id(), name: name.clone() });

@@ -12,7 +12,9 @@ use serde::{Deserialize, Serialize};
 use super::access::{Readable, Writable};
 use super::put::{Put, Stored};
 use super::{Error, House, Refusal, Session};
-use crate::store::{CollectionId, Etag, Fault, Key, Name, Object, Op, Origin, Rev, Table, Timestamp};
+use crate::store::{
+    ChangesError, CollectionId, Etag, Fault, Key, Name, Object, Op, Origin, Rev, Table, Timestamp,
+};
 
 /// How many versions are read at a time.
 const PAGE: usize = 100;
@@ -37,9 +39,11 @@ pub struct Version {
     pub etag: Etag,
     /// When it was written.
     pub written: Timestamp,
+    /// Who wrote it; nothing: the log did not reach back so far.
+    pub author: Option<Origin>,
     /// When it was replaced or deleted.
     pub ended: Timestamp,
-    /// By whom.
+    /// Who did that.
     pub by: Origin,
     /// How it ended.
     pub how: Ended,
@@ -55,6 +59,8 @@ struct Head {
     name: Name,
     etag: Etag,
     written: Timestamp,
+    #[serde(default)]
+    author: Option<Origin>,
     ended: Timestamp,
     by: Origin,
     how: Ended,
@@ -66,28 +72,42 @@ fn prefix(collection: CollectionId, uid: &str) -> String {
 }
 
 /// Returns the step that keeps the text which is about to be replaced or deleted.
-pub(super) fn keep(
+///
+/// # Errors
+/// When the store fails.
+pub(super) async fn keep(
+    house: &House,
     collection: CollectionId,
     before: &Object,
     by: &Origin,
     at: Timestamp,
     how: Ended,
-) -> Option<Op> {
-    let uid = before.meta.index.uid.as_ref()?;
+) -> Result<Option<Op>, Fault> {
+    let Some(uid) = before.meta.index.uid.as_ref() else { return Ok(None) };
     let head = Head {
         v: 1,
         rev: before.meta.rev.0,
         name: before.meta.name.clone(),
         etag: before.meta.etag.clone(),
         written: before.meta.modified,
+        author: author(house, collection, before.meta.rev).await?,
         ended: at,
         by: by.clone(),
         how,
     };
-    let mut record = serde_json::to_vec(&head).ok()?;
+    let Ok(mut record) = serde_json::to_vec(&head) else { return Ok(None) };
     record.push(b'\n');
     record.extend_from_slice(&before.bytes);
-    Some(Op::PutRecord(key(collection, uid, before.meta.rev), Bytes::from(record)))
+    Ok(Some(Op::PutRecord(key(collection, uid, before.meta.rev), Bytes::from(record))))
+}
+
+/// Returns who wrote at this position; the log still has the row of what is there.
+async fn author(house: &House, collection: CollectionId, rev: Rev) -> Result<Option<Origin>, Fault> {
+    match house.store.changes(collection, Rev(rev.0.saturating_sub(1)), 1).await {
+        Ok(page) => Ok(page.items.into_iter().next().filter(|row| row.rev == rev).map(|row| row.origin)),
+        Err(ChangesError::Fault(fault)) => Err(fault),
+        Err(_) => Ok(None),
+    }
 }
 
 fn key(collection: CollectionId, uid: &str, rev: Rev) -> Key {
@@ -138,6 +158,7 @@ fn decode(record: &Bytes) -> Result<Version, Fault> {
         name: head.name,
         etag: head.etag,
         written: head.written,
+        author: head.author,
         ended: head.ended,
         by: head.by,
         how: head.how,

@@ -391,7 +391,7 @@ pub(crate) fn read_what(code: u8) -> Read<What> {
 pub(crate) fn write_origin(origin: &Origin, out: &mut Writer) {
     match origin {
         Origin::Dav { principal, agent } => out.byte(1).text(principal).text(agent),
-        Origin::Api { principal } => out.byte(2).text(principal),
+        Origin::Api { principal, agent } => out.byte(5).text(principal).text(agent),
         Origin::Mapping(mapping) => out.byte(3).text(mapping),
         Origin::System => out.byte(4),
     };
@@ -401,7 +401,9 @@ pub(crate) fn write_origin(origin: &Origin, out: &mut Writer) {
 pub(crate) fn read_origin(row: &mut Reader<'_>) -> Read<Origin> {
     match row.byte()? {
         1 => Ok(Origin::Dav { principal: row.text()?.to_owned(), agent: row.text()?.to_owned() }),
-        2 => Ok(Origin::Api { principal: row.text()?.to_owned() }),
+        // Before the client was noted.
+        2 => Ok(Origin::Api { principal: row.text()?.to_owned(), agent: String::new() }),
+        5 => Ok(Origin::Api { principal: row.text()?.to_owned(), agent: row.text()?.to_owned() }),
         3 => Ok(Origin::Mapping(row.text()?.to_owned())),
         4 => Ok(Origin::System),
         _ => Err(Damaged),
@@ -531,7 +533,7 @@ mod tests {
         }
         for origin in [
             Origin::Dav { principal: "anna".into(), agent: "macOS/14 dataaccessd/1.0".into() },
-            Origin::Api { principal: "bob".into() },
+            Origin::Api { principal: "bob".into(), agent: "shop/2".into() },
             Origin::Mapping("m1".into()),
             Origin::System,
         ] {

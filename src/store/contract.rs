@@ -609,7 +609,7 @@ async fn the_log_is_read_in_pages(store: &dyn Store) {
         let at = format!("{i}.ics");
         let origin = match i % 4 {
             0 => Origin::Dav { principal: "anna".into(), agent: format!("client/{}", i % 3) },
-            1 => Origin::Api { principal: "bob".into() },
+            1 => Origin::Api { principal: "bob".into(), agent: "shop/2".into() },
             2 => Origin::Mapping("m".into()),
             _ => Origin::System,
         };
@@ -634,7 +634,7 @@ async fn the_log_is_read_in_pages(store: &dyn Store) {
         let agent = format!("client/{}", i % 3);
         match i % 4 {
             0 => assert_eq!(change.origin, Origin::Dav { principal: "anna".into(), agent }),
-            1 => assert_eq!(change.origin, Origin::Api { principal: "bob".into() }),
+            1 => assert_eq!(change.origin, Origin::Api { principal: "bob".into(), agent: "shop/2".into() }),
             2 => assert_eq!(change.origin, Origin::Mapping("m".into())),
             _ => assert_eq!(change.origin, Origin::System),
         }

@@ -229,10 +229,13 @@ pub enum Origin {
         /// Client software.
         agent: String,
     },
-    /// The JSON API.
+    /// The JSON API: the principal's login name and the `User-Agent`, shortened.
     Api {
         /// Login name.
         principal: String,
+        /// Client software.
+        #[serde(default)]
+        agent: String,
     },
     /// The bridge, carrying a mapping's far side here.
     Mapping(String),

@@ -217,7 +217,7 @@ impl Session {
                 commit = self.placed(commit, &into, event.name.clone(), text.clone())?;
                 commit = shown_buffers(commit, &into, &booking)?;
             } else {
-                commit.ops.extend(self.version(event, basis.now));
+                commit.ops.extend(self.version(event, basis.now).await?);
                 commit = self.placed(commit, &event.at, event.name.clone(), text.clone())?;
             }
             commit = remembered(commit, &booking)?;
@@ -320,11 +320,16 @@ impl Session {
     }
 
     /// Returns the step that keeps the text which is about to be replaced.
-    pub(super) fn version(&self, event: &super::view::Event, now: Timestamp) -> Option<Op> {
+    pub(super) async fn version(
+        &self,
+        event: &super::view::Event,
+        now: Timestamp,
+    ) -> Result<Option<Op>, Error> {
         if is_holds(event.at.collection()) {
-            return None;
+            return Ok(None);
         }
-        versions::keep(event.at.id(), &event.object, &self.origin, now, Ended::Replaced)
+        let (at, before) = (event.at.id(), &event.object);
+        Ok(versions::keep(&self.house, at, before, &self.origin, now, Ended::Replaced).await?)
     }
 
     pub(super) fn note_end(&self, booking: &Booking) {

@@ -167,18 +167,14 @@ impl Session {
             }
             let place = if held { &event.at } else { &target };
             if leaves {
-                commit.ops.extend(versions::keep(
-                    event.at.id(),
-                    &event.object,
-                    &self.origin,
-                    now,
-                    Ended::Deleted,
-                ));
+                let (at, before) = (event.at.id(), &event.object);
+                let kept = versions::keep(&self.house, at, before, &self.origin, now, Ended::Deleted).await?;
+                commit.ops.extend(kept);
                 commit = commit.op(Op::Delete { collection: event.at.id(), name: event.name.clone() });
                 commit = hidden_buffers(commit, &event.at, &after)?;
                 commit = self.fresh(touch_home(commit, &event.at), place, &event.name);
             } else {
-                commit.ops.extend(self.version(event, now));
+                commit.ops.extend(self.version(event, now).await?);
             }
             commit = self.placed(commit, place, event.name.clone(), text.clone())?;
             commit = shown_buffers(commit, place, &after)?;
@@ -231,7 +227,7 @@ impl Session {
                         event::sequence(&event.object.bytes).max(after.sequence).saturating_add(1);
                     let text: Bytes =
                         event::edited(event.object.bytes.clone(), &after, &rules.rules, Anew::default())?;
-                    commit.ops.extend(self.version(event, now));
+                    commit.ops.extend(self.version(event, now).await?);
                     commit = self.placed(commit, &event.at, event.name.clone(), text)?;
                 } else {
                     tag = Some(event.object.meta.etag.clone());
@@ -248,7 +244,8 @@ impl Session {
     }
 
     async fn discarded(&self, mut commit: Commit, event: &Event, now: Timestamp) -> Result<Commit, Error> {
-        commit.ops.extend(versions::keep(event.at.id(), &event.object, &self.origin, now, Ended::Deleted));
+        let (at, before) = (event.at.id(), &event.object);
+        commit.ops.extend(versions::keep(&self.house, at, before, &self.origin, now, Ended::Deleted).await?);
         commit.ops.extend(self.to_trash(&event.at, &event.object.meta, now).await?);
         let commit = commit.op(Op::Delete { collection: event.at.id(), name: event.name.clone() });
         Ok(touch_home(commit, &event.at))

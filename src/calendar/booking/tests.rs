@@ -42,7 +42,7 @@ async fn world() -> World {
         ..NewPrincipal::default()
     };
     let anna = house.add_principal(new).await.unwrap();
-    let session = house.session(anna, Origin::Api { principal: "anna".into() });
+    let session = house.session(anna, Origin::Api { principal: "anna".into(), agent: String::new() });
     let work = session.home().await.unwrap().writable_child("calendar").await.unwrap().unwrap();
     World { house, clock, session, work }
 }
