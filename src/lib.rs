@@ -2,7 +2,7 @@
 //!
 //! A *collection* is a set of *objects* plus a log of *changes*. Everyone who writes goes through one
 //! [`store::Commit`]; everyone who wants to know follows the log with a cursor. Layers, arrows pointing down only:
-//! assembly (`cli`, `config`, `server`) → doors (`dav`, `api`) → followers (`bridge`, `webhook`) → shared (`http`, `auth`) →
+//! assembly (`cli`, `config`, `server`) → doors (`dav`, `api`, `web` …) → followers (`bridge`, `webhook`) → shared (`http`, `auth`) →
 //! rules (`calendar`) → memory (`store`) → text (`ical`, `xml`) and numbers (`metrics`). The map is `docs/architecture.md`.
 
 pub mod api;
@@ -21,5 +21,6 @@ pub mod metrics;
 pub mod server;
 pub mod sim;
 pub mod store;
+pub mod web;
 pub mod webhook;
 pub mod xml;

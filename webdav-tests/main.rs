@@ -25,6 +25,7 @@ mod durability;
 mod far_sides;
 mod feeds_in;
 mod feeds_out;
+mod first_run;
 mod google;
 mod hooks;
 #[allow(dead_code, reason = "tests take what they need")]
@@ -40,6 +41,8 @@ mod operation;
 mod operator;
 mod outlook;
 mod overseen;
+mod pages;
+mod pages_calendar;
 mod providers;
 mod push;
 mod query;

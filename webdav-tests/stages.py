@@ -123,9 +123,10 @@ class Run:
 
 
 class Server:
-    """`kalends serve` on a fresh folder and a free port, with one user."""
+    """`kalends serve` on a fresh folder and a free port, with one user or none, and settings as in the environment."""
 
-    def __init__(self, name):
+    def __init__(self, name, user=True, **settings):
+        self.user = user
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kalends-data-"))
         with socket.socket() as probe, socket.socket() as other:
             probe.bind(("127.0.0.1", 0))
@@ -141,14 +142,15 @@ class Server:
             KALENDS_STORE__URL=f"sled:{self.folder}/db",
             KALENDS_METRICS__LISTEN=f"127.0.0.1:{metrics}",
             RUST_BACKTRACE="1",
+            **settings,
         )
 
     def __enter__(self):
-        added = subprocess.run(
+        added = self.user and subprocess.run(
             [binary(), "user", "add", USER, "--password-stdin", "--email", f"{USER}@kalends.example"],
             input=PASSWORD + "\n", text=True, env=self.environment, cwd=self.folder, capture_output=True, timeout=60,
         )
-        if added.returncode:
+        if added and added.returncode:
             raise Failed(f"kalends user add: {added.stdout}{added.stderr}")
         out = open(self.log, "wb")
         self.process = subprocess.Popen([binary(), "serve"], env=self.environment, cwd=self.folder, stdout=out, stderr=out)
@@ -340,6 +342,25 @@ def kit(name):
         return counted(Run(name, command, seconds, env=environment), name)
 
 
+def web():
+    """The pages in Debian's Chromium, beside two simulated far sides; pictures of all of them go to the folder `shots`."""
+    built = build()
+    if built.failed:
+        return built
+    source = TESTS / "clients" / "web"
+    folder = make_modules(TOOLS / "web-node", source)
+    with Simulator("caldav") as caldav, Simulator("google") as google:
+        providers = {"client_id": "kalends", "client_secret": "any", "api_base": f"{google.url}/", "auth_url": f"{google.url}/o/oauth2/v2/auth"}
+        providers.update(token_url=f"{google.url}/token", revoke_url=f"{google.url}/revoke")
+        settings = {f"KALENDS_PROVIDERS__GOOGLE__{key.upper()}": value for key, value in providers.items()}
+        settings["KALENDS_BRIDGE__ALLOW_PRIVATE"] = "true"
+        with Server("web", user=False, **settings) as server:
+            link = re.search(r"http://\S+/setup\?code=\w+", server.log.read_text())[0]
+            environment = dict(os.environ, KALENDS_SETUP=link, KALENDS_SIM_CALDAV=caldav.url, KALENDS_SIM_GOOGLE=google.url)
+            environment["KALENDS_SHOTS"] = str(TOOLS / "shots")
+            return counted(Run("web", ["node", folder / "check.mjs"], 600, env=environment), "web")
+
+
 def readme():
     environment = dict(os.environ, KALENDS_BIN=str(binary()), KALENDS_PYTHON=str(VENV / "bin" / "python"))
     return counted(Run("readme", [TESTS / "clients" / "readme.py"], 300, env=environment), "readme")
@@ -378,6 +399,7 @@ STAGES = {
     "openapi": openapi,
     "feeds": feeds,
     "examples": examples,
+    "web": web,
     "bench": bench,
     "bridges": bridges,
     "deny": deny,

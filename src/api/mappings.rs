@@ -192,7 +192,7 @@ async fn sync_those(api: &Api, call: &Call, connections: &[String]) -> Result<Re
 fn asker(call: &Call) -> Asker {
     match call.caller.via {
         Via::Token(scopes) if scopes.contain(Scope::Bridges) => Asker::Program,
-        Via::Token(_) | Via::Password | Via::AppPassword => Asker::Person,
+        Via::Token(_) | Via::Session | Via::Password | Via::AppPassword => Asker::Person,
     }
 }
 

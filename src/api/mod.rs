@@ -202,10 +202,11 @@ impl Api {
     }
 }
 
-/// Only bearer tokens sign in here: a browser that remembers a password would send it along unasked.
+/// Only bearer tokens sign in here: a browser that remembers a password would send it along unasked. The pages of the server ask on
+/// behalf of a session whose cookie they have looked at; nothing that comes to this door from outside is one.
 fn recognised(caller: Result<Caller, Denied>) -> Result<Caller, Problem> {
     match caller {
-        Ok(caller) if matches!(caller.via, Via::Token(_)) => Ok(caller),
+        Ok(caller) if matches!(caller.via, Via::Token(_) | Via::Session) => Ok(caller),
         Ok(_) => Err(Problem::unauthenticated("Programs sign in with a bearer token, not with a password.")),
         Err(Denied::Missing) => Err(Problem::unauthenticated("Sign in with a bearer token.")),
         Err(Denied::Wrong) => Err(Problem::unauthenticated("The token is not one of this server.")),

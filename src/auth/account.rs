@@ -27,7 +27,7 @@ impl Guard {
         Ok(made)
     }
 
-    /// Sets an account's password. Devices with app passwords stay signed in.
+    /// Sets an account's password. Devices with app passwords stay signed in; browsers have to sign in anew.
     ///
     /// # Errors
     /// `Missing` if there is no such account; when the store fails.
@@ -38,16 +38,19 @@ impl Guard {
         let phc = self.hash(password).await?;
         self.house.update_principal(user, |principal| principal.password.clone_from(&phc)).await?;
         self.forget(user);
+        self.end_sessions(user, None).await?;
         Ok(())
     }
 
-    /// Removes an account with everything that is its: calendars, files, app passwords, tokens.
+    /// Removes an account with everything that is its: calendars, files, app passwords, tokens, sessions.
     ///
     /// # Errors
     /// `Missing` if there is no such account; when the store fails.
     pub async fn remove_user(&self, user: &str) -> Result<(), Error> {
         let tokens = self.keyed_tokens(Some(user)).await?;
-        let ops = tokens.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect();
+        let sessions = self.kept_sessions(Some(user)).await?;
+        let keys = tokens.into_iter().map(|(key, _)| key).chain(sessions.into_iter().map(|(key, _)| key));
+        let ops = keys.map(Op::DeleteRecord).collect();
         self.house.remove_principal(user, ops).await?;
         self.forget(user);
         Ok(())

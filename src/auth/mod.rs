@@ -1,7 +1,7 @@
 //! Who is asking: Basic passwords, app passwords and bearer tokens; and the commands that change them.
 //!
 //! Owns: verifying what a request carries (`Guard`), the cache of verified credentials (`cache`), slowing of failures
-//! (`throttle`), how often one caller may ask (`rate`), password hashes (`password`), app passwords and tokens (`token`), what far sides entrusted to us (`grant`),
+//! (`throttle`), how often one caller may ask (`rate`), password hashes (`password`), app passwords and tokens (`token`), sessions of browsers (`session`), what far sides entrusted to us (`grant`),
 //! whose word about a client's address is believed (`proxy`).
 //! Does not own: what a principal may do (`calendar`), the answers to a refusal (`server`).
 
@@ -12,6 +12,7 @@ pub mod oauth;
 pub mod password;
 pub mod proxy;
 mod rate;
+pub mod session;
 mod throttle;
 mod token;
 
@@ -49,7 +50,7 @@ pub struct Caller {
     pub principal: Arc<Principal>,
     /// How it was proven.
     pub via: Via,
-    /// The id of the token, if it was one.
+    /// The id of the token or session, if it was one.
     pub token: Option<Arc<str>>,
 }
 
@@ -62,6 +63,8 @@ pub enum Via {
     AppPassword,
     /// A program's token, limited to these scopes.
     Token(Scopes),
+    /// A browser's session, begun with the account's password.
+    Session,
 }
 
 impl Caller {
@@ -69,7 +72,7 @@ impl Caller {
     /// carries for administrators; an app password carries none: it is for calendar clients.
     pub fn may(&self, scope: Scope) -> bool {
         match self.via {
-            Via::Password => scope != Scope::Admin || self.principal.admin,
+            Via::Password | Via::Session => scope != Scope::Admin || self.principal.admin,
             Via::AppPassword => false,
             Via::Token(scopes) => scopes.contain(scope) && (scope != Scope::Admin || self.principal.admin),
         }

@@ -143,12 +143,12 @@ fn id(digest: &str) -> &str {
     digest.get(..16).unwrap_or(digest)
 }
 
-fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Fault> {
+pub(super) fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8]) -> Result<T, Fault> {
     serde_json::from_slice(bytes)
         .map_err(|error| Fault::Broken(format!("a credential cannot be read: {error}")))
 }
 
-fn written<T: Serialize>(record: &T) -> Result<bytes::Bytes, Fault> {
+pub(super) fn written<T: Serialize>(record: &T) -> Result<bytes::Bytes, Fault> {
     serde_json::to_vec(record)
         .map(Into::into)
         .map_err(|error| Fault::Broken(format!("a credential cannot be written: {error}")))
@@ -172,7 +172,11 @@ pub(super) async fn find(house: &House, secret: &str) -> Result<Option<Token>, F
 }
 
 /// Reads every record of a table below a prefix.
-async fn all(house: &House, table: Table, prefix: &str) -> Result<Vec<(Key, bytes::Bytes)>, Fault> {
+pub(super) async fn all(
+    house: &House,
+    table: Table,
+    prefix: &str,
+) -> Result<Vec<(Key, bytes::Bytes)>, Fault> {
     let mut found: Vec<(Key, bytes::Bytes)> = Vec::new();
     loop {
         let after = found.last().map(|(key, _)| key.path.clone());
@@ -316,7 +320,7 @@ impl Guard {
     }
 
     /// Returns the expectation that the account is as it is now.
-    async fn exists(&self, user: &str) -> Result<Expect, Error> {
+    pub(super) async fn exists(&self, user: &str) -> Result<Expect, Error> {
         let key = Key::new(Table::Principal, user);
         match self.house.store.record(&key).await? {
             Some(bytes) => Ok(Expect::Record(key, Some(bytes))),

@@ -45,8 +45,10 @@ impl Serve {
         let users = running.house().principals().await.map_err(|fault| fault.to_string())?;
         if users.is_empty() {
             eprintln!(
-                "\n  Nobody has an account yet. In another terminal, in this directory:\n\n      kalends user add NAME\n\n  \
+                "\n  Nobody has an account yet. Open this link in a browser to make the first one; it works once:\n\n      {}\n\n  \
+                 Or, in another terminal, in this directory:\n\n      kalends user add NAME\n\n  \
                  Then add a CalDAV account in your calendar program with the address {}/\n",
+                running.setup_link(),
                 running.url()
             );
         }

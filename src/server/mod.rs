@@ -43,6 +43,7 @@ use crate::hooks::Hooks;
 use crate::http::Reply;
 use crate::http::fetch::{Fetch, Network, Private, Timeouts, Ways};
 use crate::store::{Options, Sled, Store, Timestamp};
+use crate::web::{self, Web};
 use crate::webhook::Webhooks;
 
 /// The head of a request must be complete within this time; an idle connection is closed after it.
@@ -85,14 +86,11 @@ struct State {
     rates: (Rate, Rate),
     dav: Dav,
     api: Arc<Api>,
+    web: Web,
     feeds: Feeds,
     hooks: Hooks,
     /// The path that a proxy puts in front of ours; empty or like `/calendars`.
     prefix: String,
-    /// The base URL without a slash at its end.
-    base: String,
-    /// It was configured, not guessed.
-    configured: bool,
     trusted: Vec<Network>,
 }
 
@@ -106,6 +104,7 @@ pub struct Running {
     address: SocketAddr,
     metrics: Option<SocketAddr>,
     base: String,
+    setup: String,
     house: Arc<House>,
     guard: Arc<Guard>,
     bridge: Arc<Bridge>,
@@ -184,9 +183,18 @@ impl Server {
             feed_alarms: config.published.alarms,
             closing: stop.clone(),
         };
+        let api = Arc::new(Api::new(parts, &base)?);
+        let configured = config.base_url.is_some();
+        let parts = web::Parts {
+            api: Arc::clone(&api),
+            guard: Arc::clone(&guard),
+            configured,
+            closing: stop.clone(),
+        };
         let state = Arc::new(State {
             dav: Dav::new(Arc::clone(&house), dav)?,
-            api: Arc::new(Api::new(parts, &base)?),
+            api,
+            web: Web::new(parts, &base)?,
             feeds: Feeds::new(
                 Arc::clone(&house),
                 Arc::clone(&links),
@@ -202,8 +210,6 @@ impl Server {
                 Rate::new(config.requests.dav, config.requests.dav),
             ),
             prefix,
-            base: base.clone(),
-            configured: config.base_url.is_some(),
             trusted: config.trusted_proxies,
         });
         let followers = TaskTracker::new();
@@ -225,9 +231,10 @@ impl Server {
             followers.spawn(figures::serve(listener, Arc::clone(&state), stop.clone()));
             address
         });
+        let setup = state.web.setup_link();
         let connections = Arc::new(Semaphore::new(config.connections));
         let done = tokio::spawn(run(listener, state, connections, followers, stop.clone()));
-        Ok(Running { address, metrics, base, house, guard, bridge, stop, done })
+        Ok(Running { address, metrics, base, setup, house, guard, bridge, stop, done })
     }
 }
 
@@ -245,6 +252,11 @@ impl Running {
     /// Returns the URL that clients use, without a slash at its end.
     pub fn url(&self) -> &str {
         &self.base
+    }
+
+    /// Returns the address where the first account is made, in a browser, while there is none.
+    pub fn setup_link(&self) -> &str {
+        &self.setup
     }
 
     /// Returns the house that is served.

@@ -16,8 +16,9 @@ use super::State;
 use super::figures;
 use super::stream::Paced;
 use crate::auth::{Denied, Scope, Via, proxy};
-use crate::http::{Body, Reply, Request, escaped};
+use crate::http::{Body, Reply, Request};
 use crate::store::Origin;
+use crate::web::Web;
 
 /// How long a client should stay away when something below failed.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
@@ -54,7 +55,7 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
     // Clients double slashes (clients.md §0.1).
     let first = request.path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
-        "" if matches!(request.method, Method::GET | Method::HEAD) => page(state, &request),
+        "" if matches!(request.method, Method::GET | Method::HEAD) => state.web.serve(request).await,
         "" | "dav" | "principals" | ".well-known" | "remote.php" => dav(state, request).await,
         "api" => api(state, request).await,
         "feeds" | "freebusy" => state.feeds.serve(request).await,
@@ -67,6 +68,7 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
             let path = format!("{}/{}", crate::api::PREFIX, request.path.trim_start_matches('/'));
             api(state, Request { path, ..request }).await
         }
+        first if Web::owns(first) => state.web.serve(request).await,
         _ => nothing(),
     }
 }
@@ -82,6 +84,8 @@ pub(super) fn door(state: &State, path: &str) -> &'static str {
     let mut segments = ours(state, path).trim_start_matches('/').split('/');
     match segments.next().unwrap_or_default() {
         "" => "page",
+        // It lasts as long as the page is open.
+        "live" => "changes",
         "dav" | "principals" | ".well-known" | "remote.php" => "dav",
         // Whoever waits for changes waits: their times would say nothing of the others'.
         "api" if segments.nth(1) == Some("changes") => "changes",
@@ -89,6 +93,7 @@ pub(super) fn door(state: &State, path: &str) -> &'static str {
         "feeds" | "freebusy" => "feeds",
         "oauth" | "hooks" => "hooks",
         "health" | "ready" | "metrics" => "probe",
+        first if Web::owns(first) => "page",
         _ => "other",
     }
 }
@@ -189,37 +194,6 @@ async fn ready(state: &State) -> Reply {
             later(text(StatusCode::SERVICE_UNAVAILABLE, "not ready: the store does not work\n"), RETRY_AFTER)
         }
     }
-}
-
-/// The page for people who open the address in a browser.
-fn page(state: &State, request: &Request) -> Reply {
-    // Unless it is configured, the person's browser knows best under which address it found us.
-    let base = match request.header("host").filter(|_| !state.configured) {
-        Some(host) => format!("http://{host}"),
-        None => state.base.clone(),
-    };
-    let html = format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>Kalends</title>\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n\
-         <style>body{{font:1rem/1.5 system-ui,sans-serif;max-width:38rem;margin:3rem auto;padding:0 1rem}}\
-         code{{background:#8882;padding:.1em .3em;border-radius:.2em}}</style>\n\
-         <h1>Kalends</h1>\n<p>This is a calendar server. Calendar programs connect to it over CalDAV.</p>\n\
-         <p>In your calendar program, add a CalDAV account with this address, your login name and your password:</p>\n\
-         <p><code>{base}/</code></p>\n\
-         <p>A program that asks for the full path wants <code>{base}/dav/</code>.</p>\n</html>\n",
-        base = escaped(&base),
-    );
-    let bytes = Bytes::from(html);
-    let length = HeaderValue::from(bytes.len());
-    let head = request.method == Method::HEAD;
-    let mut reply = Reply::new(if head { empty() } else { full(bytes) });
-    let headers = reply.headers_mut();
-    headers.insert(header::CONTENT_LENGTH, length);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    let policy = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    reply
 }
 
 fn nothing() -> Reply {

@@ -88,12 +88,15 @@ async fn trim(house: Arc<House>, keep: Duration) {
     }
 }
 
-/// Forgets answers that no `Idempotency-Key` brings back any more, once an hour.
+/// Forgets answers that no `Idempotency-Key` brings back any more and sessions that ended, once an hour.
 async fn forget_receipts(state: Arc<State>) {
     tokio::time::sleep(SETTLE).await;
     loop {
         if let Err(fault) = state.api.forget_receipts().await {
             tracing::warn!("old answers could not be forgotten: {fault}");
+        }
+        if let Err(error) = state.guard.forget_sessions().await {
+            tracing::warn!("old sessions could not be forgotten: {error:?}");
         }
         tokio::time::sleep(HOUR).await;
     }

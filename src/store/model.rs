@@ -338,11 +338,13 @@ pub enum Table {
     Webhook = 23,
     /// What is or was delivered to them: `OWNER/SUBSCRIPTION/NUMBER`.
     Delivery = 24,
+    /// Sessions of browsers: by the digest of their secret.
+    Session = 25,
 }
 
 impl Table {
     /// Every table, in the order of its number.
-    pub const ALL: [Table; 24] = [
+    pub const ALL: [Table; 25] = [
         Table::System,
         Table::Principal,
         Table::AppPassword,
@@ -367,6 +369,7 @@ impl Table {
         Table::Feed,
         Table::Webhook,
         Table::Delivery,
+        Table::Session,
     ];
 }
 

@@ -1,0 +1,83 @@
+// What all pages do: times in the reader's zone, forms that are sent once, dialogues, what is said for a moment.
+(() => {
+  'use strict';
+  const body = document.body;
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
+  const near = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+  const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
+
+  const told = (at) => {
+    const seconds = (at - Date.now()) / 1000;
+    const size = Math.abs(seconds);
+    if (size < 60) return near.format(Math.round(seconds), 'second');
+    if (size < 3600) return near.format(Math.round(seconds / 60), 'minute');
+    if (size < 86400) return near.format(Math.round(seconds / 3600), 'hour');
+    return full.format(at);
+  };
+  const show = (root) => {
+    for (const time of root.querySelectorAll('time[datetime]')) {
+      const at = new Date(time.dateTime);
+      if (Number.isNaN(+at)) continue;
+      time.textContent = time.dataset.full === undefined ? told(at) : full.format(at);
+      time.title = full.format(at) + ' (' + zone + ')';
+    }
+    for (const field of root.querySelectorAll('input[data-zone]')) if (!field.value) field.value = zone;
+    for (const dot of root.querySelectorAll('[data-color]')) dot.style.setProperty('--c', dot.dataset.color), dot.classList.contains('dot') && (dot.style.background = dot.dataset.color);
+  };
+  const say = (words, kind) => {
+    const toast = document.createElement('p');
+    toast.className = 'toast ' + (kind || '');
+    toast.textContent = words;
+    document.getElementById('toasts').append(toast);
+  };
+  const dialog = document.getElementById('dialog');
+  const open = () => { if (!dialog.open) dialog.showModal(); };
+  const close = () => { if (dialog.open) dialog.close(); };
+
+  // A double click does nothing twice: a form that is on its way is not sent again.
+  document.addEventListener('submit', (event) => {
+    const form = event.target;
+    if (form.dataset.sure && !window.confirm(form.dataset.sure)) { event.preventDefault(); event.stopImmediatePropagation(); return; }
+    if (form.method !== 'post' || form.hasAttribute('hx-post') || form.dataset.download !== undefined) return;
+    if (form.dataset.sent) { event.preventDefault(); return; }
+    form.dataset.sent = 'yes';
+    setTimeout(() => form.querySelectorAll('button[type=submit]').forEach((button) => { button.disabled = true; }));
+  }, true);
+  window.addEventListener('pageshow', () => document.querySelectorAll('form[data-sent]').forEach((form) => {
+    delete form.dataset.sent;
+    form.querySelectorAll('button[type=submit]').forEach((button) => { button.disabled = false; });
+  }));
+  document.addEventListener('click', (event) => {
+    const from = event.target.closest('[data-close],[data-copy]');
+    if (!from) return;
+    if (from.dataset.close !== undefined) close();
+    if (from.dataset.copy !== undefined) navigator.clipboard?.writeText(from.dataset.copy).then(() => say(from.dataset.copied));
+  });
+  dialog.addEventListener('click', (event) => { if (event.target === dialog) close(); });
+  // A field that another one makes needless is not shown: data-if="name=value|value" of the form.
+  const fit = (root) => root.querySelectorAll('[data-if]').forEach((part) => {
+    const [name, values] = part.dataset.if.split('=');
+    const form = part.closest('form');
+    const field = form && form.elements[name];
+    if (!field) return;
+    const value = field.type === 'checkbox' ? String(field.checked) : field.value;
+    part.hidden = !values.split('|').includes(value);
+  });
+  document.addEventListener('change', (event) => { if (event.target.form) fit(event.target.form); });
+  document.addEventListener('htmx:afterSwap', (event) => {
+    show(event.target); fit(event.target);
+    if (event.target.id === 'dialog-body' && event.target.childElementCount) {
+      open();
+      (event.target.querySelector('[aria-invalid=true]') || event.target.querySelector('[autofocus]'))?.focus();
+    }
+  });
+  document.addEventListener('htmx:configRequest', (event) => { event.detail.headers['X-Zone'] = zone; });
+  document.addEventListener('htmx:sendError', () => say(body.dataset.offline, 'bad'));
+  document.addEventListener('done', close);
+  new MutationObserver((changes) => changes.forEach((change) => change.addedNodes.forEach((toast) => {
+    if (toast.nodeType === 1) setTimeout(() => toast.remove(), 8000);
+  }))).observe(document.getElementById('toasts'), { childList: true });
+
+  window.Kalends = { body, zone, say, open, close, prefix: body.dataset.prefix, word: body.dataset.word };
+  show(document); fit(document);
+})();

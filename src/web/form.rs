@@ -1,0 +1,99 @@
+//! A form: what was typed, and what is wrong with it.
+//!
+//! Owns: keeping values, and putting what the API says of a member beside the field of that name. Does not own: checking values.
+
+use std::collections::BTreeMap;
+
+use super::visit::Visit;
+
+/// Fields that are typed anew: no page holds what was typed.
+const SECRET: &[&str] = &["password", "again"];
+
+/// A form that is shown, perhaps for the second time.
+#[derive(Debug, Default, Clone)]
+pub(super) struct Form {
+    values: BTreeMap<String, String>,
+    /// The field that is wrong, and why; no field: the whole.
+    wrong: Vec<(String, String)>,
+    known: Vec<&'static str>,
+    /// Made anew for each form: sent twice, it is one wish.
+    pub(super) once: String,
+}
+
+impl Form {
+    /// Returns an empty form with these fields.
+    pub(super) fn new(known: &[&'static str]) -> Form {
+        let mut bits = [0u8; 16];
+        let once = match getrandom::fill(&mut bits) {
+            Ok(()) => format!("{:032x}", u128::from_be_bytes(bits)),
+            // Without one, a form that is sent twice is two wishes; the API says what becomes of them.
+            Err(_) => String::new(),
+        };
+        Form { known: known.to_vec(), once, ..Form::default() }
+    }
+
+    /// Returns the form as it was sent.
+    pub(super) fn sent(visit: &Visit, known: &[&'static str]) -> Form {
+        let mut form = Form::new(known);
+        let shown = |name: &str| known.contains(&name) && !SECRET.contains(&name);
+        for (name, value) in visit.fields().filter(|(name, _)| shown(name)) {
+            // Browsers end lines with two characters; nobody types them.
+            form.values
+                .entry(name.to_owned())
+                .or_insert_with(|| value.replace("\r\n", "\n").trim().to_owned());
+        }
+        form
+    }
+
+    /// Fills a field in.
+    pub(super) fn set(&mut self, name: &str, value: impl Into<String>) {
+        self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Returns what a field holds.
+    pub(super) fn value(&self, name: impl AsRef<str>) -> &str {
+        self.values.get(name.as_ref()).map_or("", String::as_str)
+    }
+
+    /// Tells whether a field holds this.
+    pub(super) fn is(&self, name: impl AsRef<str>, value: impl AsRef<str>) -> bool {
+        self.value(name) == value.as_ref()
+    }
+
+    /// Notes what is wrong. What is said of no field of the form is said of the whole.
+    pub(super) fn refuse(&mut self, field: &str, why: impl Into<String>) {
+        let first = field.split(['.', '[']).next().unwrap_or_default();
+        let known = if self.known.contains(&first) { first } else { "" };
+        self.wrong.push((known.to_owned(), why.into()));
+    }
+
+    /// Returns what is wrong with a field; of no field: with the whole.
+    pub(super) fn wrong(&self, field: impl AsRef<str>) -> Option<&str> {
+        self.wrong.iter().find(|(name, _)| name == field.as_ref()).map(|(_, why)| why.as_str())
+    }
+
+    /// Tells whether something is wrong.
+    pub(super) fn refused(&self) -> bool {
+        !self.wrong.is_empty()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_said_at_its_field() {
+        let mut form = Form::new(&["start", "rules"]);
+        form.set("start", "soon");
+        form.refuse("start", "That is no time.");
+        form.refuse("rules[0].when.title", "Too long.");
+        form.refuse("other", "Not that.");
+        assert_eq!(form.wrong("start"), Some("That is no time."));
+        assert_eq!(form.wrong("rules"), Some("Too long."));
+        assert_eq!(form.wrong(""), Some("Not that."));
+        assert_eq!((form.value("start"), form.value("gone")), ("soon", ""));
+        assert_ne!(form.once, Form::new(&[]).once);
+    }
+}

@@ -1,0 +1,336 @@
+//! The calendar: all calendars in one view, events by the range that is looked at, moving and resizing, the server's word of changes.
+//!
+//! Owns: the page and what its widget asks for. Does not own: the form of an event (`event`), repeats (expanded by the API).
+
+pub(in crate::web) mod event;
+
+use askama::Template;
+use http::{Method, StatusCode, header};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::http::{Reply, reply_bytes, reply_empty};
+use crate::web::Web;
+use crate::web::ask::{Wish, encoded};
+use crate::web::form::Form;
+use crate::web::shell::{Shell, page, part, toast};
+use crate::web::texts::T;
+use crate::web::visit::{Stop, Visit};
+
+/// As many events are shown at a time.
+const MOST: usize = 5000;
+/// What a calendar without a colour of its own is shown in, by its place in the list.
+const COLORS: [&str; 8] =
+    ["#3556c7", "#2f7d4f", "#b5541c", "#8a3ea8", "#0e7c86", "#b3324d", "#6b6f1d", "#54637a"];
+
+/// A calendar, as the API tells it.
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::web) struct Calendar {
+    pub(in crate::web) id: String,
+    etag: String,
+    display_name: String,
+    name: String,
+    color: Option<String>,
+    components: Vec<String>,
+    pub(in crate::web) writable: bool,
+}
+
+impl Calendar {
+    /// Returns what people call it.
+    pub(in crate::web) fn title(&self) -> &str {
+        if self.display_name.is_empty() { &self.name } else { &self.display_name }
+    }
+
+    fn holds_events(&self) -> bool {
+        self.components.is_empty() || self.components.iter().any(|component| component == "VEVENT")
+    }
+
+    fn color(&self, at: usize) -> String {
+        let said = self.color.as_deref().and_then(rgb);
+        said.unwrap_or_else(|| COLORS.get(at % COLORS.len()).copied().unwrap_or("#3556c7").to_owned())
+    }
+}
+
+/// Returns a colour as the browser takes it; Apple's have an opacity at the end.
+fn rgb(text: &str) -> Option<String> {
+    let hex = text.trim().strip_prefix('#')?;
+    let fine = hex.len() >= 6 && hex.bytes().all(|byte| byte.is_ascii_hexdigit());
+    fine.then(|| format!("#{}", hex.get(..6).unwrap_or_default().to_ascii_lowercase()))
+}
+
+/// Returns the calendars that hold events, in the order of the API.
+pub(in crate::web) async fn calendars(web: &Web, visit: &Visit) -> Result<Vec<Calendar>, Stop> {
+    let mut list: Vec<Calendar> = web.list(visit, "/calendars", 500).await?;
+    list.retain(Calendar::holds_events);
+    Ok(list)
+}
+
+struct Shown {
+    id: String,
+    title: String,
+    color: String,
+    writable: bool,
+}
+
+#[derive(Template)]
+#[template(path = "calendar.html")]
+struct Page {
+    s: Shell,
+    calendars: Vec<Shown>,
+}
+
+/// The page.
+pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop> {
+    let list = calendars(web, &visit).await?;
+    let calendars = list
+        .iter()
+        .enumerate()
+        .map(|(at, calendar)| Shown {
+            id: calendar.id.clone(),
+            title: calendar.title().to_owned(),
+            color: calendar.color(at),
+            writable: calendar.writable,
+        })
+        .collect();
+    let shown = Page { s: Shell::of(web, &visit, "/", T.menu_calendar), calendars };
+    Ok(page(StatusCode::OK, &shown.s, &shown))
+}
+
+/// An event as the API tells it: what this page looks at.
+#[derive(Debug, Clone, Deserialize)]
+pub(in crate::web) struct Event {
+    uid: String,
+    etag: String,
+    title: Option<String>,
+    description: Option<String>,
+    location: Option<String>,
+    start: String,
+    end: String,
+    time_zone: Option<String>,
+    all_day: bool,
+    status: Option<String>,
+    free_busy: Option<String>,
+    color: Option<String>,
+    #[serde(default)]
+    recurrence: Vec<String>,
+    recurrence_id: Option<String>,
+    origin: Origin,
+    last_synced_at: Option<String>,
+    locked: bool,
+    #[serde(default)]
+    alerts: Vec<Value>,
+    #[serde(default)]
+    attendees: Vec<Value>,
+}
+
+#[derive(Debug, Clone, Default, Deserialize)]
+struct Origin {
+    provider: Option<String>,
+    account: Option<String>,
+}
+
+/// The address of a calendar's events within a range, each instance by itself.
+fn within(calendar: &str, from: &str, to: &str) -> String {
+    format!("/calendars/{}/events?expand=true&from={}&to={}", encoded(calendar), encoded(from), encoded(to))
+}
+
+/// What the widget shows: the events of a range.
+pub(in crate::web) async fn events(web: &Web, visit: Visit) -> Result<Reply, Stop> {
+    let (Some(from), Some(to)) = (visit.parameter("start"), visit.parameter("end")) else {
+        return Err(Stop::Refused(StatusCode::BAD_REQUEST, T.not_done_hint.to_owned()));
+    };
+    let mut shown = Vec::new();
+    for (at, calendar) in calendars(web, &visit).await?.iter().enumerate() {
+        let events: Vec<Value> = web.list(&visit, &within(&calendar.id, from, to), MOST).await?;
+        // What cannot be read as an event has no place in a calendar; it is in the list of the API.
+        let events = events.into_iter().filter_map(|event| serde_json::from_value::<Event>(event).ok());
+        shown.extend(events.map(|event| widget(calendar, at, event)));
+    }
+    let mut reply = reply_bytes(StatusCode::OK, "application/json", Value::Array(shown).to_string());
+    reply.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-store"));
+    Ok(reply)
+}
+
+fn widget(calendar: &Calendar, at: usize, event: Event) -> Value {
+    let fixed = event.locked || !calendar.writable;
+    let class = [
+        (event.status.as_deref() == Some("tentative")).then_some("tentative"),
+        (event.status.as_deref() == Some("cancelled")).then_some("cancelled"),
+        (event.free_busy.as_deref() == Some("free")).then_some("free"),
+    ];
+    let color = event.color.as_deref().and_then(rgb).unwrap_or_else(|| calendar.color(at));
+    let title = event.title.filter(|title| !title.trim().is_empty());
+    json!({
+        "id": format!("{}/{}/{}", calendar.id, event.uid, event.recurrence_id.as_deref().unwrap_or_default()),
+        "title": title.as_deref().unwrap_or(T.no_title),
+        "start": event.start,
+        "end": event.end,
+        "allDay": event.all_day,
+        "editable": !fixed,
+        "classNames": class.into_iter().flatten().collect::<Vec<_>>(),
+        "extendedProps": {
+            "calendar": calendar.id,
+            "calendarName": calendar.title(),
+            "color": color,
+            "uid": event.uid,
+            "etag": event.etag,
+            "at": event.recurrence_id,
+            "from": event.start,
+            "to": event.end,
+            "place": event.location,
+            "provider": event.origin.provider,
+            "account": event.origin.account,
+            "fixed": fixed,
+        },
+    })
+}
+
+/// Returns the date or the clock's time of a time with or without an offset.
+fn clock(text: &str) -> &str {
+    text.get(..19).unwrap_or(text)
+}
+
+/// Returns a time moved as another one moves: `was` became `is`.
+fn shifted(time: &str, was: &str, is: &str) -> Option<String> {
+    use jiff::civil::{Date, DateTime};
+    if [time, was, is].iter().all(|text| text.len() == 10) {
+        let (time, was, is): (Date, Date, Date) = (time.parse().ok()?, was.parse().ok()?, is.parse().ok()?);
+        return time.checked_add(is.since(was).ok()?).ok().map(|date| date.to_string());
+    }
+    let read = |text: &str| clock(text).parse::<DateTime>().ok();
+    let (time, was, is) = (read(time)?, read(was)?, read(is)?);
+    time.checked_add(is.since(was).ok()?).ok().map(|moved| moved.strftime("%Y-%m-%dT%H:%M:%S").to_string())
+}
+
+/// How much of a series a change is meant for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reach {
+    Whole,
+    This,
+}
+
+/// An event was moved or resized with the mouse.
+pub(in crate::web) async fn moved(web: &Web, visit: Visit) -> Result<Reply, Stop> {
+    let path = event::path(visit.field("calendar"), visit.field("uid"));
+    let (start, end) = (visit.field("start"), visit.field("end"));
+    let all_day = visit.field("all_day") == "true";
+    let mut times = Map::new();
+    times.insert("start".into(), json!(start));
+    times.insert("end".into(), json!(end));
+    let at = visit.field("at");
+    let body = match (at, visit.field("scope")) {
+        ("", _) => {
+            times.insert("all_day".into(), json!(all_day));
+            Value::Object(times)
+        }
+        (at, "this") => json!({ "overrides": { at: times } }),
+        _ => {
+            let series: Event = web.read(&visit, &path).await?;
+            let whole = |time: &str, was: &str, is: &str| {
+                shifted(time, was, is)
+                    .ok_or_else(|| Stop::Refused(StatusCode::UNPROCESSABLE_ENTITY, T.move_in_form.into()))
+            };
+            if series.all_day != all_day {
+                return Ok(toast(StatusCode::UNPROCESSABLE_ENTITY, T.move_in_form));
+            }
+            let start = whole(&series.start, visit.field("was_start"), start)?;
+            let end = whole(&series.end, visit.field("was_end"), end)?;
+            json!({ "start": start, "end": end })
+        }
+    };
+    let answer = web.ask(&visit, Method::PATCH, &path, Wish::of(body).only_if(visit.field("etag"))).await?;
+    if answer.status.is_success() {
+        Ok(reply_empty(StatusCode::NO_CONTENT))
+    } else {
+        Ok(toast(answer.status, &answer.detail()))
+    }
+}
+
+const CALENDAR: &[&str] = &["calendar", "etag", "display_name", "color"];
+
+#[derive(Template)]
+#[template(path = "calendar_form.html")]
+struct CalendarForm {
+    s: Shell,
+    f: Form,
+}
+
+/// The form of a calendar, or of a new one.
+pub(in crate::web) async fn calendar(web: &Web, visit: Visit) -> Result<Reply, Stop> {
+    let mut form = Form::new(CALENDAR);
+    let list = calendars(web, &visit).await?;
+    let wanted = visit.parameter("id").unwrap_or_default();
+    match list.iter().enumerate().find(|(_, calendar)| calendar.id == wanted) {
+        Some((at, calendar)) => {
+            form.set("calendar", &calendar.id);
+            form.set("etag", &calendar.etag);
+            form.set("display_name", calendar.title());
+            form.set("color", calendar.color(at));
+        }
+        None => form.set("color", COLORS.get(list.len() % COLORS.len()).copied().unwrap_or("#3556c7")),
+    }
+    Ok(part(StatusCode::OK, &CalendarForm { s: Shell::of(web, &visit, "/", ""), f: form }))
+}
+
+/// Makes a calendar or changes one.
+pub(in crate::web) async fn keep_calendar(web: &Web, visit: Visit) -> Result<Reply, Stop> {
+    let mut form = Form::sent(&visit, CALENDAR);
+    if form.value("display_name").is_empty() {
+        form.refuse("display_name", T.name_needed);
+    } else {
+        let body = json!({ "display_name": form.value("display_name"), "color": form.value("color") });
+        let wish = Wish::of(body).only_if(form.value("etag")).once(&visit);
+        let answer = match form.value("calendar") {
+            "" => web.ask(&visit, Method::POST, "/calendars", wish).await?,
+            id => web.ask(&visit, Method::PATCH, &format!("/calendars/{}", encoded(id)), wish).await?,
+        };
+        if answer.or_told(&mut form).is_some() {
+            return Ok(reloaded());
+        }
+    }
+    Ok(part(StatusCode::UNPROCESSABLE_ENTITY, &CalendarForm { s: Shell::of(web, &visit, "/", ""), f: form }))
+}
+
+/// Moves a calendar to the trash.
+pub(in crate::web) async fn remove_calendar(web: &Web, visit: Visit) -> Result<Reply, Stop> {
+    let path = format!("/calendars/{}", encoded(visit.field("calendar")));
+    web.ask(&visit, Method::DELETE, &path, Wish::default()).await?.good()?;
+    Ok(reloaded())
+}
+
+/// Has the whole page shown anew.
+fn reloaded() -> Reply {
+    let mut reply = reply_empty(StatusCode::OK);
+    reply.headers_mut().insert("hx-refresh", header::HeaderValue::from_static("true"));
+    reply
+}
+
+/// What happens on the server, as it happens: the API's stream of changes.
+pub(in crate::web) async fn live(web: &Web, visit: Visit) -> Result<Reply, Stop> {
+    web.raw(&visit, Method::GET, "/changes/stream", Wish::default()).await
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_series_moves_as_the_instance_was_moved() {
+        let moved = |time, was, is| shifted(time, was, is).unwrap();
+        assert_eq!(
+            moved("2026-01-05T09:00:00+01:00", "2026-06-01T10:00:00+02:00", "2026-06-02T11:30:00+02:00"),
+            "2026-01-06T10:30:00"
+        );
+        assert_eq!(moved("2026-01-05", "2026-06-01", "2026-05-31"), "2026-01-04");
+        assert_eq!(shifted("soon", "2026-06-01", "2026-05-31"), None);
+    }
+
+    #[test]
+    fn colours_are_what_a_browser_takes() {
+        assert_eq!(rgb("#FF2968FF").as_deref(), Some("#ff2968"));
+        for odd in ["red", "#12345", "#ggg000", ""] {
+            assert_eq!(rgb(odd), None, "{odd}");
+        }
+    }
+}

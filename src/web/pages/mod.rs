@@ -1,0 +1,25 @@
+//! The pages, one file each.
+
+pub(super) mod account;
+pub(super) mod calendar;
+pub(super) mod conflicts;
+pub(super) mod connections;
+pub(super) mod devices;
+pub(super) mod mappings;
+pub(super) mod notifications;
+pub(super) mod setup;
+pub(super) mod sign_in;
+pub(super) mod start;
+
+use askama::Template;
+
+use super::shell::Shell;
+use super::texts::T;
+
+/// Why there is no page.
+#[derive(Debug, Template)]
+#[template(path = "stopped.html")]
+pub(super) struct Stopped {
+    pub(super) s: Shell,
+    pub(super) detail: String,
+}
