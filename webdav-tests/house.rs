@@ -238,7 +238,10 @@ fn doors_see_only_the_front_of_the_bridge() {
 const NAMES: &[(&[&str], &[&str], &str)] = &[
     (
         &["use http::", "hyper::", "hyper_util::", "reqwest::", "StatusCode", "HeaderMap", "HeaderValue"],
-        &["http", "auth", "bridge", "webhook", "dav", "api", "hooks", "feed", "web", "server", "sim", "cli", "main"],
+        &[
+            "http", "auth", "bridge", "webhook", "dav", "api", "hooks", "feed", "web", "server", "sim",
+            "cli", "main",
+        ],
         "the rules, the store and the text layers do not speak HTTP",
     ),
     (&["sled::", "use sled"], &["store"], "no sled outside the store: PostgreSQL comes next to it"),
