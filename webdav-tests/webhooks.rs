@@ -413,6 +413,12 @@ fn a_subscription_rests_goes_on_and_ends() {
             app.served.runtime().block_on(store.records(kalends::store::Table::Webhook, "", None, 100));
         rows.unwrap().iter().all(|(key, _)| !key.path.contains("bert"))
     });
+    // Who has the name afterwards is somebody else.
+    let new = kalends::calendar::NewPrincipal { name: "bert".into(), ..Default::default() };
+    app.served.runtime().block_on(guard.add_user(new)).unwrap();
+    let bert = app.served.token("bert", ALL).unwrap();
+    let seen = crate::app::document(&app.send(&bert, "GET", "/webhooks", &[], None));
+    assert_eq!(seen["items"], json!([]), "{seen}");
 }
 
 // E2 of the contract "at least once": a kill between the commit and the delivery loses none

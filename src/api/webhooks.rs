@@ -269,7 +269,7 @@ async fn calendars(api: &Api, call: &Call, ids: &[String]) -> Result<Vec<u64>, P
 }
 
 fn described(text: String) -> Result<String, Problem> {
-    let good = text.len() <= 200 && !text.chars().any(char::is_control);
+    let good = text.chars().count() <= 200 && !text.chars().any(char::is_control);
     if good { Ok(text) } else { Err(Problem::invalid("description", "A short text is needed here.")) }
 }
 

@@ -187,8 +187,8 @@ impl House {
         Err(Refusal::Stale.into())
     }
 
-    /// Removes an account with its collections, trash, notices, bookings, app passwords and whatever `extra` removes in the same
-    /// commit.
+    /// Removes an account with its collections, trash, notices, bookings, webhooks, app passwords and whatever `extra` removes in
+    /// the same commit. Who gets an account of this name later finds nothing of it, and nobody is told of theirs.
     ///
     /// # Errors
     /// `Missing` if there is no such account; when the store fails.
@@ -196,23 +196,30 @@ impl House {
         let before = self.store.record(&key(name)).await?.ok_or(Refusal::Missing)?;
         // The trash may hold much: it goes first, a part at a time.
         self.empty_trash(name).await?;
+        let prefix = format!("{name}/");
+        self.empty_deliveries(&prefix).await?;
         let mut commit = Commit::new(Origin::System, self.clock.now())
             .expect(Expect::Record(key(name), Some(before)))
             .op(Op::DeleteRecord(key(name)))
-            .op(Op::DeleteRecord(Key::new(Table::BookingRules, name)));
+            .op(Op::DeleteRecord(Key::new(Table::BookingRules, name)))
+            .op(Op::DeleteRecord(Key::new(Table::Webhook, format!("@/{name}"))));
         for parent in [CollectionId::HOMES, CollectionId::FILES] {
             if let Some(root) = self.store.child(parent, name).await? {
                 commit = commit.op(Op::DeleteCollection(root.id));
             }
         }
-        let prefix = format!("{name}/");
-        for table in [Table::AppPassword, Table::Notice, Table::Booking, Table::BookingRules] {
+        let tables = [Table::AppPassword, Table::Notice, Table::Booking, Table::BookingRules, Table::Webhook];
+        for table in tables {
             let mut after: Option<String> = None;
             loop {
                 let page = self.store.records(table, &prefix, after.as_deref(), 256).await?;
                 let Some((last, _)) = page.last() else { break };
                 after = Some(last.path.clone());
                 for (key, _) in page {
+                    if let Some(id) = key.path.strip_prefix(&prefix).filter(|_| table == Table::Webhook) {
+                        commit =
+                            commit.op(Op::DeleteRecord(Key::new(Table::Secret, format!("webhook/{id}"))));
+                    }
                     commit = commit.op(Op::DeleteRecord(key));
                 }
             }
@@ -220,6 +227,19 @@ impl House {
         commit.ops.extend(extra);
         self.store.commit(commit).await?;
         Ok(())
+    }
+
+    /// Removes what was and was to be told of an account, a part at a time.
+    async fn empty_deliveries(&self, prefix: &str) -> Result<(), Error> {
+        loop {
+            let page = self.store.records(Table::Delivery, prefix, None, 256).await?;
+            if page.is_empty() {
+                return Ok(());
+            }
+            let mut commit = Commit::new(Origin::System, self.clock.now());
+            commit.ops = page.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect();
+            self.store.commit(commit).await?;
+        }
     }
 }
 

@@ -86,7 +86,10 @@ impl Webhooks {
     }
 
     async fn round(&self, voice: &dyn Voice, owner: &str, id: &str) -> Result<Round, Fault> {
-        let Some(hook) = self.hook(owner, id).await? else { return Ok(Round::Rest) };
+        let Some(hook) = self.hook(owner, id).await? else {
+            self.state().cut(id);
+            return Ok(Round::Rest);
+        };
         if !hook.waits() || hook.paused.is_some() || hook.due.is_some_and(|due| due > self.now()) {
             self.state().line(&hook);
             self.forget(&hook).await?;

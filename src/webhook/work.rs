@@ -82,6 +82,15 @@ impl State {
         }
     }
 
+    /// Forgets all of an owner's and cuts what is on its way.
+    fn cut_all(&mut self, owner: &str) {
+        for line in self.lines.values().filter(|line| line.owner == owner) {
+            line.cut.cancel();
+        }
+        self.lines.retain(|_, line| line.owner != owner);
+        self.leave(owner);
+    }
+
     /// Notes where an owner's things are.
     pub(super) fn place(&mut self, owner: &str, id: CollectionId) {
         if self.owners.contains_key(owner) {
@@ -204,10 +213,12 @@ impl Webhooks {
                 continue;
             }
             let _turn = self.turn(&owner).await;
+            self.state().cut_all(&owner);
             for hook in self.all(&owner).await? {
                 self.end(voice, &hook).await?;
             }
-            self.state().leave(&owner);
+            // What was written while the account was removed.
+            self.clear(Table::Delivery, &format!("{owner}/")).await?;
         }
         Ok(())
     }

@@ -44,8 +44,8 @@ CHECKS = [
     "allow_header_conformance",
     "the_schema_says_what_is_refused",
 ]
-# These ask a far side out there, if the caller may: the simulators' own tests have them.
-OUTSIDE = r"^(post_connections(_caldav|_cozi|_icloud|_ics)?|post_connections_connection_reconnect)$"
+# These ask a far side out there, if the caller may: the simulators' own tests have them, and those of webhooks.
+OUTSIDE = r"^(post_connections(_caldav|_cozi|_icloud|_ics)?|post_connections_connection_reconnect|post_webhooks_webhook_test|post_webhooks_webhook_deliveries_delivery_redeliver)$"
 CONFIG = """
 request-timeout = 20
 max-stream-events = 1
@@ -93,6 +93,7 @@ def furnish():
         made(events, "PUT", place, {"title": title, "start": "2030-01-07T09:00:00Z", "duration": "PT1H"})
     there["version"] = ask(events, "GET", place + "/versions")[1]["items"][0]["id"]
     there["feed"] = made(events, "POST", "/feeds", {"calendars": [calendar]})["id"]
+    there["webhook"] = made(events, "POST", "/webhooks", {"url": "https://kalends.invalid/", "events": ["calendar.*"]})["id"]
     lost = f"/calendars/{calendar}/events/lost@kalends.example"
     made(events, "PUT", lost, {"title": "Lost", "start": "2030-01-08T09:00:00Z", "duration": "PT1H"})
     assert ask(events, "DELETE", lost)[0] == 204

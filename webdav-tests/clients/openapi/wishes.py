@@ -39,6 +39,7 @@ BEYOND = {
     "buffer_before": "within bounds",
     "buffer_after": "within bounds",
     "hold_for": "within bounds",
+    "keep_old_for": "within bounds",
     "step": "within bounds",
     "max_age": "within bounds",
     "minimum_notice": "within bounds",
