@@ -284,7 +284,7 @@ impl Webhooks {
         let mut hooks = self.all(owner).await?;
         hooks.retain(|hook| hook.id != before.id);
         hooks.push(after.clone());
-        self.begin(voice, owner, &Group::wanted(&hooks)).await.map_err(HookError::from)?;
+        self.begin(voice, owner, &Group::wanted(&hooks)).await?;
         self.replace(&before, &after, Vec::new()).await?;
         self.state().again(owner);
         Ok(after)

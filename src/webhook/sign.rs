@@ -19,7 +19,7 @@ const PREFIX: &str = "whsec_";
 pub(super) fn fresh() -> Result<Secret, Fault> {
     let mut bytes = Zeroizing::new([0; LENGTH]);
     getrandom::fill(&mut *bytes).map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
-    Ok(Secret::new(format!("{PREFIX}{}", STANDARD.encode(&*bytes))))
+    Ok(Secret::new(format!("{PREFIX}{}", STANDARD.encode(bytes.as_slice()))))
 }
 
 /// Returns the value of `webhook-signature`: one signature for each secret, the newest first.
