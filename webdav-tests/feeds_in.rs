@@ -33,13 +33,19 @@ struct Paper {
 
 /// A web server with a feed.
 #[derive(Debug, Default)]
-struct Press {
+pub(crate) struct Press {
     paper: Mutex<Paper>,
     /// Status and conditions of every answer, and how many octets its body had.
     sent: Mutex<Vec<(u16, bool, usize)>>,
 }
 
 impl Press {
+    pub(crate) fn with(body: String) -> Press {
+        let press = Press::default();
+        *press.paper.lock().unwrap() = Paper { status: 200, body: body.into(), ..Paper::default() };
+        press
+    }
+
     fn answered(&self, request: &Request) -> Answer {
         let paper = self.paper.lock().unwrap().clone();
         let asks = |name: &str, own: &Option<String>| own.is_some() && request.header(name) == own.as_deref();
@@ -135,7 +141,7 @@ impl Feed {
     }
 }
 
-fn event(uid: &str, title: &str, lines: &str) -> String {
+pub(crate) fn event(uid: &str, title: &str, lines: &str) -> String {
     format!(
         "BEGIN:VEVENT\r\nUID:{uid}\r\nDTSTAMP:20260101T000000Z\r\nDTSTART:{}T090000Z\r\nDTEND:{}T100000Z\r\n\
          SUMMARY:{title}\r\n{lines}END:VEVENT\r\n",
@@ -144,7 +150,7 @@ fn event(uid: &str, title: &str, lines: &str) -> String {
     )
 }
 
-fn calendar(head: &str, events: &[String]) -> String {
+pub(crate) fn calendar(head: &str, events: &[String]) -> String {
     let events = events.concat();
     format!(
         "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//x//EN\r\nMETHOD:PUBLISH\r\n{head}{events}END:VCALENDAR\r\n"

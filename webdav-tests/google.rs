@@ -616,6 +616,46 @@ async fn many_are_read_and_written_in_few_calls() {
     assert_eq!(far.pages(None).await.unwrap_err(), Trouble::Slow(Some(Duration::from_secs(9))));
 }
 
+// What is held of series is bounded: what does not fit is named with its state, and read by itself as it is
+#[tokio::test]
+async fn series_beyond_what_is_held_are_named_and_read_by_themselves() {
+    let far = Far::start().await;
+    let words = "word ".repeat(1600);
+    let count = 2300;
+    for n in 0..count {
+        let mut series = timed("01-05");
+        series["summary"] = json!(format!("Series {n}"));
+        series["description"] = json!(words);
+        series["recurrence"] = json!(["RRULE:FREQ=WEEKLY;COUNT=3"]);
+        far.make(series);
+    }
+    let page = far.look(None).await;
+    assert!(page.end.as_ref().unwrap().complete);
+    let held: usize = page.read.iter().map(|seen| seen.bytes.len()).sum();
+    assert!(held > 14 << 20 && held < 18 << 20, "{held} octets are held");
+    assert!(!page.seen.is_empty(), "not everything fits");
+    let mut all: Vec<&RemoteId> =
+        page.read.iter().map(|seen| &seen.id).chain(page.seen.iter().map(|named| &named.id)).collect();
+    all.sort();
+    all.dedup();
+    assert_eq!((all.len(), page.read.len() + page.seen.len()), (count, count), "each is told once");
+    // What is named has the state that reading it tells: one that is as agreed need not be read.
+    for named in [page.seen.first().unwrap(), page.seen.last().unwrap()] {
+        let seen = far.one(&named.id).await.unwrap();
+        assert!(seen.version.is_some() && seen.version == named.version, "{named:?}");
+        assert!(text(&seen.bytes).contains("RRULE:FREQ=WEEKLY;COUNT=3"));
+    }
+    // A change of one of them is told as one.
+    let cursor = page.end.unwrap().next.unwrap();
+    let last = page.seen.last().unwrap();
+    far.change(&last.id.0, json!({"summary": "Changed"}));
+    let told = far.look(Some(&cursor)).await;
+    let named = told.read.iter().map(|seen| (&seen.id, &seen.version));
+    let named: Vec<_> = named.chain(told.seen.iter().map(|named| (&named.id, &named.version))).collect();
+    assert_eq!((named.len(), named[0].0), (1, &last.id));
+    assert_ne!(*named[0].1, last.version);
+}
+
 // Bad input: a wrong answer changes nothing, and is never an empty calendar
 #[tokio::test]
 async fn answers_that_are_none_are_errors() {

@@ -1,5 +1,6 @@
 //! The simulators keep the rules of what they stand for.
 
+mod faults;
 mod frame;
 mod google;
 

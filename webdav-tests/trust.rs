@@ -3,6 +3,7 @@
 //! After every kill the program starts again by itself and both sides agree; nothing is lost, doubled or brought back, and
 //! one more pass writes nothing (S4-006, S1-062, S3-162).
 
+mod damaged;
 mod far;
 mod program;
 
@@ -55,7 +56,7 @@ impl Story {
             here["items"].as_array().unwrap().iter().find(|c| c["name"] == "calendar").unwrap().clone();
         let wanted = json!({
             "calendar": here["id"], "connection": connection, "remote_calendar": far.calendar,
-            "direction": "both", "conflict_policy": "newest", "fields": far.fields,
+            "direction": far.direction, "conflict_policy": "newest", "fields": far.fields,
         });
         let (status, made) = program.api("POST", "/mappings", Some(wanted));
         assert_eq!(status, 201, "{made}");

@@ -1,7 +1,7 @@
 //! CalDAV servers and their quirks as far sides: the provider against the simulator, over real HTTP.
 
 mod found;
-mod quirks;
+pub(crate) mod quirks;
 
 use std::sync::Arc;
 

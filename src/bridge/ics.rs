@@ -232,18 +232,25 @@ fn read(answer: &Answer, host: &str) -> Result<(Feed, State), Trouble> {
         } else {
             "something else"
         };
-        return Err(Trouble::Unreachable(format!(
-            "{host} sends {what} instead of a calendar. Nothing is changed here."
-        )));
+        return Err(unreadable(
+            answer,
+            what,
+            format!("{host} sends {what} instead of a calendar. Nothing is changed here."),
+        ));
     }
     let last = begin.rsplit(|byte| *byte == b'\n').next().unwrap_or_default().trim_ascii();
     if !last.eq_ignore_ascii_case(b"END:VCALENDAR") {
-        return Err(Trouble::Unreachable(format!("The feed of {host} breaks off before its end.")));
+        let said = format!("The feed of {host} breaks off before its end.");
+        return Err(unreadable(answer, "a calendar without its end", said));
     }
     let ical = Ical::parse_calendar(body).map_err(|problem| {
         // What the line says is nobody's business but its owner's.
         let place = problem.line.map(|line| format!(": line {line} is not iCalendar")).unwrap_or_default();
-        Trouble::Unreachable(format!("The feed of {host} cannot be read{place}."))
+        unreadable(
+            answer,
+            "a calendar with a broken line",
+            format!("The feed of {host} cannot be read{place}."),
+        )
     })?;
     let components: usize = ical.roots().map(|root| root.components().count()).sum();
     if components > MOST {
@@ -289,6 +296,12 @@ fn seen(object: Object) -> (Seen, String) {
             (Seen { id, version: None, bytes, modified: None }, said)
         }
     }
+}
+
+/// Returns the trouble of an answer that is no feed, and logs its shape.
+fn unreadable(answer: &Answer, what: &str, said: String) -> Trouble {
+    tracing::warn!(shape = what, octets = answer.body.len(), "a feed is not what a feed should be");
+    Trouble::Unreachable(said)
 }
 
 /// Returns how long a feed wishes to be left alone: RFC 7986 §5.7, else what Microsoft's programs have for it.

@@ -96,6 +96,8 @@ impl Both {
             format!("auth_url = \"{at}/o/oauth2/v2/auth\""),
             format!("token_url = \"{at}/token\""),
             format!("revoke_url = \"{at}/revoke\""),
+            // However quick this machine is, it is not held back.
+            "[limits]\ncalls_per_minute.google = 100000".into(),
         ]);
         let mut both = Both { house, server, account, mapping: String::new(), _runtime: runtime };
         prepare(&both);

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::program::Program;
 use crate::bridge::radicale::Radicale;
 use crate::dialogue::{Request, send};
+use crate::feeds_in::{Press, calendar, event};
 
 /// The requests that make, change and remove an event, and the one that tells of changes: method and path.
 type Points = [(&'static str, &'static str); 4];
@@ -24,6 +25,8 @@ pub(crate) struct Far {
     titles: Titles,
     pub(crate) calendar: String,
     provider: &'static str,
+    /// Which way mappings go.
+    pub(crate) direction: &'static str,
     /// The fields that mappings carry.
     pub(crate) fields: &'static str,
     /// What the owner of the account types in; nothing: they consent in a browser.
@@ -136,6 +139,7 @@ impl Far {
             titles: Box::new(titles),
             calendar: "anna@example.com".into(),
             provider: "google",
+            direction: "both",
             fields: "standard",
             known: None,
             points: [("POST", EVENTS), ("PATCH", EVENTS), ("DELETE", EVENTS), ("GET", EVENTS)],
@@ -165,6 +169,7 @@ impl Far {
             titles: Box::new(titles),
             calendar,
             provider: "outlook",
+            direction: "both",
             fields: "standard",
             known: None,
             points: [
@@ -210,6 +215,7 @@ impl Far {
             titles: Box::new(move |server| members(server, path).into_iter().map(title).collect()),
             calendar,
             provider: "caldav",
+            direction: "both",
             fields: "full",
             known: Some(known),
             points: [("PUT", "*"), ("PUT", "*"), ("DELETE", "*"), ("REPORT", "*")],
@@ -239,6 +245,7 @@ impl Far {
             titles: Box::new(titles),
             calendar: "family".into(),
             provider: "cozi",
+            direction: "both",
             fields: "standard",
             known: Some(json!({"username": "anna@example.org", "password": "geheim"})),
             points: [("POST", MONTH), ("POST", MONTH), ("POST", MONTH), ("GET", MONTH)],
@@ -247,6 +254,28 @@ impl Far {
                     "attendeeSet": [], "location": "", "notes": "", "subject": title}})
             },
             patience: LATER,
+        }
+    }
+
+    /// A feed with one event of that title. Nobody writes there.
+    pub(crate) fn feed(title: &str) -> Far {
+        let runtime = runtime();
+        let press = Press::with(calendar("", &[event("theirs", title, "")]));
+        let server = serve(&runtime, Arc::new(press));
+        let known = json!({"url": format!("{}/feed.ics", server.url())});
+        let titles = vec![title.to_owned()];
+        Far {
+            runtime,
+            server,
+            titles: Box::new(move |_| titles.clone()),
+            calendar: "feed".into(),
+            provider: "ics",
+            direction: "pull",
+            fields: "full",
+            known: Some(known),
+            points: [("GET", "*"); 4],
+            theirs: |_, _| Value::Null,
+            patience: SOON,
         }
     }
 
@@ -282,11 +311,14 @@ impl Far {
     /// The settings with which the program finds this far side and is not held back by limits of its own.
     pub(crate) fn variables(&self) -> Vec<(String, String)> {
         let url = self.server.url();
-        let provider = self.provider.to_uppercase();
+        // Feeds have the budget of CalDAV.
+        let provider = if self.provider == "ics" { "caldav" } else { self.provider }.to_uppercase();
         let of = |name: &str, value: String| (format!("KALENDS_PROVIDERS__{provider}__{name}"), value);
         let mut all = vec![
             ("KALENDS_BRIDGE__ALLOW_PRIVATE".to_owned(), "true".to_owned()),
             ("KALENDS_LIMITS__MANUAL_SYNC".to_owned(), "10000".to_owned()),
+            // Nothing of what people write is in the log, however much is logged.
+            ("KALENDS_LOG__LEVEL".to_owned(), "info,kalends=debug".to_owned()),
             (format!("KALENDS_LIMITS__CALLS_PER_MINUTE__{provider}"), "100000".to_owned()),
             (format!("KALENDS_LIMITS__CALLS_PER_DAY__{provider}"), "1000000".to_owned()),
         ];

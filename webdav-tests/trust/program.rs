@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -22,13 +22,15 @@ pub(crate) struct Program {
     token: String,
     child: Option<Child>,
     address: SocketAddr,
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 impl Program {
     pub(crate) fn new(variables: Vec<(String, String)>) -> Program {
         let place = tempfile::tempdir().unwrap();
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut program = Program { place, variables, token: String::new(), child: None, address };
+        let log = Arc::default();
+        let mut program = Program { place, variables, token: String::new(), child: None, address, log };
         let mut add = program.command(&["user", "add", "anna", "--password-stdin"]);
         let mut add = add.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
         add.stdin.take().unwrap().write_all(format!("{PASSWORD}\n").as_bytes()).unwrap();
@@ -55,16 +57,23 @@ impl Program {
             command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let (tell, told) = mpsc::channel();
         let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::clone(&self.log);
         std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 if let Some((_, address)) = line.split_once("listening on ") {
                     let end = address.find([')', '"']).unwrap_or(address.len());
                     let _ = tell.send(address[..end].to_owned());
                 }
+                log.lock().unwrap().push(line);
             }
         });
         self.address = told.recv_timeout(Duration::from_secs(60)).unwrap().parse().unwrap();
         self.child = Some(child);
+    }
+
+    /// What it has logged so far, line by line.
+    pub(crate) fn logged(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
     }
 
     /// SIGKILL.

@@ -233,7 +233,7 @@ pub(crate) fn rows(page: &str) -> Vec<Vec<String>> {
         let line = line.trim().trim_start_matches('|').trim_end_matches('|');
         line.split(" | ").map(|cell| cell.trim().to_owned()).collect()
     };
-    text.lines().filter(|line| line.starts_with("| ")).map(row).collect()
+    text.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| --")).map(row).collect()
 }
 
 // Whatever the page says is done, a test shows; every test of a quirk is on the page

@@ -153,7 +153,9 @@ pub(super) fn read(answer: &Answer, url: Url) -> Result<Multistatus, Trouble> {
     if answer.status.as_u16() != 207 {
         return Err(trouble(answer, &url));
     }
-    let root = xml::parse(&answer.body, LIMITS).map_err(|e| unreadable(&url, &e.to_string()))?;
+    let Ok(root) = xml::parse(&answer.body, LIMITS) else {
+        return Err(unreadable(&url, "it is not XML"));
+    };
     if !root.name.is(DAV, "multistatus") {
         return Err(unreadable(&url, "it is not a multistatus"));
     }
@@ -295,7 +297,9 @@ fn only_digest(answer: &Answer) -> bool {
     offers.iter().any(|o| o.contains("digest")) && !offers.iter().any(|o| o.contains("basic"))
 }
 
+/// Returns the trouble of an answer that is not what the standards say. `why` says nothing of what is in it.
 pub(super) fn unreadable(url: &Url, why: &str) -> Trouble {
+    tracing::warn!(shape = why, "a CalDAV server sent an answer that is not what it should be");
     Trouble::Unreachable(format!("{} sent an answer that cannot be read: {why}.", host(url)))
 }
 

@@ -211,7 +211,9 @@ fn items(page: Value) -> Result<Map<String, Value>, Trouble> {
     }
 }
 
+/// Returns the trouble of an answer that is not what is known of Cozi's, and logs its shape.
 fn unreadable(why: &str) -> Trouble {
+    tracing::warn!(shape = why, "Cozi sent an answer that is not what it used to be");
     Trouble::Unreachable(format!(
         "Cozi sent an answer that cannot be read: {why}. Its interface is not official and may have changed."
     ))

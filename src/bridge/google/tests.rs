@@ -167,6 +167,38 @@ fn every_field_of_google_has_its_property() {
     }
 }
 
+// Every value of `eventType` in Google's description: it is carried and named, or it is not asked for
+#[test]
+fn every_kind_of_event_is_carried_or_left() {
+    use super::series::KINDS;
+    for (kind, carried) in [
+        ("default", true),
+        ("focusTime", true),
+        ("fromGmail", true),
+        ("outOfOffice", true),
+        ("birthday", false),
+        ("workingLocation", false),
+    ] {
+        assert_eq!(KINDS.contains(&kind), carried, "{kind}");
+        let named =
+            shown(json!({"eventType": kind})).iter().any(|line| line.starts_with("X-GOOGLE-EVENT-TYPE"));
+        assert_eq!(named, kind != "default", "{kind}");
+    }
+    assert_eq!(KINDS.len(), 4);
+}
+
+// Every colour both ways: its name here leads back to its number there
+#[test]
+fn every_colour_is_carried_both_ways() {
+    for id in 1..=11 {
+        let id = id.to_string();
+        let lines = shown(json!({"colorId": id}));
+        let color = lines.iter().find(|line| line.starts_with("COLOR:")).unwrap_or_else(|| panic!("{id}"));
+        assert_eq!(told(&format!("{TIMED}|{color}"))["colorId"], json!(id), "{color}");
+    }
+    assert!(!shown(json!({"colorId": "12"})).iter().any(|line| line.starts_with("COLOR:")));
+}
+
 #[test]
 fn what_is_not_said_is_not_shown() {
     let found = shown(json!({"summary": " ", "reminders": {"useDefault": true}, "visibility": "default",

@@ -291,6 +291,7 @@ fn short(reason: &str) -> String {
 
 /// Returns the trouble of an answer that is not what it should be.
 pub(super) fn odd(why: &str) -> Trouble {
+    tracing::warn!(shape = why, "Google sent an answer that is not what its schema says");
     Trouble::Unreachable(format!("Google sent an answer that cannot be read: {why}."))
 }
 

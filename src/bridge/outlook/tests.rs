@@ -721,6 +721,44 @@ fn a_meeting_is_read_with_its_people() {
     assert!(!text(&held).contains("ATTENDEE") && !text(&held).contains("CONFERENCE"));
 }
 
+// Every word of `freeBusyStatus`, `sensitivity` and `importance` in Graph's schema, as it is read
+#[test]
+fn every_word_of_graph_is_read() {
+    for (member, word, line) in [
+        ("showAs", "free", "TRANSP:TRANSPARENT"),
+        ("showAs", "tentative", "X-MICROSOFT-CDO-BUSYSTATUS:TENTATIVE"),
+        ("showAs", "busy", ""),
+        ("showAs", "oof", "X-MICROSOFT-CDO-BUSYSTATUS:OOF"),
+        ("showAs", "workingElsewhere", "X-MICROSOFT-CDO-BUSYSTATUS:WORKINGELSEWHERE"),
+        ("showAs", "unknown", ""),
+        ("showAs", "unknownFutureValue", ""),
+        ("sensitivity", "normal", ""),
+        ("sensitivity", "personal", "CLASS:PRIVATE"),
+        ("sensitivity", "private", "CLASS:PRIVATE"),
+        ("sensitivity", "confidential", "CLASS:CONFIDENTIAL"),
+        ("importance", "low", "PRIORITY:9"),
+        ("importance", "normal", ""),
+        ("importance", "high", "PRIORITY:1"),
+    ] {
+        let mut said = json!({
+            "id": "A", "@odata.etag": "W/\"1\"", "iCalUId": "0400", "type": "singleInstance", "subject": "Plan",
+            "start": {"dateTime": "2026-11-04T08:00:00.0000000", "timeZone": "UTC"},
+            "end": {"dateTime": "2026-11-04T09:00:00.0000000", "timeZone": "UTC"},
+        });
+        said[member] = json!(word);
+        let seen = seen(&RemoteId("cal".into()), &RemoteId("A".into()), &event_of(said).unwrap());
+        let read = text(&seen.bytes).replace("\r\n ", "");
+        match line {
+            "" => {
+                let names =
+                    ["TRANSP:TRANSPARENT", "X-MICROSOFT-CDO-BUSYSTATUS", "CLASS:PR", "CLASS:CO", "PRIORITY"];
+                assert!(names.iter().all(|name| !read.contains(name)), "{member} {word}: {read}");
+            }
+            line => assert!(read.contains(&format!("\r\n{line}\r\n")), "{member} {word}: {read}"),
+        }
+    }
+}
+
 #[test]
 fn what_is_not_an_event_is_refused() {
     for text in [

@@ -109,6 +109,38 @@ fn windows_names_name_zones() {
 }
 
 #[test]
+fn every_windows_name_leads_there_and_back() {
+    // S1-099: whatever Windows calls a zone, it is sent a name for it that means the same clock
+    let (from, to) = (1_700_000_000, 2_000_000_000);
+    let mut other = 0;
+    for (windows, iana) in windows::WINDOWS {
+        let zone = by_tzid(windows).unwrap();
+        let (name, held) = windows_name(&zone, from, to).unwrap_or_else(|| panic!("{windows}: {iana}"));
+        assert!(by_tzid(name).unwrap() == held, "{windows} → {name}");
+        other += usize::from(name != *windows);
+        for month in 0..36 {
+            let at = from + month * 2_629_746;
+            assert_eq!(held.to_civil(at), zone.to_civil(at), "{windows} → {name} at {at}");
+        }
+        // And once more it is the same name.
+        assert_eq!(windows_name(&held, from, to).map(|(again, _)| again), Some(name), "{windows}");
+    }
+    // UTC alone has a second name with the same zone.
+    assert!(other <= 2, "{other}");
+    for (windows, more) in windows::FURTHER {
+        for iana in more.split(' ') {
+            let zone = by_tzid(iana).unwrap_or_else(|| panic!("{windows}: {iana}"));
+            let Some((name, held)) = windows_name(&zone, from, to) else { panic!("{iana} has no name") };
+            assert!(by_tzid(name).unwrap() == held, "{iana} → {name}");
+            for month in 0..36 {
+                let at = from + month * 2_629_746;
+                assert_eq!(held.to_civil(at), zone.to_civil(at), "{iana} → {name} at {at}");
+            }
+        }
+    }
+}
+
+#[test]
 fn odd_tzids_name_zones() {
     //
     let berlin = zone("Europe/Berlin");
