@@ -93,7 +93,14 @@ fn a_damaged_answer_is_refused_logged_by_its_shape_and_tried_again() {
         for (what, fault) in damages(kind) {
             let logged = story.program.logged().len();
             story.far.server.fault(Rule::on("*", "*", fault).times(0));
-            let run = story.pass();
+            // A pass that is joined had begun before.
+            let begun = Instant::now();
+            let run = loop {
+                let run = story.pass();
+                if run["status"] == "failed" || begun.elapsed() > Duration::from_secs(30) {
+                    break run;
+                }
+            };
             let message = || story.program.api("GET", &format!("/mappings/{}", story.mapping), None).1;
             let told = message();
             story.far.server.script().clear();
@@ -128,8 +135,9 @@ fn a_damaged_answer_is_refused_logged_by_its_shape_and_tried_again() {
             story.rest();
             assert_eq!((story.program.ours(), story.far.titles()), before, "{kind}: {what}: afterwards");
         }
-        let leaks: Vec<String> =
-            story.program.logged().into_iter().filter(|line| line.to_lowercase().contains(HUSH)).collect();
+        // That somebody asked for an object is logged with its name, which on a CalDAV server is the far side's own.
+        let says = |line: &String| !line.contains("kalends::request:") && line.to_lowercase().contains(HUSH);
+        let leaks: Vec<String> = story.program.logged().into_iter().filter(says).collect();
         assert!(leaks.is_empty(), "{kind}: {leaks:#?}");
         let (_, runs) = story.program.api("GET", &format!("/runs?mapping={}", story.mapping), None);
         assert!(!runs.to_string().to_lowercase().contains(HUSH), "{kind}: {runs}");

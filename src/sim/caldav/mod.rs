@@ -2,11 +2,11 @@
 //!
 //! Owns: one account with calendars, when a quirk meets a request. Does not own: CalDAV itself (`dav`), faults (`server`).
 
+mod acts;
 mod bend;
 mod quirks;
 
 use std::collections::{HashMap, HashSet};
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,8 +15,9 @@ use bytes::Bytes;
 use http::header::{AUTHORIZATION, ETAG, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Method};
 use http_body_util::BodyExt as _;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use self::acts::{apart, said};
 use self::bend::Answered;
 pub use self::quirks::{Quirks, Throttle, TokenInvalid, UidConflict};
 use super::wire::decode;
@@ -499,56 +500,6 @@ impl Caldav {
         }
         Ok(hidden)
     }
-
-    async fn elsewhere(&self, act: &Act) -> Result<Value, String> {
-        match act {
-            Act::CreateElsewhere { calendar, object } => {
-                let text = text_of(object)?;
-                let name = match object.get("name").and_then(Value::as_str) {
-                    Some(name) => name.to_owned(),
-                    None => format!("{}.ics", uid_of(text).ok_or("the object has no UID")?),
-                };
-                self.store(calendar, &name, text.to_owned()).await?;
-                Ok(json!({ "id": self.path(calendar, &name) }))
-            }
-            Act::EditElsewhere { calendar, id, patch } => {
-                self.store(calendar, last(id), text_of(patch)?.to_owned()).await?;
-                Ok(json!({ "id": id }))
-            }
-            Act::DeleteElsewhere { calendar, id } => {
-                self.simple(Method::DELETE, &self.path(calendar, last(id)), "").await?;
-                Ok(Value::Null)
-            }
-            Act::Own { name, with } => self.own(name, with).await,
-            other => Err(format!("a CalDAV server does not do this by itself: {other:?}")),
-        }
-    }
-
-    async fn own(&self, name: &str, with: &Value) -> Result<Value, String> {
-        let calendar = with.get("calendar").and_then(Value::as_str).unwrap_or("calendar");
-        match name {
-            "calendar" => {
-                let method = Method::from_bytes(b"MKCALENDAR").map_err(|error| error.to_string())?;
-                self.simple(method, &self.path(calendar, ""), "").await?;
-                Ok(json!({ "path": self.path(calendar, "") }))
-            }
-            "remove_calendar" => {
-                self.simple(Method::DELETE, &self.path(calendar, ""), "").await?;
-                Ok(Value::Null)
-            }
-            "objects" => {
-                let at = self.calendar(calendar).await?.ok_or("there is no such calendar")?;
-                let mut all = serde_json::Map::new();
-                for meta in at.list(None, 100_000).await.map_err(|error| said(&error))? {
-                    let object = at.object(meta.name.as_str()).await.map_err(|error| said(&error))?;
-                    let text = object.map(|object| String::from_utf8_lossy(&object.bytes).into_owned());
-                    all.insert(meta.name.as_str().to_owned(), json!(text));
-                }
-                Ok(Value::Object(all))
-            }
-            other => Err(format!("a CalDAV server knows no `{other}`")),
-        }
-    }
 }
 
 impl Inside {
@@ -615,17 +566,6 @@ impl World for Caldav {
     }
 }
 
-/// Runs something to its end on a thread of its own: an act is no future, and may be called from within one.
-fn apart(work: impl Future<Output = Result<Value, String>> + Send) -> Result<Value, String> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.map_err(|error| error.to_string())?.block_on(work)
-        });
-        thread.join().unwrap_or_else(|_| Err("the act ended early".into()))
-    })
-}
-
 /// Sends a client to where the account is, or takes the way there off the path.
 fn partition(request: &mut Request, target: &str) -> Option<Answer> {
     let target = target.trim_end_matches('/');
@@ -654,25 +594,6 @@ fn token_of(text: &str) -> Option<(&str, &str, &str)> {
     let start = name + text.get(name..)?.find('>')? + 1;
     let end = start + text.get(start..)?.find('<')?;
     Some((text.get(..start)?, text.get(start..end)?, text.get(end..)?))
-}
-
-fn text_of(object: &Value) -> Result<&str, String> {
-    let text = object.as_str().or_else(|| object.get("text").and_then(Value::as_str));
-    text.ok_or_else(|| "an object is a text, or has a member `text`".to_owned())
-}
-
-fn uid_of(text: &str) -> Option<String> {
-    let ical = Ical::parse(text.to_owned()).ok()?;
-    ical.calendar()?.components().find_map(|c| c.property("UID")).map(|uid| uid.text())
-}
-
-fn said(error: &crate::calendar::Error) -> String {
-    format!("{error:?}")
-}
-
-/// An object may be named by its path.
-fn last(id: &str) -> &str {
-    id.rsplit('/').next().unwrap_or(id)
 }
 
 #[cfg(test)]
