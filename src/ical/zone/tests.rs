@@ -127,10 +127,20 @@ fn every_windows_name_leads_there_and_back() {
     }
     // UTC alone has a second name with the same zone.
     assert!(other <= 2, "{other}");
+    let mut nameless = 0;
     for (windows, more) in windows::FURTHER {
         for iana in more.split(' ') {
             let zone = by_tzid(iana).unwrap_or_else(|| panic!("{windows}: {iana}"));
-            let Some((name, held)) = windows_name(&zone, from, to) else { panic!("{iana} has no name") };
+            let weeks = || (from..to).step_by(7 * 86_400);
+            let Some((name, held)) = windows_name(&zone, from, to) else {
+                // Its name is that of a zone whose clock has left it, and no other has joined it.
+                for (_, other) in windows::WINDOWS {
+                    let other = by_tzid(other).unwrap();
+                    assert!(weeks().any(|at| other.to_civil(at) != zone.to_civil(at)), "{iana}");
+                }
+                nameless += 1;
+                continue;
+            };
             assert!(by_tzid(name).unwrap() == held, "{iana} → {name}");
             for month in 0..36 {
                 let at = from + month * 2_629_746;
@@ -138,6 +148,7 @@ fn every_windows_name_leads_there_and_back() {
             }
         }
     }
+    assert!(nameless <= 12, "{nameless}");
 }
 
 #[test]
