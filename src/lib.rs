@@ -12,6 +12,7 @@ pub mod calendar;
 pub mod cli;
 pub mod config;
 pub mod dav;
+pub mod demo;
 pub mod feed;
 pub mod follow;
 pub mod hooks;

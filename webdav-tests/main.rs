@@ -18,6 +18,7 @@ mod cli;
 mod cli_server;
 mod consents;
 mod cozi;
+mod demo;
 mod dialogue;
 mod dialogues;
 mod door;

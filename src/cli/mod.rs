@@ -9,6 +9,7 @@ mod account;
 mod backup;
 mod calendar;
 mod check;
+mod demo;
 mod import;
 mod serve;
 mod show;
@@ -47,6 +48,8 @@ struct Common {
 enum Command {
     /// Serve calendars (what happens without a command, too)
     Serve(serve::Serve),
+    /// Try everything without an account: a furnished server with simulated providers, gone when it ends
+    Demo(demo::Demo),
     /// Accounts
     #[command(subcommand)]
     User(account::User),
@@ -91,7 +94,11 @@ pub fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), String> {
     // Clients of the bridge need one; a second call in one process is harmless.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let (config, notes) = Config::load(arguments.common.config.as_deref(), std::env::vars())?;
+    let (config, notes) = match &arguments.command {
+        // It shows the program, not how somebody has set it up.
+        Some(Command::Demo(_)) => (Config::default(), Vec::new()),
+        _ => Config::load(arguments.common.config.as_deref(), std::env::vars())?,
+    };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -100,6 +107,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
     runtime.block_on(async {
         match command {
             Command::Serve(serve) => serve.run(config, notes).await,
+            Command::Demo(demo) => demo.run().await,
             Command::User(user) => user.run(&config).await,
             Command::AppPassword(command) => command.run(&config).await,
             Command::Token(command) => command.run(&config).await,

@@ -74,6 +74,14 @@ impl Log {
         });
     }
 
+    /// Forgets the oldest requests until no more than so many are left.
+    pub fn keep(&self, most: usize) {
+        self.with(|kept| {
+            let over = kept.entries.len().saturating_sub(most);
+            kept.entries.drain(..over);
+        });
+    }
+
     pub(super) fn add(&self, entry: Entry) {
         self.with(|kept| kept.entries.push(entry));
     }

@@ -4,6 +4,7 @@
 
 mod acts;
 mod bend;
+mod life;
 mod quirks;
 
 use std::collections::{HashMap, HashSet};
@@ -77,6 +78,10 @@ impl Caldav {
         let store = tokio::task::spawn_blocking(Sled::temporary).await;
         let store = store.map_err(|error| error.to_string())?.map_err(|error| error.to_string())?;
         let house = House::new(Arc::new(store), Arc::new(clock), Limits::default());
+        Caldav::over(house, username, password).await
+    }
+
+    async fn over(house: Arc<House>, username: &str, password: &str) -> Result<Caldav, String> {
         let person = NewPrincipal { name: username.to_owned(), ..NewPrincipal::default() };
         house.add_principal(person).await.map_err(|error| said(&error))?;
         let options = Options { base_url: "http://127.0.0.1/".into(), decoy: false };
