@@ -1,4 +1,4 @@
--- POST of bookings, each of another quarter of an hour: path token mark bearer first, in seconds since 1970
+-- POST of bookings, each of another quarter of an hour but the one before midnight: path token mark bearer first, in seconds since 1970
 local path, first, count = nil, 0, 0
 
 function init(args)
@@ -9,7 +9,12 @@ end
 
 function request()
   count = count + 1
-  local start = os.date("!%Y-%m-%dT%H:%M:%SZ", first + count * 900)
+  local at = first + count * 900
+  if (at + 900) % 86400 < 900 then
+    count = count + 1
+    at = at + 900
+  end
+  local start = os.date("!%Y-%m-%dT%H:%M:%SZ", at)
   local body = '{"start":"' .. start .. '","duration":"PT15M","service":"Haircut","customer":{"name":"Number ' .. count
     .. '","email":"guest@example.org"},"reference":"order-' .. count .. '"}'
   return wrk.format("POST", path, nil, body)

@@ -35,6 +35,16 @@ def stamp(moment):
     return moment.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
 
 
+class Fixed:
+    """An object of given text."""
+
+    def __init__(self, name, text):
+        self.name, self.text = name, text
+
+    def ical(self):
+        return self.text
+
+
 class Event:
     """One calendar object: its text, and its instances worked out from the same numbers."""
 

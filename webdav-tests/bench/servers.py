@@ -147,7 +147,7 @@ class Kalends(Server):
     def environment(self):
         plain = {key: value for key, value in os.environ.items() if not key.startswith("KALENDS_")}
         address = f"127.0.0.1:{self.port}"
-        return dict(plain, KALENDS_SERVER__LISTEN=address, KALENDS_SERVER__BASE_URL=f"http://{address}", KALENDS_STORE__URL=f"sled:{self.folder}/db")
+        return dict(plain, KALENDS_SERVER__LISTEN=address, KALENDS_SERVER__BASE_URL=f"http://{address}", KALENDS_LIMITS__REQUESTS_PER_MINUTE="0", KALENDS_LIMITS__REQUESTS_PER_MINUTE_DAV="0", KALENDS_STORE__URL=f"sled:{self.folder}/db")
 
     def version(self):
         return subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=True).stdout.strip()

@@ -122,6 +122,24 @@ pub(super) struct Look {
     facts: Box<[Fact]>,
 }
 
+/// One time at which an object takes place.
+#[derive(Debug, Clone)]
+pub(super) struct Happening {
+    pub(super) start: i64,
+    pub(super) end: i64,
+    /// The place of its component among the children of the VCALENDAR.
+    place: usize,
+    busy: Option<BusyType>,
+    all_day: bool,
+}
+
+impl Happening {
+    fn of(instance: &Instance) -> Happening {
+        let Instance { start, end, component, busy, .. } = *instance;
+        Happening { start, end, place: component, busy, all_day: instance.all_day() }
+    }
+}
+
 /// Objects that were understood, by the etag of their text.
 pub(super) struct Looks(moka::sync::Cache<u128, Arc<Look>>);
 
@@ -154,7 +172,23 @@ impl Readable {
         eyes: Eyes<'_>,
         into: &mut Vec<Item>,
     ) -> Result<(), Error> {
-        for (turn, meta) in self.in_range(range).await?.into_iter().enumerate() {
+        match self.add_kept(range, floating, eyes, into).await? {
+            true => Ok(()),
+            false => self.add_read(range, floating, eyes, into).await,
+        }
+    }
+
+    /// The same from what is stored, object by object.
+    pub(super) async fn add_read(
+        &self,
+        range: TimeRange,
+        floating: &Zone,
+        eyes: Eyes<'_>,
+        into: &mut Vec<Item>,
+    ) -> Result<(), Error> {
+        let candidates = self.in_range(range).await?;
+        self.house().bookings.stretches.note(self.id(), candidates.len());
+        for (turn, meta) in candidates.into_iter().enumerate() {
             give_way(turn).await;
             if !matches!(meta.index.component.as_str(), "VEVENT" | "VFREEBUSY") {
                 continue;
@@ -223,7 +257,52 @@ impl Look {
         self.add_named(&meta.name, at, range, floating, eyes, into)
     }
 
-    fn add_named(
+    /// Tells whether it is published busy time.
+    pub(super) fn is_free_busy(&self) -> bool {
+        self.series.kind() == Kind::FreeBusy
+    }
+
+    /// Returns when the event takes place within the range; nothing if that is more often than the limit.
+    pub(super) fn happenings(
+        &self,
+        range: TimeRange,
+        floating: &Zone,
+        limit: usize,
+    ) -> Option<Vec<Happening>> {
+        if self.series.kind() != Kind::Event {
+            return Some(Vec::new());
+        }
+        let found = self.series.instances(range, floating, limit);
+        let lasting = found.list.iter().filter(|instance| instance.start < instance.end);
+        found.complete.then(|| lasting.map(Happening::of).collect())
+    }
+
+    /// Adds it, if it counts.
+    pub(super) fn add_happening(
+        &self,
+        happening: &Happening,
+        name: &Name,
+        at: CollectionId,
+        eyes: Eyes<'_>,
+        into: &mut Vec<Item>,
+    ) {
+        let fact = self.facts.iter().find(|fact| fact.place == happening.place);
+        if let Some(kind) = counts(happening, fact, eyes) {
+            let mark = fact.and_then(|fact| fact.mark.as_deref());
+            into.push(Item {
+                start: happening.start,
+                end: happening.end,
+                kind,
+                what: mark.map_or(What::Event, |mark| mark.what.clone()),
+                at,
+                name: name.clone(),
+                buffers: mark.map_or((0, 0), |mark| (mark.before, mark.after)),
+                all_day: happening.all_day,
+            });
+        }
+    }
+
+    pub(super) fn add_named(
         &self,
         name: &Name,
         at: CollectionId,
@@ -235,30 +314,10 @@ impl Look {
         // Half the truth would offer what is taken.
         let left = MOST.saturating_sub(into.len());
         let too_many = || Error::from(Refusal::TooMany(MOST as u64));
-        let mut item = |start: i64, end: i64, kind: BusyType, fact: Option<&Fact>, all_day: bool| {
-            let mark = fact.and_then(|fact| fact.mark.as_deref());
-            into.push(Item {
-                start,
-                end,
-                kind,
-                what: mark.map_or(What::Event, |mark| mark.what.clone()),
-                at,
-                name: name.clone(),
-                buffers: mark.map_or((0, 0), |mark| (mark.before, mark.after)),
-                all_day,
-            });
-        };
         match self.series.kind() {
             Kind::Event => {
-                let found = self.series.instances(range, floating, left);
-                if !found.complete {
-                    return Err(too_many());
-                }
-                for instance in found.list.iter().filter(|i| i.start < i.end) {
-                    let fact = self.facts.iter().find(|fact| fact.place == instance.component);
-                    if let Some(kind) = counts(instance, fact, eyes) {
-                        item(instance.start, instance.end, kind, fact, instance.all_day());
-                    }
+                for happening in self.happenings(range, floating, left).ok_or_else(too_many)? {
+                    self.add_happening(&happening, name, at, eyes, into);
                 }
             }
             Kind::FreeBusy => {
@@ -268,7 +327,16 @@ impl Look {
                 }
                 for period in found {
                     if period.kind != BusyType::Tentative || eyes.rules.tentative_counts {
-                        item(period.start, period.end, period.kind, None, false);
+                        into.push(Item {
+                            start: period.start,
+                            end: period.end,
+                            kind: period.kind,
+                            what: What::Event,
+                            at,
+                            name: name.clone(),
+                            buffers: (0, 0),
+                            all_day: false,
+                        });
                     }
                 }
             }
@@ -279,15 +347,15 @@ impl Look {
 }
 
 /// Tells how an instance counts (RFC 4791 §7.10, and the owner's settings).
-fn counts(instance: &Instance, fact: Option<&Fact>, eyes: Eyes<'_>) -> Option<BusyType> {
-    let Some(fact) = fact else { return as_written(instance, eyes) };
+fn counts(happening: &Happening, fact: Option<&Fact>, eyes: Eyes<'_>) -> Option<BusyType> {
+    let Some(fact) = fact else { return as_written(happening, eyes) };
     if let Some(mark) = &fact.mark {
         // What is held ends by the clock, not when somebody clears it away (B-01).
         if mark.expires.is_some_and(|expires| expires <= eyes.now) {
             return None;
         }
         // B-02: what awaits a confirmation is taken, whatever tentative events count for.
-        return instance.busy;
+        return happening.busy;
     }
     if fact.cancelled || fact.declined.iter().any(|who| eyes.own.iter().any(|own| **own == **who)) {
         return None;
@@ -300,15 +368,15 @@ fn counts(instance: &Instance, fact: Option<&Fact>, eyes: Eyes<'_>) -> Option<Bu
     };
     match rule {
         Counts::Free => None,
-        Counts::Busy => Some(instance.busy.unwrap_or(BusyType::Busy)),
-        Counts::AsWritten => as_written(instance, eyes),
+        Counts::Busy => Some(happening.busy.unwrap_or(BusyType::Busy)),
+        Counts::AsWritten => as_written(happening, eyes),
     }
 }
 
-fn as_written(instance: &Instance, eyes: Eyes<'_>) -> Option<BusyType> {
-    let kind = instance.busy?;
+fn as_written(happening: &Happening, eyes: Eyes<'_>) -> Option<BusyType> {
+    let kind = happening.busy?;
     let left_out = kind == BusyType::Tentative && !eyes.rules.tentative_counts
-        || instance.all_day() && !eyes.rules.all_day_counts;
+        || happening.all_day && !eyes.rules.all_day_counts;
     (!left_out).then_some(kind)
 }
 

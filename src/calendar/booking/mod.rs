@@ -1,6 +1,6 @@
 //! Bookings: somebody's time, offered, held, taken and given back.
 //!
-//! Owns: how an owner may be booked (`rules`, `hours`), when they are free (`busy`, `ground`, `slots`), bookings and holds
+//! Owns: how an owner may be booked (`rules`, `hours`), when they are free (`busy`, `stretch`, `ground`, `slots`), bookings and holds
 //! (`record`, `event`, `book`, `change`, `view`, `holds`). Does not own: asking far sides first, JSON (`api`).
 //!
 //! There is one truth about time: events in calendars. A booking is an event in the calendar that is written, a hold is one
@@ -18,6 +18,7 @@ mod hours;
 mod record;
 mod rules;
 mod slots;
+mod stretch;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;
@@ -41,6 +42,7 @@ pub(super) use holds::NAME as HOLDS;
 pub(super) struct Desk {
     known: rules::Known,
     looks: busy::Looks,
+    stretches: stretch::Stretches,
     lines: book::Lines,
     ends: holds::Ends,
 }
@@ -50,6 +52,7 @@ impl Desk {
         Desk {
             known: rules::Known::default(),
             looks: busy::Looks::new(),
+            stretches: stretch::Stretches::new(),
             lines: book::Lines::default(),
             ends: holds::Ends::default(),
         }

@@ -709,3 +709,56 @@ async fn a_booking_moves_to_another_calendar() {
     let again = world.session.booking(&one.booking.id).await.unwrap();
     assert_eq!((again.etag, again.booking.status), (moved.etag, Status::Confirmed));
 }
+
+/// A number that looks like chance and is the same each time.
+fn dice(seed: &mut u64, sides: u64) -> i64 {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    i64::try_from((*seed >> 33) % sides).unwrap()
+}
+
+// B-04, B-10: what is kept of a crowded calendar is what is stored there, after every write, for every range, through every eyes
+#[tokio::test]
+async fn what_is_kept_of_a_crowded_calendar_follows_its_log() {
+    let world = world().await;
+    for number in 0..80 {
+        let start = at(number % 7, "06:00") + number * 300;
+        world.put(&format!("series-{number}"), start, start + 300, "RRULE:FREQ=DAILY\r\n").await.unwrap();
+    }
+    let (mut seed, mut kept) = (7, 0);
+    for turn in 0..150 {
+        let start = at(dice(&mut seed, 28), "00:00") + dice(&mut seed, 96) * 900;
+        let uid = format!("one-{}", dice(&mut seed, 12));
+        let name = Name::new(format!("{uid}.ics")).unwrap();
+        match dice(&mut seed, 6) {
+            0 => {
+                let _gone = world.session.delete(&world.work, &name, &When::always(), Vec::new()).await;
+            }
+            1 => world.put(&uid, start, start + 1800, "RRULE:FREQ=WEEKLY;COUNT=5\r\n").await.unwrap(),
+            2 => world.put(&uid, start, start + 9 * 86_400, "").await.unwrap(),
+            3 => {
+                let hold = if turn % 2 == 0 { Some(60) } else { None };
+                let _taken = world.book(&NewBooking { hold, ..wish(start, start + 900) }).await;
+            }
+            4 => world.put(&uid, start, start + 3600, "STATUS:TENTATIVE\r\n").await.unwrap(),
+            _ => world.put(&uid, start, start + 3600, "").await.unwrap(),
+        }
+        if turn % 40 == 0 {
+            world.rules(|rules| rules.tentative_counts = turn % 80 == 0).await;
+        }
+        world.pass(20);
+        let basis = world.session.basis(None).await.unwrap();
+        let from = at(dice(&mut seed, 21), "00:00") + dice(&mut seed, 24) * 3600;
+        let range = TimeRange { start: from, end: from + 900 * (1 + dice(&mut seed, 1300)) };
+        let (zone, eyes) = (basis.zone().clone(), basis.eyes());
+        let (mut known, mut read) = (Vec::new(), Vec::new());
+        kept += usize::from(world.work.add_kept(range, &zone, eyes, &mut Vec::new()).await.unwrap());
+        world.work.add_items(range, &zone, eyes, &mut known).await.unwrap();
+        world.work.add_read(range, &zone, eyes, &mut read).await.unwrap();
+        let order = |items: &mut Vec<Item>| {
+            items.sort_by_key(|item| (item.start, item.end, item.name.clone()));
+        };
+        (order(&mut known), order(&mut read));
+        assert_eq!(known, read, "turn {turn}, {range:?}");
+    }
+    assert!(kept > 140, "{kept} of 150 questions were answered from what is kept");
+}
