@@ -51,6 +51,7 @@ mod quirks;
 mod recurrence;
 mod sims;
 mod sims_outlook;
+mod strangers;
 mod sync;
 mod trash;
 mod trust;
