@@ -19,6 +19,7 @@ use toml::de::{DeTable, DeValue};
 use url::Url;
 
 pub use self::limits::Requests;
+pub use self::operating::Mail;
 use self::values::{duration, first_line, items, parsed};
 use crate::auth::grant::Secret;
 use crate::bridge::pace::Schedule;
@@ -27,6 +28,7 @@ use crate::bridge::{Detect, MassDelete, Providers, Rates, Settings};
 use crate::calendar::Limits;
 use crate::http::dns::Dns;
 use crate::http::fetch::{Network, Private};
+use crate::server::compat::Set;
 
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -53,6 +55,8 @@ pub struct Config {
     pub published: Feeds,
     /// `compat.gnome`: whether `OPTIONS /remote.php/dav` is answered (Q-21).
     pub decoy: bool,
+    /// `compat.routes`: other documents' paths that are known.
+    pub compat: Vec<Set>,
     /// `store.url`: the directory of the sled store.
     pub store: PathBuf,
     /// `limits.*`.
@@ -105,6 +109,8 @@ pub struct Config {
     pub keep_versions: Duration,
     /// `retention.runs`.
     pub keep_runs: Duration,
+    /// `mail.*`.
+    pub mail: Mail,
     /// `metrics.listen`.
     pub metrics_listen: Option<SocketAddr>,
     /// `log.format`.
@@ -137,6 +143,7 @@ impl Default for Config {
             connections: 4096,
             published: Feeds::default(),
             decoy: true,
+            compat: Vec::new(),
             store: PathBuf::from("./kalends-data"),
             limits: Limits::default(),
             requests: Requests::default(),
@@ -163,6 +170,7 @@ impl Default for Config {
             keep_changes: Duration::from_secs(400 * 86_400),
             keep_versions: Duration::from_secs(90 * 86_400),
             keep_runs: Settings::default().keep_runs,
+            mail: Mail::default(),
             metrics_listen: None,
             log_format: LogFormat::Text,
             log_level: "info".into(),
@@ -320,14 +328,6 @@ pub const SETTINGS: &[Setting] = &[
         example: "",
         doc: "Whether a published feed shows reminders, where it does not say otherwise itself.",
         set: |config, text| parsed(text, "true or false", &mut config.published.alarms),
-    },
-    Setting {
-        key: "compat.gnome",
-        default: "true",
-        example: "",
-        doc: "Answer OPTIONS on /remote.php/dav: GNOME Online Accounts wants to see files there before it looks for\n\
-              calendars.",
-        set: |config, text| parsed(text, "true or false", &mut config.decoy),
     },
 ];
 

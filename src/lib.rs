@@ -2,7 +2,7 @@
 //!
 //! A *collection* is a set of *objects* plus a log of *changes*. Everyone who writes goes through one
 //! [`store::Commit`]; everyone who wants to know follows the log with a cursor. Layers, arrows pointing down only:
-//! assembly (`cli`, `config`, `server`) → doors (`dav`, `api`, `web` …) → followers (`bridge`, `webhook`) → shared (`http`, `auth`) →
+//! assembly (`cli`, `config`, `server`) → doors (`dav`, `api`, `web` …) → followers (`bridge`, `webhook`, `mail`) → shared (`http`, `auth`) →
 //! rules (`calendar`) → memory (`store`) → text (`ical`, `xml`) and numbers (`metrics`). The map is `docs/architecture.md`.
 
 pub mod api;
@@ -18,6 +18,7 @@ pub mod follow;
 pub mod hooks;
 pub mod http;
 pub mod ical;
+pub mod mail;
 pub mod metrics;
 pub mod server;
 pub mod sim;

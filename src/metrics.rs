@@ -160,6 +160,11 @@ impl Metrics {
         self.mails.get_or_create(&[("outcome", outcome)]).inc();
     }
 
+    /// Says how many people's mail waits to be handed over.
+    pub fn mails_wait(&self, people: u64) {
+        self.now.lock().unwrap_or_else(PoisonError::into_inner).mails_waiting.set(people);
+    }
+
     /// Writes everything, with how things stand.
     pub fn text(&self, standing: &Standing) -> String {
         let mut text = String::new();
@@ -205,8 +210,6 @@ pub struct Standing {
     pub waiting: u64,
     /// For how long the one that waits longest has been due.
     pub lag: Duration,
-    /// Mails that wait.
-    pub mails_waiting: u64,
     /// The process, as far as the system tells.
     pub process: Process,
 }
@@ -298,7 +301,7 @@ impl Gauges {
             ("notices_open", "Notices to people whose cause goes on", &gauges.notices_open),
             ("queue_running", "Passes that run", &gauges.running),
             ("queue_waiting", "Mappings that are due and do not run", &gauges.waiting),
-            ("mails_waiting", "Mails that wait to be handed over", &gauges.mails_waiting),
+            ("mails_waiting", "People whose mail waits to be handed over", &gauges.mails_waiting),
         ] {
             registry.register(name, help, level.clone());
         }
@@ -318,7 +321,6 @@ impl Gauges {
             (&self.notices_open, now.notices_open),
             (&self.running, now.running),
             (&self.waiting, now.waiting),
-            (&self.mails_waiting, now.mails_waiting),
             (&self.resident, now.process.resident),
             (&self.files, now.process.files),
         ] {

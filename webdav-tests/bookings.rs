@@ -357,7 +357,10 @@ fn whose_time_it_is() {
     theirs["calendar"] = json!(shop.calendar);
     let answer = shop.say(&bert, "POST", "/bookings", &[], Some(theirs.clone()));
     assert_eq!(answer.status, 422, "{}", answer.show());
-    let update = shop.served.guard().house().update_principal("bert", |bert| bert.admin = true);
+    let update = shop.served.guard().house().update_principal("bert", |bert| {
+        bert.admin = true;
+        Ok(())
+    });
     shop.served.runtime().block_on(update).unwrap();
     let boss = token(&shop.served, "bert", &[Scope::Read, Scope::Bookings, Scope::Admin]);
     let answer = shop.say(&boss, "POST", "/bookings", &[], Some(theirs));

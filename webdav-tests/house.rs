@@ -18,7 +18,7 @@ fn layer(module: &str) -> Option<u8> {
         "store" => 2,
         "calendar" => 3,
         "http" | "auth" => 4,
-        "follow" | "bridge" | "webhook" => 5,
+        "follow" | "bridge" | "webhook" | "mail" => 5,
         "dav" | "api" | "hooks" | "feed" | "web" => 6,
         "config" | "server" | "cli" | "demo" | "main" | "sim" => 7,
         _ => return None,
@@ -29,6 +29,8 @@ fn layer(module: &str) -> Option<u8> {
 const SIDEWAYS: &[(&str, &str, &str)] = &[
     ("bridge", "follow", "a mapping is a follower of the log; follow is its wake-up"),
     ("webhook", "follow", "so is what is told to programs"),
+    ("mail", "bridge", "mails tell what the bridge's notices say"),
+    ("mail", "follow", "it is a follower; follow is its wake-up"),
     ("api", "feed", "the API makes the links that the door for subscribers shows"),
     ("web", "api", "a page asks the API, in process, for whatever it shows or changes (decision 022)"),
     ("auth", "http", "credentials are read from a request's headers"),
@@ -243,8 +245,8 @@ const NAMES: &[(&[&str], &[&str], &str)] = &[
     (
         &["use http::", "hyper::", "hyper_util::", "reqwest::", "StatusCode", "HeaderMap", "HeaderValue"],
         &[
-            "http", "auth", "bridge", "webhook", "dav", "api", "hooks", "feed", "web", "server", "sim",
-            "demo", "cli", "main",
+            "http", "auth", "bridge", "webhook", "mail", "dav", "api", "hooks", "feed", "web", "server",
+            "sim", "demo", "cli", "main",
         ],
         "the rules, the store and the text layers do not speak HTTP",
     ),

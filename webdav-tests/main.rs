@@ -35,6 +35,7 @@ mod house;
 mod ical;
 mod ical_merge;
 mod journeys;
+mod mail;
 mod mappings_api;
 mod notices;
 mod oauth;

@@ -146,6 +146,34 @@ async fn more_than_fifty_open_conflicts_are_told_together() {
     assert!(!many().await, "{:?}", open(&side).await);
 }
 
+// S3-155: more than 5 % of an hour's attempts failed; an hour later that is over
+#[tokio::test(flavor = "multi_thread")]
+async fn too_many_failures_within_an_hour_are_told_with_their_number() {
+    let radicale = radicale!();
+    let proxy = Proxy::before(radicale.address());
+    let side = Side::new().await;
+    for n in 10..35 {
+        side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E")).await;
+    }
+    proxy.fault(|request| {
+        let bad =
+            request.method == "PUT" && (request.target.contains("/11") || request.target.contains("/12"));
+        bad.then(|| Bad::Answer(403, vec![], String::new()))
+    });
+    let mapping = map(&side, &proxy.url(), Policy::Newest).await;
+    assert_eq!(side.sync(&mapping).await.remote.inserted, 23);
+    let rate = async || {
+        let all = told(&side).await.into_iter().filter(|told| told.resolved.is_none());
+        all.filter(|told| told.kind.as_str() == "failure_rate").map(|told| told.sentence).next()
+    };
+    let sentence = rate().await.unwrap();
+    assert!(sentence.contains("2 of 25 attempts"), "{sentence}");
+    proxy.well();
+    side.later(Duration::from_secs(2 * 3600));
+    side.sync(&mapping).await;
+    assert_eq!(rate().await, None);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn deletions_in_bulk_are_told_until_somebody_decides() {
     let radicale = radicale!();

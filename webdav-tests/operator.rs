@@ -1,12 +1,15 @@
-//! What whoever runs the server is told and can settle: `/status`, `/metrics`.
+//! What whoever runs the server is told and can settle: `/status`, `/metrics`, limits, accounts, other paths.
 
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use http::Method;
 use kalends::auth::Scope;
 use kalends::calendar::NewPrincipal;
-use serde_json::json;
+use kalends::server::compat::ALIASES;
+use serde_json::{Value, json};
 
-use crate::app::{App, document, event, problem};
+use crate::app::{App, document, event, problem, say};
 use crate::dialogue::{Host as _, Request, Response, Setup, password, send};
 use crate::host::Served;
 
@@ -38,8 +41,13 @@ fn text(answer: &Response) -> String {
     String::from_utf8(answer.body.clone()).unwrap()
 }
 
+/// Returns the metrics of a server.
+pub(crate) fn metrics(served: &Served, admin: &str) -> String {
+    text(&get(served, "/metrics", Some(admin)))
+}
+
 /// Returns the value of a line of the metrics.
-fn value(text: &str, series: &str) -> Option<f64> {
+pub(crate) fn value(text: &str, series: &str) -> Option<f64> {
     text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
@@ -254,4 +262,217 @@ fn one_request_too_many_is_told_to_wait() {
     let devices: Vec<u16> = (0..6).map(|_| app.dav("GET", "none.ics", "").status).collect();
     assert_eq!(devices, [404, 404, 404, 404, 429, 429]);
     assert_eq!(app.dav("GET", "none.ics", "").all("retry-after").len(), 1);
+}
+
+/// Asks as an administrator.
+fn rule(served: &Served, token: &str, method: &str, path: &str, body: Option<Value>) -> (u16, Value) {
+    let answer = say(served, token, (method, path), &[], body.as_ref());
+    (answer.status, document(&answer))
+}
+
+/// Signs in over CalDAV with a name and a password.
+fn signs_in(served: &Served, name: &str, password: &str) -> u16 {
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
+    let request = Request {
+        method: "PROPFIND".to_owned(),
+        target: format!("/dav/calendars/{name}/"),
+        headers: vec![
+            ("Authorization".to_owned(), format!("Basic {basic}")),
+            ("Depth".to_owned(), "0".to_owned()),
+        ],
+        body: Vec::new(),
+    };
+    send(served.address(), &request).unwrap().status
+}
+
+// S0-012, S4-022: accounts are provisioned by an administrator's program
+#[test]
+fn accounts_come_change_and_go_through_the_api() {
+    let served = Served::plain();
+    let admin = administrator(&served);
+    let ask = |method: &str, path: &str, body: Option<Value>| rule(&served, &admin, method, path, body);
+    let new = json!({ "name": "Carl", "emails": ["carl@example.org"], "password": "correct-horse-battery" });
+    let (status, made) = ask("POST", "/users", Some(new.clone()));
+    assert_eq!((status, &made["name"], &made["admin"]), (201, &json!("carl"), &json!(false)), "{made}");
+    assert!(made["warning"].is_null() && !made.to_string().contains("correct-horse"), "{made}");
+    assert_eq!(signs_in(&served, "carl", "correct-horse-battery"), 207);
+    assert_eq!(ask("POST", "/users", Some(new)).0, 409);
+    assert_eq!(ask("GET", "/users/CARL", None).1["emails"], json!(["carl@example.org"]));
+    let names: Vec<Value> = ask("GET", "/users", None).1["items"].as_array().unwrap().clone();
+    let names: Vec<&str> = names.iter().map(|user| user["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["anna", "bert", "carl", "olga"]);
+    // A password changes at once; a stale copy changes nothing.
+    let tag = format!("\"{}\"", made["etag"].as_str().unwrap());
+    let weak = json!({ "password": "hello" });
+    let (status, changed) = ask("PATCH", "/users/carl", Some(weak));
+    assert!(status == 200 && changed["warning"].as_str().unwrap().contains("shorter"), "{changed}");
+    assert_eq!(
+        (signs_in(&served, "carl", "correct-horse-battery"), signs_in(&served, "carl", "hello")),
+        (401, 207)
+    );
+    let stale = say(
+        &served,
+        &admin,
+        ("PATCH", "/users/carl"),
+        &[("If-Match", &tag)],
+        Some(&json!({ "admin": true })),
+    );
+    problem(&stale, 412, "stale");
+    for (body, field) in [
+        (json!({ "emails": ["no address"] }), "emails"),
+        (json!({ "password": "" }), "password"),
+        (json!({ "colour": "red" }), "colour"),
+    ] {
+        let (status, refused) = ask("PATCH", "/users/carl", Some(body));
+        assert_eq!((status, &refused["field"]), (422, &json!(field)), "{refused}");
+    }
+    assert_eq!(ask("POST", "/users", Some(json!({ "name": "a:b" }))).1["field"], "name");
+    assert_eq!(ask("GET", "/users/nobody", None).0, 404);
+    // With everything that is its.
+    let (_, token) = ask("POST", "/users/carl/tokens", Some(json!({ "label": "p", "scopes": ["read"] })));
+    let token = token["token"].as_str().unwrap().to_owned();
+    assert_eq!(rule(&served, &token, "GET", "/calendars", None).0, 200);
+    assert_eq!(ask("DELETE", "/users/carl", None).0, 204);
+    assert_eq!(
+        (signs_in(&served, "carl", "hello"), rule(&served, &token, "GET", "/calendars", None).0),
+        (401, 401)
+    );
+    assert_eq!(ask("GET", "/users/carl", None).0, 404);
+}
+
+// S0-012, S4-022: one password a device, one token a program, told once
+#[test]
+fn app_passwords_and_tokens_are_told_once_and_revoked() {
+    let served = Served::plain();
+    let admin = administrator(&served);
+    let ask = |method: &str, path: &str, body: Option<Value>| rule(&served, &admin, method, path, body);
+    let (status, device) = ask("POST", "/users/anna/app-passwords", Some(json!({ "label": "Phone" })));
+    assert_eq!(status, 201, "{device}");
+    let secret = device["password"].as_str().unwrap();
+    assert_eq!(signs_in(&served, "anna", secret), 207);
+    let (_, list) = ask("GET", "/users/anna/app-passwords", None);
+    assert_eq!(
+        (&list["items"][0]["label"], &list["items"][0]["password"]),
+        (&json!("Phone"), &json!(null)),
+        "{list}"
+    );
+    let at = format!("/users/anna/app-passwords/{}", device["id"].as_str().unwrap());
+    assert_eq!(ask("DELETE", &at.replace("anna", "bert"), None).0, 404, "somebody else's");
+    assert_eq!((ask("DELETE", &at, None).0, ask("DELETE", &at, None).0), (204, 404));
+    assert_eq!(signs_in(&served, "anna", secret), 401);
+    let wish = json!({ "label": "Site", "scopes": ["bookings", "read"] });
+    let (status, program) = ask("POST", "/users/anna/tokens", Some(wish));
+    assert_eq!((status, &program["scopes"]), (201, &json!(["read", "bookings"])), "{program}");
+    let token = program["token"].as_str().unwrap();
+    assert_eq!(rule(&served, token, "GET", "/bookings", None).0, 200);
+    assert_eq!(rule(&served, token, "GET", "/users", None).0, 403);
+    assert!(!ask("GET", "/users/anna/tokens", None).1.to_string().contains(token));
+    let at = format!("/users/anna/tokens/{}", program["id"].as_str().unwrap());
+    assert_eq!(ask("DELETE", &at, None).0, 204);
+    assert_eq!(rule(&served, token, "GET", "/bookings", None).0, 401);
+    for body in [
+        json!({ "label": "", "scopes": ["read"] }),
+        json!({ "label": "x", "scopes": [] }),
+        json!({ "label": "x", "scopes": ["all"] }),
+    ] {
+        assert_eq!(ask("POST", "/users/anna/tokens", Some(body.clone())).0, 422, "{body}");
+    }
+    assert_eq!(
+        ask("GET", "/users/anna/sessions", None).1["items"],
+        json!([]),
+        "nobody signed in with a browser"
+    );
+    assert_eq!(ask("DELETE", "/users/anna/sessions/none", None).0, 404);
+    // The scope alone makes nobody an administrator.
+    let (_, wide) = ask("POST", "/users/anna/tokens", Some(json!({ "label": "w", "scopes": ["admin"] })));
+    assert_eq!(rule(&served, wide["token"].as_str().unwrap(), "GET", "/users", None).0, 403);
+}
+
+#[test]
+fn the_last_administrator_stays() {
+    let served = Served::plain();
+    let admin = administrator(&served);
+    let ask = |method: &str, path: &str, body: Option<Value>| rule(&served, &admin, method, path, body);
+    for (method, body) in [("DELETE", None), ("PATCH", Some(json!({ "admin": false })))] {
+        let (status, refused) = ask(method, "/users/olga", body);
+        assert_eq!((status, &refused["type"]), (403, &json!("/api/v1/problems/protected")), "{refused}");
+        assert!(refused["detail"].as_str().unwrap().contains("last administrator"), "{refused}");
+    }
+    assert_eq!(ask("PATCH", "/users/anna", Some(json!({ "admin": true }))).0, 200);
+    assert_eq!(ask("DELETE", "/users/olga", None).0, 204);
+    assert_eq!(ask("GET", "/users", None).0, 401, "her token went with her");
+}
+
+// E10: off by default; each answers as its native route
+#[test]
+fn paths_of_other_documents_are_other_names() {
+    let fill = |path: &str| path.replace("{}", "none");
+    let plain = App::start("read events bridges");
+    let raw = |app: &App, method: &Method, path: &str| {
+        let request = Request {
+            method: method.as_str().to_owned(),
+            target: path.to_owned(),
+            headers: vec![("Authorization".to_owned(), format!("Bearer {}", app.token))],
+            body: Vec::new(),
+        };
+        send(app.served.address(), &request).unwrap()
+    };
+    for alias in ALIASES {
+        let answer = raw(&plain, &alias.method, &fill(alias.path));
+        assert_eq!(answer.status, 404, "{} {}", alias.method, alias.path);
+    }
+    let all = ["compat.routes = [\"marketplace\", \"hub\", \"plan\", \"microservice\", \"feed\"]"];
+    let app = App::with("read events bridges", &all);
+    for alias in ALIASES {
+        let theirs = raw(&app, &alias.method, &fill(alias.path));
+        let ours = raw(&app, &alias.as_method, &fill(alias.as_path));
+        assert_eq!(theirs.status, ours.status, "{} {}", alias.method, alias.path);
+        assert_eq!(theirs.body, ours.body, "{} {}", alias.method, alias.path);
+        let kind = |answer: &Response| answer.all("content-type").first().map(|kind| (*kind).to_owned());
+        assert_eq!(kind(&theirs), kind(&ours), "{} {}", alias.method, alias.path);
+    }
+    // A set that is not named stays away.
+    let hub = App::with("read bridges", &["compat.routes = [\"hub\"]"]);
+    assert_eq!(raw(&hub, &Method::GET, "/calendar-sync/calendars").status, 200);
+    assert_eq!(raw(&hub, &Method::GET, "/mappings").status, 404);
+}
+
+// S0-001, S1-062, S2-063, S2-069, S2-074, S3-137, S3-139, S4-080, S4-082: what is behind them is the same
+#[test]
+fn other_names_show_the_same_things() {
+    let all = [
+        "bridge.allow_private = true",
+        "compat.routes = [\"marketplace\", \"hub\", \"plan\", \"microservice\", \"feed\"]",
+    ];
+    let app = App::with("read events bridges", &all);
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(48);
+    app.dav("PUT", "one.ics", &event("one@x", "One", &soon.strftime("%Y%m%dT%H%M%SZ").to_string()));
+    let (_, feed) =
+        app.ask("POST", "/feeds", Some(json!({ "calendars": [app.calendar()], "slug": "staff-of-anna" })));
+    assert!(feed["url"].as_str().unwrap().ends_with("/feeds/staff-of-anna.ics"), "{feed}");
+    let shown = get(&app.served, "/calendar/ics/staff-of-anna.ics", None);
+    assert!(shown.status == 200 && text(&shown).contains("UID:one@x"), "{}", shown.show());
+    let (_, account) = app.ask("POST", "/connections/ics", Some(json!({ "url": feed["url"] })));
+    let id = account["id"].as_str().unwrap();
+    let told = |path: &str| document(&get(&app.served, path, Some(&app.token)));
+    for path in ["/calendar/connections", "/api/calendar/connections"] {
+        assert_eq!(told(path)["items"][0]["id"], json!(id), "{path}");
+    }
+    let remote = told(&format!("/calendar-sync/{id}/available"))["items"][0]["id"].clone();
+    assert!(remote.is_string());
+    assert_eq!(told("/calendar-sync/ics/available")["items"][0]["id"], remote, "by the provider's name");
+    let (_, into) = app.ask("POST", "/calendars", Some(json!({ "name": "copy" })));
+    let wish =
+        json!({ "calendar": into["id"], "connection": id, "remote_calendar": remote, "direction": "pull" });
+    let (status, mapping) = app.ask("POST", "/mappings", Some(wish));
+    assert_eq!(status, 201, "{mapping}");
+    for path in ["/calendar-sync/calendars", "/mappings"] {
+        assert_eq!(told(path)["items"][0]["id"], mapping["id"], "{path}");
+    }
+    let state = format!("/calendar-sync/calendars/{}/status", mapping["id"].as_str().unwrap());
+    assert_eq!(told(&state)["id"], mapping["id"]);
+    let swept = get(&app.served, "/api/cron/calendar-sync?provider=ics", Some(&app.token));
+    assert_eq!((swept.status, document(&swept)["runs"].as_array().unwrap().len()), (202, 1));
+    let other = get(&app.served, "/api/cron/calendar-sync?provider=google", Some(&app.token));
+    assert_eq!(document(&other)["runs"], json!([]));
 }

@@ -15,7 +15,7 @@ use crate::http::Reply;
 use crate::store::{Etag, Fault};
 
 /// A password in a body. It is moved into a `Secret` as it is read.
-struct Password(Secret);
+pub(super) struct Password(pub(super) Secret);
 
 impl std::fmt::Debug for Password {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -234,7 +234,8 @@ pub(super) async fn reconnect(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 pub(super) async fn calendars(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
-    let found = api.bridge.remote_calendars(call.owner(), call.id()).await?;
+    let id = named(api, &call).await?;
+    let found = api.bridge.remote_calendars(call.owner(), &id).await?;
     let items = found
         .into_iter()
         .map(|c| {
@@ -249,6 +250,15 @@ pub(super) async fn calendars(api: &Api, call: Call) -> Result<Reply, Problem> {
         })
         .collect();
     page.reply(items)
+}
+
+/// Returns the id in the path. The name of a provider stands for the caller's first account there.
+async fn named(api: &Api, call: &Call) -> Result<String, Problem> {
+    let Ok(kind) = serde_json::from_value::<Kind>(json!(call.id())) else { return Ok(call.id().to_owned()) };
+    let all = api.bridge.connections(call.owner()).await?;
+    let own = all.into_iter().map(|(connection, _)| connection).filter(|connection| connection.kind == kind);
+    let first = own.min_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    Ok(first.ok_or(crate::bridge::BridgeError::Missing)?.id)
 }
 
 /// Adds a text to what is shown.

@@ -27,6 +27,7 @@ mod status;
 mod terms;
 mod told;
 mod trash;
+mod users;
 mod versions;
 mod voice;
 mod webhooks;
@@ -46,7 +47,7 @@ use self::receipt::{Found, Receipts};
 pub use self::routes::ROUTES;
 use self::told::Told;
 use crate::auth::grant::Keyring;
-use crate::auth::{Caller, Denied, Scope, Via};
+use crate::auth::{Caller, Denied, Guard, Scope, Via};
 use crate::bridge::Bridge;
 use crate::calendar::House;
 use crate::feed::Links;
@@ -82,6 +83,7 @@ impl std::fmt::Debug for Route {
 #[derive(Debug)]
 pub struct Api {
     house: Arc<House>,
+    guard: Arc<Guard>,
     bridge: Arc<Bridge>,
     /// Published links.
     feeds: Arc<Links>,
@@ -101,6 +103,8 @@ pub struct Api {
 pub struct Parts {
     /// The rules.
     pub house: Arc<House>,
+    /// Who looks after accounts.
+    pub guard: Arc<Guard>,
     /// The bridge.
     pub bridge: Arc<Bridge>,
     /// What seals answers that are kept.
@@ -121,10 +125,10 @@ impl Api {
     /// # Errors
     /// A sentence if the base URL is none.
     pub fn new(parts: Parts, base_url: &str) -> Result<Api, String> {
-        let Parts { house, bridge, keyring, feeds, webhooks, feed_alarms, closing } = parts;
+        let Parts { house, guard, bridge, keyring, feeds, webhooks, feed_alarms, closing } = parts;
         let (receipts, streams) = (Receipts::new(keyring), changes::Streams::default());
         let site = Site::new(base_url)?;
-        Ok(Api { house, bridge, feeds, webhooks, feed_alarms, receipts, streams, closing, site })
+        Ok(Api { house, guard, bridge, feeds, webhooks, feed_alarms, receipts, streams, closing, site })
     }
 
     /// Answers a request whose path begins with `PREFIX`, from whoever the guard recognised.

@@ -8,7 +8,7 @@ use super::told::Content::{self, Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
 use super::{
     Route, availability, booking_settings, bookings, calendars, changes, conflicts, connections, events,
-    feeds, hook, mappings, notices, runs, status, trash, versions, webhooks, why,
+    feeds, hook, mappings, notices, runs, status, trash, users, versions, webhooks, why,
 };
 use crate::auth::Scope;
 
@@ -27,6 +27,8 @@ const EVENTS: &[Scope] = &[Scope::Events];
 const HOOKS: &[Scope] = &[Scope::Events, Scope::Bookings, Scope::Bridges];
 /// Looking at that.
 const HEAR: &[Scope] = &[Scope::Read, Scope::Bookings, Scope::Bridges];
+/// Administration.
+const ADMIN: &[Scope] = &[Scope::Admin];
 
 /// The media type of calendar objects (RFC 5545 §8.1).
 const CALENDAR: &str = "text/calendar";
@@ -276,4 +278,30 @@ routes! {
         Told::new("Trash", "Brings something deleted back.").takes(&[Json("RestoreWish")]).gives(&[(200, Json("Back"))]).refuses(&[423]);
     DELETE "/trash/{item}" EVENTS trash::remove =>
         Told::new("Trash", "Forgets something deleted for good.").gives(&[(204, Empty)]);
+    GET "/users" ADMIN users::list =>
+        Told::list("Accounts", "Lists the accounts.").gives(&[(200, List("User"))]);
+    POST "/users" ADMIN users::create =>
+        Told::new("Accounts", "Makes an account with a calendar and a task list; without a password only tokens and app passwords sign in.").needs(&[Json("NewUser")]).gives(&[(201, Json("User"))]);
+    GET "/users/{user}" ADMIN users::one =>
+        Told::new("Accounts", "Reads an account.").gives(&[(200, Json("User"))]);
+    PATCH "/users/{user}" ADMIN users::change =>
+        Told::new("Accounts", "Changes an account's names, addresses, role or password. The last administrator stays one.").takes(&[Json("UserChange")]).gives(&[(200, Json("User"))]).conditional();
+    DELETE "/users/{user}" ADMIN users::remove =>
+        Told::new("Accounts", "Removes an account with all its calendars, files, bookings, connections, passwords and tokens, for good; what is on far sides stays there. The last administrator cannot be removed.").gives(&[(204, Empty)]).conditional();
+    GET "/users/{user}/app-passwords" ADMIN users::app_passwords =>
+        Told::list("Accounts", "Lists the passwords of an account's devices.").gives(&[(200, List("AppPassword"))]);
+    POST "/users/{user}/app-passwords" ADMIN users::add_app_password =>
+        Told::new("Accounts", "Makes a password for one device; it is told once.").needs(&[Json("NewAppPassword")]).gives(&[(201, Json("AppPassword"))]);
+    DELETE "/users/{user}/app-passwords/{password}" ADMIN users::revoke_app_password =>
+        Told::new("Accounts", "Revokes a device's password; its next request is refused.").gives(&[(204, Empty)]);
+    GET "/users/{user}/tokens" ADMIN users::tokens =>
+        Told::list("Accounts", "Lists the tokens of an account's programs.").gives(&[(200, List("Token"))]);
+    POST "/users/{user}/tokens" ADMIN users::add_token =>
+        Told::new("Accounts", "Makes a token for one program; it is told once.").needs(&[Json("NewToken")]).gives(&[(201, Json("Token"))]);
+    DELETE "/users/{user}/tokens/{token}" ADMIN users::revoke_token =>
+        Told::new("Accounts", "Revokes a program's token; its next request is refused.").gives(&[(204, Empty)]);
+    GET "/users/{user}/sessions" ADMIN users::sessions =>
+        Told::list("Accounts", "Lists the browsers in which an account is signed in.").gives(&[(200, List("Session"))]);
+    DELETE "/users/{user}/sessions/{session}" ADMIN users::end_session =>
+        Told::new("Accounts", "Signs a browser out.").gives(&[(204, Empty)]);
 }

@@ -36,16 +36,42 @@ impl Guard {
             return Err(Refusal::Bad("the password is empty".into()).into());
         }
         let phc = self.hash(password).await?;
-        self.house.update_principal(user, |principal| principal.password.clone_from(&phc)).await?;
-        self.forget(user);
+        self.change_user(user, |principal| {
+            principal.password.clone_from(&phc);
+            Ok(())
+        })
+        .await?;
         self.end_sessions(user, None).await?;
         Ok(())
+    }
+
+    /// Returns the hash of a password; nothing of an empty one.
+    ///
+    /// # Errors
+    /// When hashing fails.
+    pub async fn hashed(&self, password: String) -> Result<Option<String>, Fault> {
+        if password.is_empty() { Ok(None) } else { self.hash(password).await.map(Some) }
+    }
+
+    /// Changes an account's names, addresses, role or the hash of its password.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such account; `Protected` if nobody could administer the server any more; what `change`
+    /// refuses; when the store fails.
+    pub async fn change_user(
+        &self,
+        user: &str,
+        change: impl Fn(&mut Principal) -> Result<(), Refusal> + Send,
+    ) -> Result<Arc<Principal>, Error> {
+        let changed = self.house.update_principal(user, change).await?;
+        self.forget(user);
+        Ok(changed)
     }
 
     /// Removes an account with everything that is its: calendars, files, app passwords, tokens, sessions.
     ///
     /// # Errors
-    /// `Missing` if there is no such account; when the store fails.
+    /// `Missing` if there is no such account; `Protected` if it is the last administrator; when the store fails.
     pub async fn remove_user(&self, user: &str) -> Result<(), Error> {
         let tokens = self.keyed_tokens(Some(user)).await?;
         let sessions = self.kept_sessions(Some(user)).await?;

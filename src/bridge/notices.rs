@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::front::{Bridge, BridgeError};
 use super::print;
 use super::record;
-use crate::store::{Fault, Key, Op, Store, Table, Timestamp};
+use crate::store::{Commit, CommitError, Expect, Fault, Key, Op, Origin, Store, Table, Timestamp};
 
 /// Of one kind and subject, so many are raised at most: a thousand of them tell nothing more.
 pub(super) const MOST: usize = 50;
@@ -107,6 +107,18 @@ pub struct Told {
     pub read: Option<Timestamp>,
     /// When its cause ended.
     pub resolved: Option<Timestamp>,
+    /// When a mail with it was handed over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mailed: Option<Timestamp>,
+}
+
+impl Told {
+    /// Tells whether a mail should tell of it: nobody has read it, it was not mailed, and it still holds or never had an end
+    /// to wait for.
+    fn wants_mail(&self) -> bool {
+        let holds = self.resolved.is_none_or(|at| at == self.raised);
+        self.read.is_none() && self.mailed.is_none() && holds
+    }
 }
 
 /// Why somebody is told something. Of one cause there is one notice.
@@ -208,7 +220,8 @@ impl Notices<'_> {
             sentence,
             about: about.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
             raised: open.as_ref().map_or(self.now, |open| open.raised),
-            read: open.and_then(|open| open.read),
+            read: open.as_ref().and_then(|open| open.read),
+            mailed: open.and_then(|open| open.mailed),
             resolved,
         };
         record::put(key, &notice).map(Some)
@@ -313,6 +326,49 @@ impl Bridge {
         Ok(notice)
     }
 
+    /// Returns what a mail should tell, by whom it is for.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn unmailed(&self) -> Result<BTreeMap<String, Vec<Told>>, Fault> {
+        let mut waiting: BTreeMap<String, Vec<Told>> = BTreeMap::new();
+        for (key, bytes) in record::rows(&*self.house.store, Table::Notice, "").await? {
+            let notice = decode(&key, &bytes)?;
+            if let Some((owner, _)) = key.path.split_once('/').filter(|_| notice.wants_mail()) {
+                waiting.entry(owner.to_owned()).or_default().push(notice);
+            }
+        }
+        Ok(waiting)
+    }
+
+    /// Notes that a mail told of these notices of a person. One that was raised anew meanwhile is another.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn were_mailed(&self, owner: &str, notices: &[Told]) -> Result<(), Fault> {
+        let store = &*self.house.store;
+        for told in notices {
+            let key = Key::new(Table::Notice, format!("{owner}/{}", told.id));
+            // Whoever changes it at the same time, or it is gone: then it is looked at again.
+            while let Some(bytes) = store.record(&key).await? {
+                let notice = decode(&key, &bytes)?;
+                if notice.raised != told.raised {
+                    break;
+                }
+                let now = self.house.clock.now();
+                let commit = Commit::new(Origin::System, now)
+                    .expect(Expect::Record(key.clone(), Some(bytes)))
+                    .op(record::put(key.clone(), &Told { mailed: Some(now), ..notice })?);
+                match store.commit(commit).await {
+                    Ok(_) => break,
+                    Err(CommitError::Rejected(_)) => {}
+                    Err(CommitError::Fault(fault)) => return Err(fault),
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Notes that all notices of a person were read; returns how many were not.
     ///
     /// # Errors
@@ -353,7 +409,6 @@ impl Bridge {
 mod tests {
     use super::*;
     use crate::store::memory::Memory;
-    use crate::store::{Commit, Origin};
 
     async fn commit(store: &Memory, op: Option<Op>) -> bool {
         let Some(op) = op else { return false };

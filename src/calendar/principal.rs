@@ -164,20 +164,25 @@ impl House {
     /// Changes an account's password, addresses or names. The login name stays.
     ///
     /// # Errors
-    /// `Missing` if there is no such account; when the store fails.
+    /// `Missing` if there is no such account; `Protected` if nobody would administer the server any more; what `change`
+    /// refuses; when the store fails.
     pub async fn update_principal(
         &self,
         name: &str,
-        change: impl Fn(&mut Principal) + Send,
+        change: impl Fn(&mut Principal) -> Result<(), Refusal> + Send,
     ) -> Result<Arc<Principal>, Error> {
         for _ in 0..super::put::ATTEMPTS {
             let before = self.store.record(&key(name)).await?.ok_or(Refusal::Missing)?;
             let mut principal = decode(&before)?;
-            change(&mut principal);
+            let administered = principal.admin;
+            change(&mut principal)?;
             principal.name = name.to_owned();
-            let commit = Commit::new(Origin::System, self.clock.now())
-                .expect(Expect::Record(key(name), Some(before)))
-                .op(Op::PutRecord(key(name), encode(&principal)?));
+            let mut commit =
+                Commit::new(Origin::System, self.clock.now()).expect(Expect::Record(key(name), Some(before)));
+            if administered && !principal.admin {
+                commit = commit.expect(self.another_administrator(name).await?);
+            }
+            let commit = commit.op(Op::PutRecord(key(name), encode(&principal)?));
             match self.store.commit(commit).await {
                 Ok(_) => return Ok(Arc::new(principal)),
                 Err(CommitError::Rejected(Rejected::Record(_))) => continue,
@@ -191,9 +196,13 @@ impl House {
     /// the same commit. Who gets an account of this name later finds nothing of it, and nobody is told of theirs.
     ///
     /// # Errors
-    /// `Missing` if there is no such account; when the store fails.
+    /// `Missing` if there is no such account; `Protected` if it is the last administrator; when the store fails.
     pub async fn remove_principal(&self, name: &str, extra: Vec<Op>) -> Result<(), Error> {
         let before = self.store.record(&key(name)).await?.ok_or(Refusal::Missing)?;
+        let another = match decode(&before)?.admin {
+            true => Some(self.another_administrator(name).await?),
+            false => None,
+        };
         // The trash may hold much: it goes first, a part at a time.
         self.empty_trash(name).await?;
         let prefix = format!("{name}/");
@@ -208,8 +217,16 @@ impl House {
                 commit = commit.op(Op::DeleteCollection(root.id));
             }
         }
-        let tables = [Table::AppPassword, Table::Notice, Table::Booking, Table::BookingRules, Table::Webhook];
-        for table in tables {
+        commit.expects.extend(another);
+        let own = [
+            Table::AppPassword,
+            Table::Notice,
+            Table::Booking,
+            Table::BookingRules,
+            Table::Receipt,
+            Table::Webhook,
+        ];
+        for table in own {
             let mut after: Option<String> = None;
             loop {
                 let page = self.store.records(table, &prefix, after.as_deref(), 256).await?;
@@ -240,6 +257,19 @@ impl House {
             commit.ops = page.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect();
             self.store.commit(commit).await?;
         }
+    }
+}
+
+impl House {
+    /// Returns the expectation that somebody else administers the server: of two who go at a time, one is refused.
+    async fn another_administrator(&self, name: &str) -> Result<Expect, Error> {
+        for other in self.principals().await? {
+            if other.admin && other.name != name {
+                let bytes = self.store.record(&key(&other.name)).await?;
+                return Ok(Expect::Record(key(&other.name), bytes));
+            }
+        }
+        Err(Refusal::Protected("This is the last administrator; make somebody else one first.").into())
     }
 }
 

@@ -4,6 +4,7 @@
 //! Does not own: what a path means (`route`), who is asking (`auth`), protocols (`dav`).
 
 pub mod admin;
+pub mod compat;
 mod figures;
 pub mod log;
 pub mod notify;
@@ -39,9 +40,11 @@ use crate::calendar::{Clock, House, NewPrincipal};
 use crate::config::Config;
 use crate::dav::{self, Dav};
 use crate::feed::{Feeds, Links};
+use crate::follow::follow;
 use crate::hooks::Hooks;
 use crate::http::Reply;
 use crate::http::fetch::{Fetch, Network, Private, Timeouts, Ways};
+use crate::mail::{self, Post};
 use crate::store::{Options, Sled, Store, Timestamp};
 use crate::web::{self, Web};
 use crate::webhook::Webhooks;
@@ -82,6 +85,8 @@ struct State {
     house: Arc<House>,
     guard: Arc<Guard>,
     bridge: Arc<Bridge>,
+    /// Other documents' paths that are known.
+    compat: Vec<compat::Set>,
     /// Requests to the API, and to CalDAV.
     rates: (Rate, Rate),
     dav: Dav,
@@ -170,12 +175,14 @@ impl Server {
         let (base, prefix) = base(&config, address);
         let keys = Arc::new(keys(&config)?);
         let bridge = bridge(&config, &house, &keys, &base).await?;
+        let post = post(&config, &house, &bridge, &base)?;
         let dav = dav::Options { base_url: base.clone(), decoy: config.decoy };
         let stop = CancellationToken::new();
         let links = Arc::new(Links::new(Arc::clone(&house), Arc::clone(&keys)));
         let webhooks = webhooks(&config, &house, &keys).await?;
         let parts = api::Parts {
             house: Arc::clone(&house),
+            guard: Arc::clone(&guard),
             bridge: Arc::clone(&bridge),
             keyring: Arc::clone(&keys),
             feeds: Arc::clone(&links),
@@ -205,6 +212,7 @@ impl Server {
             house: Arc::clone(&house),
             guard: Arc::clone(&guard),
             bridge: Arc::clone(&bridge),
+            compat: config.compat,
             rates: (
                 Rate::new(config.requests.api, config.requests.unknown),
                 Rate::new(config.requests.dav, config.requests.dav),
@@ -225,6 +233,9 @@ impl Server {
                 let socket = socket.display();
                 tracing::warn!("no admin socket at {socket}: {error}; commands need the server stopped");
             }
+        }
+        if let Some(post) = post {
+            followers.spawn(follow(Arc::clone(&house.store), Arc::new(post), stop.clone()));
         }
         let metrics = metrics.and_then(|listener| {
             let address = listener.local_addr().ok();
@@ -390,6 +401,27 @@ async fn webhooks(config: &Config, house: &Arc<House>, keys: &Arc<Keyring>) -> R
     let plain = config.allow_private != Private::Refused;
     let opened = Webhooks::open(Arc::clone(house), Arc::clone(keys), fetch, plain).await;
     opened.map_err(|fault| format!("webhooks cannot start: {fault}"))
+}
+
+/// Returns who sends notices by mail, if that is wished.
+fn post(
+    config: &Config,
+    house: &Arc<House>,
+    bridge: &Arc<Bridge>,
+    base: &str,
+) -> Result<Option<Post>, String> {
+    let Some(smtp_url) = config.mail.smtp_url.clone() else { return Ok(None) };
+    let Some(from) = config.mail.from.clone() else {
+        return Err("mail.smtp_url needs mail.from: who sends the mails".into());
+    };
+    let settings = mail::Settings {
+        smtp_url,
+        from,
+        gather: config.mail.gather,
+        base_url: base.to_owned(),
+        authorities: config.authorities.clone(),
+    };
+    Post::new(Arc::clone(house), Arc::clone(bridge), settings).map(Some)
 }
 
 /// Accepts until stopped, then drains.

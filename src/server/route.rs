@@ -13,8 +13,8 @@ use http_body_util::{BodyExt as _, Empty, Full};
 use hyper::body::{Body as _, Incoming};
 
 use super::State;
-use super::figures;
 use super::stream::Paced;
+use super::{compat, figures};
 use crate::auth::{Denied, Scope, Via, proxy};
 use crate::http::{Body, Reply, Request};
 use crate::store::Origin;
@@ -52,6 +52,7 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
         headers: head.headers,
         body,
     };
+    let request = if state.compat.is_empty() { request } else { compat::translated(&state.compat, request) };
     // Clients double slashes (clients.md §0.1).
     let first = request.path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {

@@ -110,6 +110,7 @@ pub(super) fn said(error: Error, thing: &str) -> String {
         Error::Failed(fault) => fault.to_string(),
         Error::Refused(Refusal::Missing) => format!("{thing} does not exist"),
         Error::Refused(Refusal::Exists) => format!("{thing} exists already"),
+        Error::Refused(Refusal::Protected(why)) => why.to_owned(),
         Error::Refused(Refusal::Bad(why) | Refusal::BadName(why)) => why,
         Error::Refused(Refusal::DiskFull) => "the disk is full; nothing was changed".into(),
         Error::Refused(Refusal::Stale) => {
