@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use http_body_util::BodyExt as _;
 use kalends::api::{Api, Parts};
 use kalends::auth::grant::{Keyring, Secret};
-use kalends::auth::{Caller, Scope, Scopes, Via};
+use kalends::auth::{Caller, Guard, Scope, Scopes, Via};
 use kalends::bridge::{Bridge, Settings, Told};
 use kalends::calendar::{Clock as _, House, Limits, NewPrincipal, Put, Session, When, Writable};
 use kalends::feed::Links;
@@ -63,6 +63,7 @@ impl Desk {
         let hooks = Webhooks::open(Arc::clone(&house), Arc::clone(&keys), fetch, true).await.unwrap();
         let parts = Parts {
             house: Arc::clone(&house),
+            guard: Guard::new(Arc::clone(&house)).unwrap(),
             bridge: Arc::clone(&bridge),
             keyring: Arc::clone(&keys),
             feeds: Arc::new(Links::new(Arc::clone(&house), keys)),
