@@ -99,6 +99,8 @@ pub struct Config {
     pub primary_only: bool,
     /// `bridge.feeds`.
     pub feeds: bool,
+    /// `bridge.match_confidence`.
+    pub match_confidence: f64,
     /// `bridge.calendar_color`.
     pub calendar_color: String,
     /// `providers.*`.
@@ -126,11 +128,13 @@ pub struct Feeds {
     pub refresh: Duration,
     /// `feeds.alarms`.
     pub alarms: bool,
+    /// `feeds.x_wr_refresh`.
+    pub x_wr_refresh: bool,
 }
 
 impl Default for Feeds {
     fn default() -> Feeds {
-        Feeds { refresh: Duration::from_secs(15 * 60), alarms: true }
+        Feeds { refresh: Duration::from_secs(15 * 60), alarms: true, x_wr_refresh: false }
     }
 }
 
@@ -165,6 +169,7 @@ impl Default for Config {
             mapping_limit: None,
             primary_only: false,
             feeds: true,
+            match_confidence: Settings::default().match_confidence,
             calendar_color: Settings::default().calendar_color,
             providers: Providers::default(),
             keep_changes: Duration::from_secs(400 * 86_400),
@@ -328,6 +333,13 @@ pub const SETTINGS: &[Setting] = &[
         example: "",
         doc: "Whether a published feed shows reminders, where it does not say otherwise itself.",
         set: |config, text| parsed(text, "true or false", &mut config.published.alarms),
+    },
+    Setting {
+        key: "feeds.x_wr_refresh",
+        default: "false",
+        example: "",
+        doc: "Whether feeds say it as X-WR-REFRESH too, as in X-WR-REFRESH:15min. No reader is known to heed that name.",
+        set: |config, text| parsed(text, "true or false", &mut config.published.x_wr_refresh),
     },
 ];
 
@@ -630,6 +642,7 @@ mod tests {
         }
     }
 
+    // S4-027, E35: defaults, then the file, then the environment
     #[test]
     fn the_environment_wins_over_the_file_and_the_aliases() {
         let place = tempfile::tempdir().unwrap();
@@ -683,9 +696,16 @@ mod tests {
         assert!(why.starts_with("/nowhere/kalends.toml: cannot be read"), "{why}");
     }
 
+    // E2, E20, E24, S2-089, S3-089, S3-098: how often is looked if nobody says
     #[test]
     fn times_and_lists() {
         let mut config = Config::default();
+        let minutes = |time: Duration| time.as_secs() / 60;
+        let paces = &config.schedule;
+        let paces = [paces.poll, paces.caldav, paces.cozi, paces.feed].map(minutes);
+        assert_eq!((paces, config.full_resync_at), ([15, 10, 30, 60], 3 * 3600));
+        config.set("bridge.match_confidence", "0.9").unwrap();
+        assert!((config.match_confidence - 0.9).abs() < 1e-9);
         config.set("bridge.retry_schedule", "30 s, 2min,1h").unwrap();
         assert_eq!(config.schedule.retry, [30, 120, 3600].map(Duration::from_secs));
         config.set("bridge.window_past", "all").unwrap();
@@ -698,6 +718,8 @@ mod tests {
         for (key, text) in [
             ("bridge.poll_interval", "1 s"),
             ("bridge.poll_interval_ics", "soon"),
+            ("bridge.match_confidence", "0.4"),
+            ("bridge.match_confidence", "sure"),
             ("bridge.window_past", "ever"),
             ("bridge.full_resync_at", "24:00"),
             ("bridge.full_resync_at", "3"),

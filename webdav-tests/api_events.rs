@@ -83,6 +83,7 @@ fn differing(one: &str, other: &str) -> Vec<String> {
     found
 }
 
+// S0-009: also by a program that says it again: what is the same changes nothing
 #[test]
 fn an_event_is_made_read_changed_and_removed() {
     let calendar = Calendar::start();

@@ -104,7 +104,7 @@ fn wish(start: &str) -> Value {
            "customer": {"name": "Eva Example", "email": "eva@example.org"}})
 }
 
-// B-01, B-07, B-12, B-21, B-25, S1-017, S1-018: the life of a booking, as docs/bookings.md tells it.
+// B-11, B-01, B-07, B-12, B-21, B-25, S1-017, S1-018: the life of a booking, as docs/bookings.md tells it.
 #[test]
 fn the_life_of_a_booking() {
     let shop = Shop::plain();

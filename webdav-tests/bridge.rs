@@ -107,7 +107,7 @@ async fn a_first_sync_unites_both_sides_and_doubles_nothing() {
     settled(&side, &radicale, &mapping).await;
 }
 
-// S2-055, S2-056, S2-058, S2-059, S3-002, S3-063, S3-065, S3-066, S4-048, S4-068
+// S0-013, S2-055, S2-056, S2-058, S2-059, S3-002, S3-063, S3-065, S3-066, S4-048, S4-068
 #[tokio::test(flavor = "multi_thread")]
 async fn changes_travel_both_ways() {
     let radicale = radicale!();
@@ -230,7 +230,7 @@ async fn clash(
     (mapping, path)
 }
 
-// E1, E31, S1-004, S3-003, S3-069, S4-061, S4-062: who wins a clash
+// S2-062, E1, E31, S1-004, S3-003, S3-069, S4-061, S4-062: who wins a clash
 #[tokio::test(flavor = "multi_thread")]
 async fn the_policy_decides_what_clashes() {
     let at =
@@ -309,7 +309,7 @@ async fn ask_leaves_both_sides_alone_until_somebody_decides() {
         settled(&side, &radicale, &mapping).await;
         let open = side.bridge.conflicts("anna", None, 10).await.unwrap();
         assert_eq!((open.len(), open[0].status), (1, ConflictStatus::Pending));
-        side.bridge.resolve("anna", &open[0].id, decision, Default::default()).await.unwrap();
+        side.bridge.resolve("anna", &open[0].id, decision, Default::default(), String::new()).await.unwrap();
         let run = side.sync(&mapping).await;
         assert_eq!(run.status, RunStatus::Success, "{run:?}");
         let text = side.get("e.ics").await.unwrap();
@@ -317,7 +317,8 @@ async fn ask_leaves_both_sides_alone_until_somebody_decides() {
         let text = radicale.get(&path).unwrap();
         assert!(text.contains(&format!("SUMMARY:{there}")), "{decision:?} {text}");
         settled(&side, &radicale, &mapping).await;
-        let again = side.bridge.resolve("anna", &open[0].id, decision, Default::default()).await;
+        let again =
+            side.bridge.resolve("anna", &open[0].id, decision, Default::default(), String::new()).await;
         assert!(matches!(again, Err(BridgeError::Conflict(_))), "{again:?}");
         // Later changes travel again.
         radicale.put(&path, &event("e@x", "SUMMARY:Later\n"));
@@ -651,7 +652,7 @@ async fn one_event_that_fails_does_not_stop_the_rest() {
     assert_eq!(side.state(&mapping).await.again.len(), 1);
 }
 
-// The account goes, and everything that it entrusted to the server
+// S2-006: The account goes, and everything that it entrusted to the server
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_is_removed_takes_its_secrets_along() {
     use kalends::bridge::Wakeful;
@@ -773,7 +774,7 @@ async fn a_far_side_that_asks_to_wait_is_waited_for() {
     assert_eq!(side.sync(&mapping).await.status, RunStatus::Success);
 }
 
-// S1-097, S4-046, S4-047
+// S2-012, S1-097, S4-046, S4-047
 #[tokio::test(flavor = "multi_thread")]
 async fn one_way_mappings_write_one_way() {
     for direction in [Direction::Pull, Direction::Push] {

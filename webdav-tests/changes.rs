@@ -85,6 +85,7 @@ fn a_position_that_is_none_of_ours_is_refused() {
     assert_eq!(rows(&theirs), vec![]);
 }
 
+// S0-010: what changed is asked for, waited for
 #[test]
 fn a_question_that_waits_is_answered_when_something_is_written() {
     let app = App::start("read events");
@@ -155,6 +156,7 @@ impl Listener {
     }
 }
 
+// S0-010: and streamed
 #[test]
 fn a_stream_tells_of_changes_and_goes_on_where_it_ended() {
     let app = App::start("read events");
@@ -261,6 +263,7 @@ fn a_wrong_member_is_named_with_its_path() {
     problem(&app.send(&app.token, "POST", "/calendars", &[], Some(&long)), 413, "too-large");
 }
 
+// S3-176: clients are made from it
 #[test]
 fn the_document_is_served_to_everybody_and_names_every_route() {
     let app = App::start("read");

@@ -303,6 +303,7 @@ fn a_backup_of_a_running_server_comes_back_whole() {
     assert!(!third.path().join("data/db").exists());
 }
 
+// S0-037: from Radicale, folder by folder
 #[test]
 fn a_radicale_folder_becomes_calendars() {
     let place = Place::new();
@@ -447,6 +448,7 @@ fn every_command_has_help_with_an_example() {
     assert!(leaves > 15, "{leaves}");
 }
 
+// S0-015, S4-087: one program and one directory, with nothing set up
 #[test]
 fn the_first_start_says_what_to_do_next() {
     let place = Place::new();
@@ -467,6 +469,7 @@ fn weak_passwords_are_warned_about_and_taken() {
     assert_eq!(serving.ask("OPTIONS", "/dav/", "anna", "short", "").status, 200);
 }
 
+// S4-084, E13: a key from the environment
 #[test]
 fn an_api_key_is_an_admin_token_while_it_is_set() {
     let place = Place::new();

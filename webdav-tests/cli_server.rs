@@ -188,6 +188,7 @@ fn unknown_users_take_as_long_as_wrong_passwords() {
     assert!(alike, "{known:?} {unknown:?}");
 }
 
+// S4-091: health is told to everybody
 #[test]
 fn the_front_page_health_and_discovery_need_no_sign_in() {
     let served = Served::plain();

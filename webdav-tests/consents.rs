@@ -204,6 +204,7 @@ async fn the_story_of_an_event_costs_what_it_tells() {
         status: ConflictStatus::ResolvedLocal,
         resolved: Some(now),
         by: "anna".into(),
+        notes: String::new(),
         choices: Default::default(),
         history: Vec::new(),
     };

@@ -50,6 +50,8 @@ fn soon(uid: &str, title: &str, more: &str) -> String {
     event(uid, title, &format!("{day}T090000Z")).replace("END:VEVENT", &format!("{more}END:VEVENT"))
 }
 
+// S0-002, S0-003, S0-004, S0-005: what readers of feeds expect, with hints when to come back and reminders; and
+// nothing can be written through it
 #[test]
 fn a_feed_is_what_programs_expect_of_one() {
     let publisher = Publisher::start();
@@ -111,6 +113,21 @@ fn a_feed_is_what_programs_expect_of_one() {
     );
     assert_eq!((status, &quiet["url"]), (200, &feed["url"]));
     assert!(!publisher.text(&quiet).contains("VALARM"));
+}
+
+// S0-004, E26: the name that one document wants, where whoever runs the server asks for it
+#[test]
+fn a_feed_says_when_to_come_back_in_other_words_too() {
+    for (config, count) in
+        [(&["[feeds]", "refresh_interval = \"15 min\"", "x_wr_refresh = true"][..], 1), (&[], 0)]
+    {
+        let app = App::with("read events", config);
+        let calendar = app.calendar();
+        let publisher = Publisher { app, calendar };
+        let text = publisher.text(&publisher.publish(json!({})));
+        assert_eq!(text.lines().filter(|line| *line == "X-WR-REFRESH:15min").count(), count, "{text}");
+        assert!(text.contains("REFRESH-INTERVAL;VALUE=DURATION:PT15M\r\n"), "{text}");
+    }
 }
 
 #[test]
@@ -177,6 +194,7 @@ fn busy_time_says_nothing_but_when() {
     assert_eq!(publisher.fetch(&wrong, "GET", &[]).status, 400);
 }
 
+// S0-001: a fixed address that its owner chose
 #[test]
 fn an_address_is_chosen_changed_and_ended() {
     let publisher = Publisher::start();
@@ -224,6 +242,7 @@ fn an_address_is_chosen_changed_and_ended() {
     }
 }
 
+// S0-002: several calendars are one file with one VTIMEZONE each
 #[test]
 fn several_calendars_are_one_feed_and_script_is_text() {
     let publisher = Publisher::start();

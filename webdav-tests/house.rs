@@ -240,6 +240,83 @@ fn doors_see_only_the_front_of_the_bridge() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+// S1-058 … S1-061, S2-102, S3-007, S3-175: each kind of far side is a module that knows nothing of the others; the engine, its
+// policy, its secrets and what comes in from outside have theirs
+#[test]
+fn far_sides_know_nothing_of_each_other() {
+    let kinds = ["google", "outlook", "caldav", "cozi", "ics"];
+    let all = sources();
+    for kind in kinds {
+        let (folder, file) = (format!("bridge/{kind}/"), format!("bridge/{kind}.rs"));
+        let own: Vec<&Source> =
+            all.iter().filter(|source| source.name.starts_with(&folder) || source.name == file).collect();
+        assert!(!own.is_empty(), "{kind} has no module");
+        for source in own {
+            for other in kinds.into_iter().filter(|other| *other != kind) {
+                let paths = ["super", "bridge"].map(|from| format!("{from}::{other}::"));
+                let named = paths.iter().any(|path| source.code.contains(path.as_str()));
+                assert!(!named, "{} knows of {other}", source.name);
+            }
+        }
+    }
+    for part in [
+        "bridge/plan.rs",
+        "bridge/conflict.rs",
+        "bridge/run.rs",
+        "bridge/work.rs",
+        "auth/grant.rs",
+        "auth/oauth/client.rs",
+        "hooks/google.rs",
+        "hooks/outlook.rs",
+        "ical/zone.rs",
+    ] {
+        assert!(all.iter().any(|source| source.name == part), "{part} is gone");
+    }
+}
+
+// S0-019, S2-095, S4-026: the guides for whoever registers the server name, step by step, what it serves and reads
+#[test]
+fn the_guides_to_providers_name_what_the_server_serves() {
+    let ours = fs::read_to_string(root().join("src/auth/oauth/mod.rs")).unwrap();
+    for (page, kind, steps) in [
+        (
+            "google.md",
+            "google",
+            ["Google Calendar API", "consent screen", "OAuth client ID", "Web application"],
+        ),
+        (
+            "outlook.md",
+            "outlook",
+            ["App registrations", "Redirect URI", "API permissions", "New client secret"],
+        ),
+    ] {
+        let text = fs::read_to_string(root().join("docs/providers").join(page)).unwrap();
+        let at = steps.map(|step| text.find(step).unwrap_or_else(|| panic!("{page} lacks {step}")));
+        assert!(at.is_sorted(), "{page}: the steps are told in their order");
+        let redirect = format!("oauth/{kind}/callback");
+        assert!(text.contains(&format!("/{redirect}`")) && ours.contains(&redirect), "{page}: {redirect}");
+        for option in ["client_id", "client_secret_file"] {
+            assert!(text.contains(&format!("providers.{kind}.{option}")), "{page}: {option}");
+        }
+    }
+}
+
+// E29, S4-094
+#[test]
+fn the_licence_is_a_free_one_and_so_are_those_of_what_is_used() {
+    let read = |name: &str| fs::read_to_string(root().join(name)).unwrap();
+    assert!(read("Cargo.toml").contains("license = \"MIT OR Apache-2.0\""));
+    assert!(read("LICENSE-MIT").contains("Permission is hereby granted, free of charge"));
+    assert!(read("LICENSE-APACHE").contains("Apache License"));
+    let rules = read("deny.toml");
+    let allowed = rules.split_once("[licenses]").unwrap().1.split_once("allow = [").unwrap().1;
+    let allowed = allowed.split_once(']').unwrap().0;
+    assert!(allowed.contains("\"MIT\""), "{allowed}");
+    for copyleft in ["GPL", "MPL", "EPL", "CDDL", "EUPL", "SSPL", "OSL"] {
+        assert!(!allowed.contains(copyleft), "{copyleft} in {allowed}");
+    }
+}
+
 /// What may be named where: the needles, the modules (or files) that may, and why nobody else.
 const NAMES: &[(&[&str], &[&str], &str)] = &[
     (

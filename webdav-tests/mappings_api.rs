@@ -1,6 +1,10 @@
 //! The settings of mappings over the API, and what follows from them: presets, conflicts, links, the story of an event.
 //! The far side is a second server of this process, over CalDAV.
 
+mod booked;
+mod kept;
+mod story;
+
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -25,7 +29,7 @@ impl Pair {
         let config = vec!["[bridge]".to_owned(), "allow_private = true".to_owned()];
         let near = Served::start(&Setup { config, ..Setup::default() }).unwrap();
         let far = Served::plain();
-        let scopes = Scopes::from(vec![Scope::Read, Scope::Events, Scope::Bridges]);
+        let scopes = Scopes::from(vec![Scope::Read, Scope::Events, Scope::Bookings, Scope::Bridges]);
         let token = near.runtime().block_on(near.guard().add_token("anna", "test", scopes)).unwrap().1;
         let mut pair = Pair { near, far, token, connection: String::new() };
         pair.connection = pair.connect("anna");
@@ -221,6 +225,8 @@ fn a_mapping_keeps_every_setting() {
         ("push", json!("immediate")),
         ("enabled", json!(true)),
         ("poll_interval", json!(null)),
+        ("editable", json!(true)),
+        ("only", json!([])),
     ] {
         assert_eq!(plain[name], value, "{name} of {plain}");
     }
@@ -228,7 +234,13 @@ fn a_mapping_keeps_every_setting() {
     let change = json!({
         "direction": "pull",
         "conflict_policy": "external",
-        "rules": [{"when": {"title": "dentist"}, "policy": "ask"}],
+        "rules": [
+            {"when": {"title": "dentist"}, "policy": "ask"},
+            {"when": {"origin": "external", "protected": true}, "policy": "external"},
+            {"when": {"starts_within": "PT2H", "field": "location"}, "policy": "local"},
+        ],
+        "only": ["reschedule", "cancel"],
+        "editable": true,
         "fields": "core",
         "window_past": "P2W",
         "window_future": "all",
@@ -244,6 +256,11 @@ fn a_mapping_keeps_every_setting() {
         let value = match name.as_str() {
             "window_past" => json!("P14D"),
             "poll_interval" => json!("PT300S"),
+            "rules" => {
+                let mut rules = value.clone();
+                rules[2]["when"] = json!({"starts_within": "PT7200S", "field": "LOCATION"});
+                rules
+            }
             _ => value.clone(),
         };
         assert_eq!(changed[name], value, "{name} of {changed}");
@@ -262,6 +279,7 @@ fn a_mapping_keeps_every_setting() {
         (json!({"direction": "sideways"}), "direction"),
         (json!({"window_past": "P1000Y"}), "window_past"),
         (json!({"poll_interval": "PT1S"}), "poll_interval"),
+        (json!({"poll_interval": "1h"}), "poll_interval"),
         (json!({"rules": [{"when": {"title": 7}, "policy": "ask"}]}), "rules[0].when.title"),
         (json!({"filters": [{"when": {}}]}), "filters[0].action"),
         (json!({"colour": "red"}), "colour"),
@@ -289,7 +307,8 @@ fn a_busy_mapping_tells_when_and_nothing_else() {
     assert_eq!(pair.text_here("a.ics"), event("a", lines), "what does not leave stays");
 }
 
-// S1-040, S2-004, S2-031, S2-032, S2-074, S2-075, S3-124, S3-126, S3-021, S4-063, S3-125: a person decides field by field,
+// S2-030, S2-087, S1-040, S2-004, S2-031, S2-032, S2-074, S2-075, S3-124, S3-126, S3-021, S4-063, S3-125: a person
+// decides field by field,
 // takes it back, and has the list as a table
 #[test]
 fn a_person_decides_a_conflict_field_by_field_and_takes_it_back() {
@@ -362,7 +381,7 @@ fn a_person_decides_a_conflict_field_by_field_and_takes_it_back() {
     assert_eq!(pair.items("/conflicts?status=pending"), Vec::<Value>::new());
 }
 
-// S3-070, S3-073, S3-074: with `ask` a removal against an edit waits for a person too
+// S2-030, S3-070, S3-073, S3-074: with `ask` a removal against an edit waits for a person too
 #[test]
 fn a_person_decides_between_a_removal_and_an_edit() {
     let pair = Pair::start();
@@ -438,7 +457,7 @@ fn a_confirmed_booking_that_is_removed_outside_is_there_again() {
     }
 }
 
-// E34: two remote calendars over one that nobody sees
+// E34, S4-001: two remote calendars over one that nobody sees
 #[test]
 fn a_link_joins_two_remote_calendars_over_a_hidden_one() {
     let mut pair = Pair::start();
@@ -577,7 +596,7 @@ fn the_mark_of_a_hidden_calendar_is_the_servers_alone() {
     assert!(pair.items("/calendars?hidden=true").iter().all(|c| c["hidden"] == false));
 }
 
-// S1-057, S2-024, S2-026, S2-027, S3-016: The story of an event, in data and in plain words
+// S2-028, S3-042, S1-057, S2-024, S2-026, S2-027, S3-016: The story of an event, in data and in plain words
 #[test]
 fn an_event_tells_why_it_is_where_it_is() {
     let pair = Pair::start();

@@ -113,7 +113,10 @@ async fn conflicts_are_told_with_the_version_that_was_kept() {
     let waiting = told(&side).await.into_iter().find(|told| told.resolved.is_none()).unwrap();
     assert!(waiting.sentence.ends_with("until you decide."), "{}", waiting.sentence);
     let conflict = &waiting.about["conflict"];
-    side.bridge.resolve("anna", conflict, ConflictStatus::ResolvedLocal, Default::default()).await.unwrap();
+    side.bridge
+        .resolve("anna", conflict, ConflictStatus::ResolvedLocal, Default::default(), String::new())
+        .await
+        .unwrap();
     side.bridge.settled(&mapping).await;
     side.sync(&mapping).await;
     assert!(open(&side).await.is_empty(), "{:?}", told(&side).await);
@@ -140,7 +143,10 @@ async fn more_than_fifty_open_conflicts_are_told_together() {
     assert_eq!((clash(0..50).await, many().await), (50, false));
     assert_eq!((clash(50..51).await, many().await), (1, true));
     let one = side.bridge.conflicts("anna", None, 1).await.unwrap().remove(0);
-    side.bridge.resolve("anna", &one.id, ConflictStatus::ResolvedLocal, Default::default()).await.unwrap();
+    side.bridge
+        .resolve("anna", &one.id, ConflictStatus::ResolvedLocal, Default::default(), String::new())
+        .await
+        .unwrap();
     side.bridge.settled(&mapping).await;
     side.sync(&mapping).await;
     assert!(!many().await, "{:?}", open(&side).await);
@@ -354,7 +360,7 @@ async fn a_budget_that_is_used_up_defers_until_it_is_filled_again() {
     assert!(open(&side).await.is_empty());
 }
 
-// E25: a booking overlapped from outside
+// S1-037, S2-030, E25: a booking overlapped from outside
 #[tokio::test(flavor = "multi_thread")]
 async fn an_event_from_outside_that_overlaps_a_booking_is_told() {
     let radicale = radicale!();

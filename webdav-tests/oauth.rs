@@ -325,6 +325,49 @@ fn a_consent_that_lacks_something_says_what() {
     assert!(connection["message"].as_str().unwrap().contains("leave all boxes ticked"), "{connection}");
 }
 
+// S0-034: before anybody is sent away they read what is asked for, what is kept, and how to withdraw
+#[test]
+fn what_is_asked_for_is_said_before() {
+    let peer = Peer::start();
+    let house = House::start(peer.config());
+    for (provider, access, can, where_to) in [
+        ("google", "write", "change and remove", "myaccount.google.com"),
+        ("google", "read", "change none", "myaccount.google.com"),
+        ("outlook", "read", "change none", "myapps.microsoft.com"),
+    ] {
+        let (status, made) =
+            house.api("POST", &format!("/connections/{provider}"), Some(json!({"access": access})));
+        assert_eq!(status, 201, "{made}");
+        let told = made["disclosure"].as_str().unwrap();
+        for word in [can, where_to, "sealed", "that you map", "disconnect the account here"] {
+            assert!(told.contains(word), "{word}: {told}");
+        }
+    }
+    assert!(peer.far().log.is_empty());
+}
+
+// S3-015: the same account a second time is refused, and the first one goes on
+#[test]
+fn an_account_is_consented_to_once() {
+    let peer = Peer::start();
+    let house = House::start(peer.config());
+    let first = house.connect(&peer, "google");
+    let (second, state) = house.begin(&peer, "google", json!({}));
+    let back = house.browser(&format!("/oauth/google/callback?state={state}&code=good-code"));
+    let page = String::from_utf8_lossy(&back.body).into_owned();
+    assert!(page.contains("connected already"), "{}", back.show());
+    let shown = house.connection(&second);
+    assert_eq!(shown["status"], "pending", "{shown}");
+    assert!(shown["message"].as_str().unwrap().contains(&first), "{shown}");
+    // Its consent is the same one over there: nothing was given back, and the first account goes on.
+    assert!(peer.asked("/revoke").is_empty());
+    assert_eq!(house.connection(&first)["status"], "active");
+    assert_eq!(house.api("GET", &format!("/connections/{first}/calendars"), None).0, 200);
+    assert_eq!(house.api("DELETE", &format!("/connections/{second}"), None).0, 204);
+    assert!(peer.asked("/revoke").is_empty(), "nor when what came of it is removed");
+    assert_eq!(house.connection(&first)["status"], "active");
+}
+
 // S1-049, S2-100, S3-130: one click, the same connection
 #[test]
 fn reconnecting_keeps_the_connection_and_its_account() {
@@ -568,7 +611,7 @@ fn mirrored_events_stay_or_go_with_their_account() {
     }
 }
 
-// S3-118, E17, S3-102, S3-139: a number that is set holds for programs too; a running pass is joined
+// S1-069, S3-052, S3-118, E17, S3-102, S3-139: a number that is set holds for programs too; a running pass is joined
 #[test]
 fn asking_by_hand_has_a_limit() {
     let peer = Peer::start();

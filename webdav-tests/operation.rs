@@ -60,7 +60,7 @@ async fn last_run(side: &Side, mapping: &str) -> Option<String> {
     side.state(mapping).await.last_run
 }
 
-// S3-041, S4-085: no route answers somebody who is not signed in, or whose token is for something else
+// S4-084, E13, S3-041, S4-085: no route answers somebody who is not signed in, or whose token is for something else
 #[test]
 fn every_route_asks_who_is_there() {
     let served = Served::plain();
@@ -134,7 +134,7 @@ fn two_passes_of_one_mapping_never_run_at_once() {
     assert_eq!(again["status"], "success", "{again}");
 }
 
-// S3-103, S4-009, S4-039: looked at when its time has come, by itself, and not while it rests
+// S2-092, S3-103, S4-009, S4-039: looked at when its time has come, by itself, and not while it rests
 #[tokio::test(flavor = "multi_thread")]
 async fn a_mapping_is_looked_at_when_its_time_comes_and_not_while_it_rests() {
     let radicale = radicale!();

@@ -386,7 +386,7 @@ fn life(kind: &'static str) {
     assert_eq!(account["status"], "active", "{account}");
 }
 
-// S0-020, S0-022, S1-001, S1-020, S1-032, S1-033, S1-063, S1-064, S2-001, S2-005, S2-018,
+// S3-001, S3-009, S0-020, S0-022, S1-001, S1-020, S1-032, S1-033, S1-063, S1-064, S2-001, S2-005, S2-018,
 // S2-036, S2-037: connected by a consent; what is made,
 // moved and removed on either side
 #[test]
@@ -400,14 +400,24 @@ fn an_event_lives_with_outlook() {
     life("outlook");
 }
 
-// S1-025, S1-028, S1-042, S1-065, S1-074, S2-066, S2-094: the same with Apple, with a password for this purpose
+// S3-001, S3-009, S3-087, S1-025, S1-028, S1-042, S1-065, S1-074, S2-066, S2-094: the same with Apple, with a
+// password for this purpose
 #[test]
 fn an_event_lives_with_icloud() {
     life("icloud");
 }
 
+// S3-001, S3-009, S3-093: the same with Cozi, wherever its interface is
 #[test]
 fn an_event_lives_with_cozi() {
+    let site = Site::start("cozi");
+    // S3-094: people are told what they are getting into.
+    let warning = site.connection["warning"].as_str().unwrap();
+    assert!(warning.contains("no official interface") && warning.contains("stop working"), "{warning}");
+    // S3-097: seven days back and thirty ahead, as no other far side.
+    let (_, mapping) = site.house.api("GET", &format!("/mappings/{}", site.map(json!({}))), None);
+    assert_eq!((&mapping["window_past"], &mapping["window_future"]), (&json!("P7D"), &json!("P30D")));
+    drop(site);
     life("cozi");
 }
 
@@ -489,7 +499,7 @@ fn what_is_busy_there_blocks_time_here() {
     }
 }
 
-// S1-012, S1-045, S1-055: the next three months and no history; what the window passes over comes when it is near
+// S4-045, S1-012, S1-045, S1-055: the next three months and no history; what the window passes over comes when it is near
 #[test]
 fn a_first_pass_takes_what_lies_within_the_window() {
     let site = Site::start("google");

@@ -217,6 +217,7 @@ async fn without_sync_collection_the_ctag_tells() {
     assert!(page.end.unwrap().complete);
 }
 
+// S2-049: searched from a day on
 #[tokio::test]
 async fn what_may_not_be_listed_is_searched() {
     let far = Far::start(Quirks { no_listing: true, ..Quirks::default() }).await;

@@ -32,6 +32,7 @@ struct Change {
     #[serde(default, deserialize_with = "present")]
     color: Option<Option<String>>,
     exclusive: Option<bool>,
+    default: Option<bool>,
 }
 
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
@@ -45,9 +46,10 @@ pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
         Some(_) => return Err(Problem::invalid("hidden", "It is `true` or `false`.")),
     };
     let children = if hidden { home.all_children().await? } else { home.children().await? };
+    let default = default(&session).await?;
     for child in children {
         if child.collection().kind == Kind::Calendar && !is_holds(child.collection()) {
-            items.push(shown(api, &session, child.collection()).await?);
+            items.push(shown(api, &session, child.collection(), default).await?);
         }
     }
     page.reply(items)
@@ -56,7 +58,7 @@ pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
 pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
     let session = call.session(&api.house);
     let at = find(&session, call.id()).await?;
-    Ok(reply(StatusCode::OK, &shown(api, &session, at.collection()).await?))
+    Ok(reply(StatusCode::OK, &shown(api, &session, at.collection(), default(&session).await?).await?))
 }
 
 pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
@@ -84,7 +86,7 @@ pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
     let home = session.home().await?;
     let new = NewCollection { name, kind: Kind::Calendar, components, properties };
     let made = session.create_collection(&home, new, &When::always()).await?;
-    let document = shown(api, &session, &made).await?;
+    let document = shown(api, &session, &made, default(&session).await?).await?;
     Ok(located(reply(StatusCode::CREATED, &document), &api.site, &format!("/calendars/{}", made.id.0)))
 }
 
@@ -107,7 +109,15 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
             Ok(())
         })
         .await?;
-    Ok(reply(StatusCode::OK, &shown(api, &session, &changed).await?))
+    if let Some(wanted) = change.default {
+        let is = default(&session).await? == Some(changed.id);
+        match wanted {
+            true => session.set_default_calendar(Some(changed.id)).await?,
+            false if is => session.set_default_calendar(None).await?,
+            false => {}
+        }
+    }
+    Ok(reply(StatusCode::OK, &shown(api, &session, &changed, default(&session).await?).await?))
 }
 
 pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
@@ -120,6 +130,9 @@ pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 pub(super) async fn find(session: &Session, id: &str) -> Result<Writable, Problem> {
     let missing = || Problem::missing("There is no such calendar.");
+    if id == "default" {
+        return session.default_calendar().await?.ok_or_else(missing);
+    }
     let id = id.parse().map(CollectionId).map_err(|_| missing())?;
     let found = session.house.store.collection(id).await?.ok_or_else(missing)?;
     let at = session.writable(found).map_err(|refusal| match refusal {
@@ -130,7 +143,17 @@ pub(super) async fn find(session: &Session, id: &str) -> Result<Writable, Proble
     if shown { Ok(at) } else { Err(missing()) }
 }
 
-async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Result<Value, Problem> {
+/// Returns the calendar that new events go into.
+async fn default(session: &Session) -> Result<Option<CollectionId>, Problem> {
+    Ok(session.default_calendar().await?.map(|at| at.id()))
+}
+
+async fn shown(
+    api: &Api,
+    session: &Session,
+    collection: &Arc<Collection>,
+    default: Option<CollectionId>,
+) -> Result<Value, Problem> {
     let head = session.house.store.head(collection.id).await?;
     let url = match Name::new(collection.owner.as_str()) {
         Some(owner) => json!(api.site.url(&Href::Calendar(owner, collection.name.clone()))),
@@ -159,6 +182,7 @@ async fn shown(api: &Api, session: &Session, collection: &Arc<Collection>) -> Re
         "sync_token": sync_token(collection, head.into()),
         "hidden": is_hidden(collection),
         "exclusive": is_exclusive(collection),
+        "default": default == Some(collection.id),
         "writable": session.privileges(collection).contains(&"write"),
     }))
 }

@@ -14,6 +14,8 @@ use crate::http::{Reply, reply_bytes};
 
 /// So many conflicts are read for a list that is filtered, or a table.
 const MOST: usize = 10_000;
+/// Characters of notes.
+const NOTES: usize = 2000;
 
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -30,6 +32,8 @@ struct Decision {
     resolution: Resolution,
     /// Whose value a merge takes, by name of the property.
     fields: Option<BTreeMap<String, Chosen>>,
+    /// Whatever is to be said about it.
+    notes: Option<String>,
 }
 
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
@@ -62,7 +66,11 @@ pub(super) async fn resolve(api: &Api, call: Call) -> Result<Reply, Problem> {
         return Err(Problem::invalid("fields", "Fields are chosen with the resolution `merge` only."));
     }
     let choices = choices.into_iter().map(|(name, chosen)| (name.to_ascii_uppercase(), chosen)).collect();
-    let conflict = api.bridge.resolve(call.owner(), call.id(), status, choices).await?;
+    let notes = decision.notes.unwrap_or_default();
+    if notes.chars().count() > NOTES {
+        return Err(Problem::invalid("notes", format!("{NOTES} characters at most.")));
+    }
+    let conflict = api.bridge.resolve(call.owner(), call.id(), status, choices, notes).await?;
     Ok(reply(StatusCode::OK, &shown(&conflict)))
 }
 
@@ -131,11 +139,22 @@ fn cell(field: &str) -> String {
     if text.contains(['"', ',', '\r', '\n']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text }
 }
 
+fn said(text: &str) -> Option<&str> {
+    Some(text).filter(|text| !text.is_empty())
+}
+
 pub(super) fn shown(conflict: &Conflict) -> Value {
     let history: Vec<Value> = conflict
         .history
         .iter()
-        .map(|turn| json!({ "at": time(turn.at), "status": turn.status, "decided_by": turn.by }))
+        .map(|turn| {
+            json!({
+                "at": time(turn.at),
+                "status": turn.status,
+                "decided_by": turn.by,
+                "notes": said(&turn.notes),
+            })
+        })
         .collect();
     let winner = match conflict.status {
         ConflictStatus::ResolvedLocal => Some("local"),
@@ -155,7 +174,8 @@ pub(super) fn shown(conflict: &Conflict) -> Value {
         "external": conflict.external,
         "status": conflict.status,
         "winner": winner,
-        "decided_by": Some(&conflict.by).filter(|by| !by.is_empty()),
+        "decided_by": said(&conflict.by),
+        "notes": said(&conflict.notes),
         "fields": conflict.choices,
         "resolved_at": time_or_null(conflict.resolved),
         "history": history,

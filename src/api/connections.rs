@@ -165,7 +165,32 @@ async fn connect(api: &Api, call: &Call, kind: Kind, new: Any) -> Result<Reply, 
 fn sent_away(api: &Api, asked: &Asked) -> Result<Value, Problem> {
     let mut document = shown(api, &asked.connection, &asked.state, &[])?;
     add(&mut document, "authorization_url", asked.url.as_str());
+    add(&mut document, "disclosure", &disclosure(asked.connection.kind, asked.access));
     Ok(document)
+}
+
+/// Says what a person agrees to before they are sent to do so (S0-034).
+fn disclosure(kind: Kind, access: Access) -> String {
+    let (vendor, withdraw) = match kind {
+        Kind::Google => ("Google", "https://myaccount.google.com/connections"),
+        _ => (
+            "Microsoft",
+            "https://account.live.com/consent/Manage (of work or school: https://myapps.microsoft.com)",
+        ),
+    };
+    let what = match access {
+        Access::Read => {
+            "This server will be able to read your calendars and their events, and to change none."
+        }
+        Access::Write => {
+            "This server will be able to read your calendars, and to make, change and remove events in them."
+        }
+    };
+    format!(
+        "{what} It does so only with calendars that you map, keeps their events here, and keeps what {vendor} entrusts to \
+         it sealed. It sees your address, so that you can tell your accounts apart, and nothing else. You can withdraw at any \
+         time: disconnect the account here, or remove the access at {withdraw}."
+    )
 }
 
 /// Hands the browser that asks what shows, when it comes back, that it did. A program has no use for it.

@@ -11,7 +11,7 @@ use super::{Api, done, located};
 use crate::auth::{Scope, Via};
 use crate::bridge::provider::RemoteId;
 use crate::bridge::record::{Kind, Mapping, MappingState, encode};
-use crate::bridge::{Asker, BridgeError, Far, NewMapping, status_of};
+use crate::bridge::{Asker, BridgeError, Far, Measured, NewMapping, status_of};
 use crate::http::Reply;
 use crate::store::{CollectionId, Etag, Fault};
 
@@ -24,26 +24,51 @@ struct Sync {
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
     let all = api.bridge.mappings(call.owner()).await?;
-    let items = all.iter().map(|(m, state)| shown(api, m, state)).collect::<Result<_, _>>()?;
+    let default = default(api, &call).await?;
+    let items = all.iter().map(|(m, state)| shown(api, m, state, default)).collect::<Result<_, _>>()?;
     page.reply(items)
 }
 
 pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
     let (mapping, state) = api.bridge.mapping(call.owner(), call.id()).await?;
-    Ok(reply(StatusCode::OK, &shown(api, &mapping, &state)?))
+    Ok(reply(StatusCode::OK, &shown(api, &mapping, &state, default(api, &call).await?)?))
 }
 
 pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new = new_mapping(api, &call)?;
+    let (new, primary) = new_mapping(api, &call)?;
     let made = api.bridge.add_mapping(call.owner(), new).await?;
+    settle_primary(api, &call, made.collection, primary).await?;
     let (made, state) = api.bridge.mapping(call.owner(), &made.id).await?;
-    let document = shown(api, &made, &state)?;
+    let document = shown(api, &made, &state, default(api, &call).await?)?;
     Ok(located(reply(StatusCode::CREATED, &document), &api.site, &format!("/mappings/{}", made.id)))
+}
+
+/// Returns the calendar that new events go into (S2-013).
+async fn default(api: &Api, call: &Call) -> Result<Option<CollectionId>, Problem> {
+    let found = call.session(&api.house).default_calendar().await?;
+    Ok(found.map(|calendar| calendar.id()))
+}
+
+/// Has new events go into the mapping's calendar, or not any more.
+async fn settle_primary(
+    api: &Api,
+    call: &Call,
+    calendar: CollectionId,
+    primary: Option<bool>,
+) -> Result<(), Problem> {
+    let Some(primary) = primary else { return Ok(()) };
+    let session = call.session(&api.house);
+    if primary {
+        session.set_default_calendar(Some(calendar)).await?;
+    } else if default(api, call).await? == Some(calendar) {
+        session.set_default_calendar(None).await?;
+    }
+    Ok(())
 }
 
 /// A dry run: what a first pass would find. Writes nothing on either side.
 pub(super) async fn preview(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let new = new_mapping(api, &call)?;
+    let (new, _) = new_mapping(api, &call)?;
     let found = api.bridge.preview(call.owner(), &new).await?;
     let document = json!({
         "same": found.same,
@@ -74,6 +99,7 @@ pub(super) async fn preview(api: &Api, call: Call) -> Result<Reply, Problem> {
 pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
     let mut body = Members::of(call.body()?);
     let confirm: Option<bool> = body.take("confirm")?;
+    let primary: Option<bool> = body.take("primary")?;
     let terms = Terms::take(&mut body)?;
     body.end()?;
     let confirm = confirms(api, &call, confirm).await?;
@@ -87,7 +113,8 @@ pub(super) async fn change(api: &Api, call: Call) -> Result<Reply, Problem> {
         terms.settle(mapping);
         Ok(())
     };
-    api.bridge.update_mapping(call.owner(), call.id(), change).await?;
+    let changed = api.bridge.update_mapping(call.owner(), call.id(), change).await?;
+    settle_primary(api, &call, changed.collection, primary).await?;
     if confirm {
         api.bridge.sync(call.owner(), call.id(), true).await?;
     }
@@ -107,7 +134,7 @@ pub(super) async fn link(api: &Api, call: Call) -> Result<Reply, Problem> {
     let mut items = Vec::new();
     for mapping in &made {
         let (mapping, state) = api.bridge.mapping(call.owner(), &mapping.id).await?;
-        items.push(shown(api, &mapping, &state)?);
+        items.push(shown(api, &mapping, &state, None)?);
     }
     let [first, _] = &made;
     let document = json!({ "calendar": first.collection.0.to_string(), "mappings": items });
@@ -196,25 +223,45 @@ fn asker(call: &Call) -> Asker {
     }
 }
 
-fn new_mapping(api: &Api, call: &Call) -> Result<NewMapping, Problem> {
+/// Returns what is asked for, and whether new events are to go into its calendar.
+fn new_mapping(api: &Api, call: &Call) -> Result<(NewMapping, Option<bool>), Problem> {
     let mut body = Members::of(call.body()?);
     let calendar: String = body.need("calendar")?;
     let connection: String = body.need("connection")?;
     let remote = RemoteId(body.need("remote_calendar")?);
+    let primary: Option<bool> = body.take("primary")?;
     let terms = Terms::take(&mut body)?;
     body.end()?;
     let collection = calendar.parse().map(CollectionId);
     let collection = collection.map_err(|_| Problem::invalid("calendar", "There is no such calendar."))?;
     let mut new = api.bridge.new_mapping(collection, &connection, remote);
     terms.settle_new(&mut new);
-    Ok(new)
+    Ok((new, primary))
 }
 
 fn etag(mapping: &Mapping) -> Result<Etag, Fault> {
     Ok(Etag::of(&encode(mapping)?))
 }
 
-fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Problem> {
+/// How quick a mapping is (E16).
+fn quick(measured: Option<Measured>) -> Value {
+    let length = |ms: u64| format!("PT{}.{:03}S", ms / 1000, ms % 1000);
+    measured.map_or(Value::Null, |measured| {
+        json!({
+            "last": length(measured.last),
+            "average": length(measured.average),
+            "count": measured.count,
+            "measured_at": time(measured.at),
+        })
+    })
+}
+
+fn shown(
+    api: &Api,
+    mapping: &Mapping,
+    state: &MappingState,
+    default: Option<CollectionId>,
+) -> Result<Value, Problem> {
     let status = status_of(mapping, state, api.bridge.is_running(&mapping.id));
     let hold = state.hold.as_ref().map(|hold| {
         json!({ "since": time(hold.since), "local_deletions": hold.local, "remote_deletions": hold.remote })
@@ -238,6 +285,13 @@ fn shown(api: &Api, mapping: &Mapping, state: &MappingState) -> Result<Value, Pr
         "on_remote_delete": mapping.on_remote_delete,
         "on_local_delete": mapping.on_local_delete,
         "push": mapping.push,
+        "only": mapping.only,
+        "editable": !mapping.keeps(),
+        "primary": default == Some(mapping.collection),
+        "latency": {
+            "outward": quick(state.latency.outward),
+            "inward": quick(state.latency.inward),
+        },
         "enabled": mapping.enabled,
         "poll_interval": mapping.poll_seconds.map(|s| format!("PT{s}S")),
         "status": status,

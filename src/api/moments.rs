@@ -55,9 +55,7 @@ pub(super) fn length(field: &str, text: &str, bounds: std::ops::RangeInclusive<i
         let (least, most) = (written(*bounds.start()), written(*bounds.end()));
         Problem::invalid(field, format!("`{text}` is no duration like PT45M, from {least} to {most}."))
     };
-    // Other forms that the parser takes are not promised to anybody.
-    let iso = text.trim_start_matches(['-', '+']).starts_with('P');
-    let span: jiff::Span = Some(text).filter(|_| iso).and_then(|text| text.parse().ok()).ok_or_else(bad)?;
+    let span = span(text).ok_or_else(bad)?;
     // Months and years have no length of their own.
     if span.get_years() != 0 || span.get_months() != 0 {
         return Err(bad());
@@ -71,6 +69,12 @@ pub(super) fn length(field: &str, text: &str, bounds: std::ops::RangeInclusive<i
     ];
     let seconds = parts.into_iter().try_fold(0i64, |sum, (n, unit)| sum.checked_add(n.checked_mul(unit)?));
     seconds.filter(|seconds| bounds.contains(seconds)).ok_or_else(bad)
+}
+
+/// Reads an ISO 8601 duration. Other forms that the parser takes are not promised to anybody.
+pub(super) fn span(text: &str) -> Option<jiff::Span> {
+    let iso = text.trim_start_matches(['-', '+']).starts_with('P');
+    Some(text).filter(|_| iso).and_then(|text| text.parse().ok())
 }
 
 /// Writes a length of time.

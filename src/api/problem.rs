@@ -252,6 +252,13 @@ impl From<Refusal> for Problem {
             Refusal::Forbidden(privilege) => {
                 refused("forbidden", "Not allowed", format!("The privilege `{privilege}` is needed."))
             }
+            Refusal::Kept(_) => refused(
+                "read-only",
+                "It cannot be changed here",
+                "It comes from another calendar and is changed there. If it is to be changed here, set `editable` of \
+                 its mapping, or choose the direction `both`."
+                    .to_owned(),
+            ),
             Refusal::Stale => Problem::stale(),
             Refusal::UidTaken(name) => {
                 Problem::conflict("uid-taken", format!("The object {name} has this UID already."))

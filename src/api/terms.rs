@@ -5,10 +5,12 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::moments::{length, span};
 use super::problem::Problem;
 use crate::bridge::NewMapping;
 use crate::bridge::record::{
-    Direction, Fields, Filter, FilterAction, Mapping, Match, OnDelete, Policy, Push, Reach, Rule,
+    Direction, Fields, Filter, FilterAction, Mapping, Match, OnDelete, Policy, Push, Reach, Rule, Urgent,
+    Within,
 };
 
 /// How far a window reaches at most, in days.
@@ -127,6 +129,8 @@ pub(super) struct Terms {
     on_remote_delete: Option<OnDelete>,
     on_local_delete: Option<OnDelete>,
     push: Option<Push>,
+    only: Option<Vec<Urgent>>,
+    editable: Option<Option<bool>>,
     enabled: Option<bool>,
     poll_seconds: Option<Option<u64>>,
 }
@@ -142,10 +146,14 @@ macro_rules! settle {
         of.on_remote_delete = terms.on_remote_delete.unwrap_or(of.on_remote_delete);
         of.on_local_delete = terms.on_local_delete.unwrap_or(of.on_local_delete);
         of.push = terms.push.unwrap_or(of.push);
+        of.editable = terms.editable.unwrap_or(of.editable);
         of.enabled = terms.enabled.unwrap_or(of.enabled);
         of.poll_seconds = terms.poll_seconds.unwrap_or(of.poll_seconds);
         if let Some(rules) = &terms.rules {
             of.rules.clone_from(rules);
+        }
+        if let Some(only) = &terms.only {
+            of.only.clone_from(only);
         }
         if let Some(filters) = &terms.filters {
             of.filters.clone_from(filters);
@@ -167,6 +175,8 @@ impl Terms {
             on_remote_delete: body.take("on_remote_delete")?,
             on_local_delete: body.take("on_local_delete")?,
             push: body.take("push")?,
+            only: body.said("only")?.map(Option::unwrap_or_default),
+            editable: body.said("editable")?,
             enabled: body.take("enabled")?,
             poll_seconds: match body.said::<String>("poll_interval")? {
                 Some(Some(text)) => Some(Some(seconds(&text)?)),
@@ -187,19 +197,48 @@ impl Terms {
 }
 
 fn rule(mut members: Members) -> Result<Rule, Problem> {
-    let rule = Rule { when: when(members.inner("when")?)?, policy: members.need("policy")? };
+    let rule = Rule { when: when(members.inner("when")?, For::Rule)?, policy: members.need("policy")? };
     members.end()?;
     Ok(rule)
 }
 
 fn filter(mut members: Members) -> Result<Filter, Problem> {
     let action: FilterAction = members.need("action")?;
-    let filter = Filter { when: when(members.inner("when")?)?, action };
+    let filter = Filter { when: when(members.inner("when")?, For::Filter)?, action };
     members.end()?;
     Ok(filter)
 }
 
-fn when(mut members: Members) -> Result<Match, Problem> {
+/// What a condition is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum For {
+    Rule,
+    Filter,
+}
+
+/// What only a clash has, or what changes while an event stays as it is: no event is carried or not because of it.
+const OF_RULES: [&str; 4] = ["origin", "protected", "starts_within", "field"];
+
+fn when(mut members: Members, of: For) -> Result<Match, Problem> {
+    if of == For::Filter
+        && let Some(name) = OF_RULES.into_iter().find(|name| members.left.contains_key(*name))
+    {
+        return Err(Problem::invalid(&members.named(name), "Only a rule can ask for this."));
+    }
+    let starts_within = match members.take::<String>("starts_within")? {
+        Some(text) => {
+            let seconds = length(&members.named("starts_within"), &text, 1..=FURTHEST * 86_400)?;
+            Some(Within(u32::try_from(seconds).unwrap_or(u32::MAX)))
+        }
+        None => None,
+    };
+    let field = match members.take::<String>("field")? {
+        Some(text) => Some(property(&text).ok_or_else(|| {
+            let why = format!("`{text}` is neither the name of a property nor `time`.");
+            Problem::invalid(&members.named("field"), why)
+        })?),
+        None => None,
+    };
     let when = Match {
         title: members.take("title")?,
         category: members.take("category")?,
@@ -208,19 +247,35 @@ fn when(mut members: Members) -> Result<Match, Problem> {
         recurring: members.take("recurring")?,
         attendees: members.take("attendees")?,
         private: members.take("private")?,
+        origin: members.take("origin")?,
+        protected: members.take("protected")?,
+        starts_within,
+        field,
     };
     members.end()?;
     Ok(when)
 }
 
-/// Reads an ISO 8601 duration of whole seconds.
+/// What a rule calls a property: its name in iCalendar, or the one that it has in this API.
+fn property(text: &str) -> Option<String> {
+    let name = match text.to_ascii_lowercase().as_str() {
+        "time" => return Some("time".to_owned()),
+        "title" => "SUMMARY",
+        "free_busy" => "TRANSP",
+        "privacy" => "CLASS",
+        "alerts" => "VALARM",
+        "start" | "end" | "duration" | "recurrence" | "status" | "dtstart" | "dtend" | "due" | "rrule"
+        | "rdate" | "exdate" | "exrule" => return Some("time".to_owned()),
+        _ => text,
+    };
+    let plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    (plain && name.len() <= 100).then(|| name.to_ascii_uppercase())
+}
+
+/// Reads an ISO 8601 duration of whole seconds. A day at most is accepted further on.
 fn seconds(text: &str) -> Result<u64, Problem> {
-    let bad = || Problem::invalid("poll_interval", format!("`{text}` is not a duration like PT10M."));
-    let span: jiff::Span = text.parse().map_err(|_| bad())?;
-    let whole =
-        span.total((jiff::Unit::Second, jiff::SpanRelativeTo::days_are_24_hours())).map_err(|_| bad())?;
-    // A day at most is accepted further on; this keeps the conversion exact.
-    if (0.0..=1e9).contains(&whole) { Ok(whole as u64) } else { Err(bad()) }
+    let seconds = length("poll_interval", text, 0..=FURTHEST * 86_400)?;
+    Ok(u64::try_from(seconds).unwrap_or_default())
 }
 
 fn reach(body: &mut Members, name: &str) -> Result<Option<Option<Reach>>, Problem> {
@@ -238,7 +293,7 @@ fn reach(body: &mut Members, name: &str) -> Result<Option<Option<Reach>>, Proble
 
 /// Whole days of an ISO 8601 duration; a year has 365, a month 30, a part of a day counts as one.
 fn days(text: &str) -> Option<i64> {
-    let span: jiff::Span = text.parse().ok()?;
+    let span = span(text)?;
     let hours = jiff::Span::new()
         .try_hours(span.get_hours())
         .and_then(|s| s.try_minutes(span.get_minutes()))
@@ -280,6 +335,9 @@ mod tests {
             ("-P1D", None),
             ("P200Y", None),
             ("30", None),
+            // Forms that the parser knows and nobody is promised.
+            ("30d", None),
+            ("1 month", None),
             ("soon", None),
         ];
         for (text, expected) in rows {
@@ -304,8 +362,23 @@ mod tests {
             (json!({"filters": [{"when": {}, "action": "maybe"}]}), "filters[0].action"),
             (json!({"on_remote_delete": "shred"}), "on_remote_delete"),
             (json!({"push": "later"}), "push"),
+            (json!({"editable": "yes"}), "editable"),
             (json!({"enabled": "yes"}), "enabled"),
             (json!({"poll_interval": "soon"}), "poll_interval"),
+            (json!({"poll_interval": "1h"}), "poll_interval"),
+            (json!({"poll_interval": "-PT1H"}), "poll_interval"),
+            (json!({"window_past": "2 weeks"}), "window_past"),
+            (json!({"only": ["edit"]}), "only"),
+            (
+                json!({"rules": [{"when": {"starts_within": "2h"}, "policy": "ask"}]}),
+                "rules[0].when.starts_within",
+            ),
+            (json!({"rules": [{"when": {"field": "a b"}, "policy": "ask"}]}), "rules[0].when.field"),
+            (json!({"rules": [{"when": {"origin": "there"}, "policy": "ask"}]}), "rules[0].when.origin"),
+            (
+                json!({"filters": [{"when": {"protected": true}, "action": "include"}]}),
+                "filters[0].when.protected",
+            ),
             (json!({"colour": 1}), "colour"),
         ];
         for (body, field) in rows {

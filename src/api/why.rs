@@ -236,13 +236,24 @@ fn of_way(way: &Way) -> Vec<String> {
         Standing::Held => {
             format!("The mapping with {account} waits for your word on removals in bulk.")
         }
-        Standing::Direction => format!("Nothing is carried from here to {account}: the direction is `pull`."),
+        Standing::Direction if way.mapping.only.is_empty() => {
+            format!("Nothing is carried from here to {account}: the direction is `pull`.")
+        }
+        Standing::Direction => {
+            format!("It is not made at {account}: the mapping carries only what is moved or called off.")
+        }
         Standing::Filtered => format!("It does not go to {account}: the mapping's filters keep it back."),
         Standing::Outside => {
             format!("It does not go to {account}: it takes place outside the mapping's window.")
         }
         Standing::New => format!("It was not carried to {account} yet. {again}"),
     });
+    if way.standing == Standing::Agreed && way.mapping.keeps() {
+        told.push("It cannot be changed here: the mapping only pulls.".to_owned());
+    }
+    if way.standing == Standing::Agreed && !way.mapping.only.is_empty() {
+        told.push("Of changes made here only another time or the end of it are carried there.".to_owned());
+    }
     told.extend(way.base.as_ref().and_then(|base| base.split.clone()));
     let open = way.conflicts.iter().filter(|conflict| !conflict.by.is_empty());
     told.extend(open.take(3).map(|conflict| {

@@ -468,6 +468,7 @@ mod tests {
             status,
             resolved: None,
             by: String::new(),
+            notes: String::new(),
             choices: Default::default(),
             history: vec![],
         };

@@ -200,8 +200,7 @@ impl Pass {
             ours: facts.ours.as_deref(),
             shown: facts.fitted.as_ref().map(|fitted| &*fitted.ical),
             direction: self.mapping.direction,
-            policy: self.mapping.policy,
-            rules: &self.mapping.rules,
+            will: self.will(facts.base.as_ref()),
             decided: None,
         };
         let mut with = Vec::new();
@@ -480,6 +479,7 @@ impl Pass {
             Ok(stored) => {
                 let done = if stored.created { Done::Inserted } else { Done::Updated };
                 self.run.count(Where::Local, done, uid);
+                self.came_in(&facts.far);
                 Ok(Settled::Done)
             }
             Err(error) => self.refused_here(uid, facts, error),

@@ -97,6 +97,7 @@ impl Pass {
             },
             resolved: (clash.winner != Winner::Open).then_some(self.now),
             by: clash.by.clone(),
+            notes: String::new(),
             choices: BTreeMap::new(),
             history: Vec::new(),
         })

@@ -148,6 +148,7 @@ impl Bridge {
                 name => format!("{name}@{}", host.unwrap_or_default()),
             };
         }
+        self.only_once(&connection).await.inspect_err(|_| self.ties.forget(&id))?;
         self.keep_account(&connection, &secret).await?;
         Ok(connection)
     }

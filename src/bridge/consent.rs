@@ -47,6 +47,8 @@ pub struct Asked {
     pub connection: Connection,
     /// How that is.
     pub state: ConnectionState,
+    /// What is asked for.
+    pub access: Access,
     /// Where the person gives it.
     pub url: Url,
     /// The state in that address.
@@ -339,6 +341,10 @@ impl Bridge {
         } else if connection.account.is_empty() {
             connection.account = "Account without a name".into();
         }
+        if let Err(BridgeError::Conflict(why)) = self.only_once(&connection).await {
+            self.note_pending(&connection, &why).await?;
+            return Err(BridgeError::Conflict(why));
+        }
         self.keep_grant(&connection, &grant, self.house.clock.now()).await?;
         tracing::info!(connection = %connection.id, "a consent was given");
         self.ties.tend.notify_one();
@@ -475,7 +481,7 @@ impl Bridge {
         let sealed = self.keys.seal(&verifier_key(&digest), &pkce.verifier)?;
         let ops =
             vec![record::put(consent_key(&digest), &consent)?, Op::PutRecord(verifier_key(&digest), sealed)];
-        Ok((Asked { connection, state, url, word, browser }, ops))
+        Ok((Asked { connection, state, access, url, word, browser }, ops))
     }
 }
 

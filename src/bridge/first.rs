@@ -141,7 +141,7 @@ impl Pass {
         }
         let (sketches, ids): (Vec<Sketch>, Vec<RemoteId>) = candidates.into_iter().unzip();
         let mut bases = Vec::new();
-        for pair in pairs(&ours, &sketches) {
+        for pair in pairs(&ours, &sketches, self.match_confidence) {
             let all = (ours.get(pair.ours), sketches.get(pair.theirs), ids.get(pair.theirs));
             let (Some(own), Some(other), Some(id)) = all else { continue };
             let Some(name) = self.at.by_uid(&own.uid).await? else { continue };

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::exception;
-use super::plan::{Case, Clash, Decision, Side, Step, Version, Winner, plan};
+use super::plan::{Case, Clash, Decision, Side, Step, Version, Will, Winner, plan};
 use super::print;
 use super::provider::{Fit, RemoteId, Seen, Window};
 use super::record::{
@@ -277,13 +277,12 @@ impl Pass {
             ours: whole_text.as_deref(),
             shown: own.as_deref(),
             direction: if pulls { self.mapping.direction } else { Direction::Push },
-            policy: self.mapping.policy,
-            rules: &self.mapping.rules,
+            will: self.will(Some(&base)),
             decided: None,
         };
         let mut decision = plan(&case);
         if decision.clash.as_ref().is_some_and(|clash| clash.winner == Winner::Open) {
-            decision = plan(&Case { policy: Policy::Newest, rules: &[], ..case });
+            decision = plan(&Case { will: Will::of(Policy::Newest), ..case });
         }
         let decision = decision;
         Ok(Some(Compared { base, theirs, own, whole: whole_text, before, at, decision }))
@@ -545,6 +544,7 @@ impl Pass {
             },
             resolved: Some(self.now),
             by: clash.by.clone(),
+            notes: String::new(),
             choices: BTreeMap::new(),
             history: Vec::new(),
         })

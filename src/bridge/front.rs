@@ -15,12 +15,13 @@ use super::alarms::Alarms;
 use super::breaker::{Breaker, Gate};
 use super::budget::{Budgets, Rates};
 use super::connections::Mirrored;
+use super::kept::Records;
 use super::overlap::Detect;
 use super::pace::{Pace, Schedule};
 use super::provider::{RemoteId, Trouble};
 use super::record::{
     self, Connection, ConnectionState, Direction, Fields, Filter, Kind, Mapping, MappingState, OnDelete,
-    Policy, Push, Reach, Rule, connection_state_key, mapping_state_key,
+    Policy, Push, Reach, Rule, Urgent, connection_state_key, mapping_state_key,
 };
 use super::run::MassDelete;
 use super::sites::Providers;
@@ -71,6 +72,8 @@ pub struct Settings {
     pub primary_only: bool,
     /// Feeds can be connected.
     pub feeds: bool,
+    /// How sure it has to be, from 0 to 1, that two events without a common UID are one.
+    pub match_confidence: f64,
     /// The colour of calendars of far sides that name none, as `#RRGGBB`.
     pub calendar_color: String,
 }
@@ -93,6 +96,7 @@ impl Default for Settings {
             mapping_limit: None,
             primary_only: false,
             feeds: true,
+            match_confidence: super::similar::SURE,
             calendar_color: "#4285f4".into(),
         }
     }
@@ -180,6 +184,10 @@ pub struct NewMapping {
     pub on_local_delete: OnDelete,
     /// When a change that was made here is carried outward.
     pub push: Push,
+    /// Of changes made here, only these are carried outward; none named: all.
+    pub only: Vec<Urgent>,
+    /// Whether people change here what it pulls and does not push.
+    pub editable: Option<bool>,
     /// False: it rests.
     pub enabled: bool,
     /// Seconds between two looks.
@@ -203,6 +211,8 @@ impl NewMapping {
             on_remote_delete: OnDelete::default(),
             on_local_delete: OnDelete::default(),
             push: Push::default(),
+            only: Vec::new(),
+            editable: None,
             enabled: true,
             poll_seconds: None,
         }
@@ -230,6 +240,8 @@ impl NewMapping {
             on_remote_delete: self.on_remote_delete,
             on_local_delete: self.on_local_delete,
             push: self.push,
+            only: self.only,
+            editable: self.editable,
             enabled: self.enabled,
             poll_seconds: self.poll_seconds,
             created,
@@ -332,6 +344,7 @@ impl Bridge {
             ties: Ties::default(),
             departed: Mutex::new(owners),
         });
+        bridge.house.kept_by(Arc::new(Records(Arc::clone(&bridge.house.store))));
         bridge.recall().await?;
         Ok(bridge)
     }

@@ -10,7 +10,7 @@ use super::record::{
     mapping_state_key, run_key,
 };
 use super::shape;
-use crate::calendar::{Error, Put, When};
+use crate::calendar::{Error, Put, Refusal, When};
 use crate::ical::{Ical, merge};
 use crate::store::{Name, Op, Origin, Table};
 
@@ -85,7 +85,7 @@ impl Bridge {
         record::load(&*self.house.store, &key).await?.ok_or(BridgeError::Missing)
     }
 
-    /// Decides a conflict; it is carried out at once. `choices` say whose value of a property a merge takes.
+    /// Decides a conflict; it is carried out at once. `choices` say whose value of a property a merge takes, `notes` why.
     ///
     /// # Errors
     /// `Missing`; `Conflict` if it is decided already; `Invalid` if a choice names what neither version has.
@@ -95,6 +95,7 @@ impl Bridge {
         id: &str,
         decision: ConflictStatus,
         choices: BTreeMap<String, Chosen>,
+        notes: String,
     ) -> Result<Conflict, BridgeError> {
         let (mapping, _) = id.split_once('-').ok_or(BridgeError::Missing)?;
         self.conflict(owner, id).await?;
@@ -111,6 +112,7 @@ impl Bridge {
         conflict.resolved = Some(self.house.clock.now());
         conflict.by = owner.to_owned();
         conflict.choices = choices;
+        conflict.notes = notes;
         let mut ops = self.once_more(mapping, &conflict.uid).await?;
         let key = conflict_key(id).ok_or(BridgeError::Missing)?;
         ops.push(record::put(key, &conflict)?);
@@ -146,7 +148,8 @@ impl Bridge {
         let now = self.house.clock.now();
         let at = conflict.resolved.unwrap_or(conflict.detected);
         let by = std::mem::replace(&mut conflict.by, owner.to_owned());
-        conflict.history.push(Turn { at, status: conflict.status, by });
+        let notes = std::mem::take(&mut conflict.notes);
+        conflict.history.push(Turn { at, status: conflict.status, by, notes });
         (conflict.status, conflict.resolved) = (status, Some(now));
         conflict.choices.clear();
         let mut with = self.once_more(mapping_id, &conflict.uid).await?;
@@ -255,6 +258,11 @@ fn theirs_here(conflict: &Conflict, mapping: &Mapping) -> Option<Bytes> {
 fn refused(error: Error) -> BridgeError {
     match error {
         Error::Failed(fault) => BridgeError::Failed(fault),
+        Error::Refused(Refusal::Kept(_)) => {
+            let why =
+                "Nothing is changed here by hand: the mapping only pulls. Set it to be `editable` first.";
+            BridgeError::Conflict(why.into())
+        }
         Error::Refused(refusal) => {
             BridgeError::Conflict(format!("That version is not accepted here: {refusal:?}"))
         }

@@ -41,7 +41,9 @@ impl Bridge {
             ops.push(record::put(mapping_state_key(&mapping.id), &state)?);
             begun.push((mapping.id.clone(), line(mapping, &state)));
         }
-        self.commit(ops).await?;
+        // Those of a link share the one calendar in its middle.
+        let Some(calendar) = mappings.first().map(|mapping| mapping.collection) else { return Ok(()) };
+        self.commit_marked(calendar, ops, |all| all.extend(mappings.iter().cloned())).await?;
         self.lines().extend(begun);
         self.wake.notify_one();
         Ok(())
@@ -266,11 +268,11 @@ impl Bridge {
                 ..Pace::default()
             };
         }
-        self.commit(vec![
-            record::put(mapping_key(id), &mapping)?,
-            record::put(mapping_state_key(id), &state)?,
-        ])
-        .await?;
+        let ops = vec![record::put(mapping_key(id), &mapping)?, record::put(mapping_state_key(id), &state)?];
+        let become_so = |all: &mut Vec<Mapping>| {
+            all.iter_mut().filter(|other| other.id == id).for_each(|other| other.clone_from(&mapping));
+        };
+        self.commit_marked(mapping.collection, ops, become_so).await?;
         if let Some(line) = self.lines().get_mut(id) {
             line.enabled = mapping.enabled;
             line.prompt = mapping.push == Push::Immediate;
@@ -304,7 +306,7 @@ impl Bridge {
         }
         let mut ops = vec![Op::DeleteRecord(mapping_state_key(id)), Op::DeleteRecord(mapping_key(id))];
         ops.extend(self.notices(owner).forget(id).await?);
-        self.commit(ops).await?;
+        self.commit_marked(mapping.collection, ops, |all| all.retain(|other| other.id != id)).await?;
         // The middle of a link goes with the last of its mappings.
         self.drop_middle(owner, mapping.collection).await
     }

@@ -3,7 +3,8 @@
 //! Owns: one look-up for each mapping of the calendar and event. Does not own: the whole story (`why`).
 
 use super::front::{Bridge, BridgeError};
-use super::record::{self, Base, Direction, Kind, Mapping, base_key};
+use super::kept;
+use super::record::{self, Base, Kind, Mapping, base_key};
 use crate::store::{CollectionId, Timestamp};
 
 /// What a mapping has to do with an event.
@@ -17,8 +18,8 @@ pub struct Mark {
     pub account: String,
     /// The event came from there.
     pub from_there: bool,
-    /// The mapping only pulls: what is changed here is not carried there.
-    pub only_pulls: bool,
+    /// Nobody changes it here by hand.
+    pub keeps: bool,
     /// When both sides last agreed on it.
     pub agreed: Timestamp,
 }
@@ -63,7 +64,7 @@ impl Bridge {
                 provider: account.as_ref().map(|(kind, _)| *kind),
                 account: account.as_ref().map(|(_, account)| account.clone()).unwrap_or_default(),
                 from_there: base.from_there,
-                only_pulls: mapping.direction == Direction::Pull,
+                keeps: mapping.keeps() && kept::keeps(&base),
                 agreed: base.agreed,
             });
         }

@@ -28,6 +28,8 @@ mod heard;
 mod history;
 mod html;
 mod ics;
+mod kept;
+mod latency;
 mod ledger;
 mod left;
 mod make;
@@ -69,6 +71,7 @@ mod ties;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod trial;
+mod twins;
 mod veil;
 mod watch;
 mod why;
@@ -84,6 +87,7 @@ pub use gauge::{Queue, status_of};
 pub use google::Google;
 pub use heard::{Heard, Notification, Word};
 pub use ics::Ics;
+pub use latency::Measured;
 pub use mappings::Far;
 pub use marks::{Mark, Marks};
 pub use notices::{Cause, NoticeKind, Notices, Told};

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 
-use super::record::{Direction, Policy, Rule};
+use super::record::{self, Direction, Match, Policy, Rule, Urgent, Within};
 use super::{print, shape};
 use crate::ical::Ical;
 use crate::ical::merge::{self, Merged, Whose, Wish, merge_as, same_times};
@@ -55,12 +55,32 @@ pub struct Case<'a> {
     pub shown: Option<&'a Ical>,
     /// Which way changes are carried.
     pub direction: Direction,
+    /// Who wins a clash, and what is carried at all.
+    pub will: Will<'a>,
+    /// What a person decided.
+    pub decided: Option<&'a Decided>,
+}
+
+/// What the mapping says of an object, and what its rules may ask about that its text does not tell.
+#[derive(Debug, Clone, Copy)]
+pub struct Will<'a> {
     /// Who wins a clash.
     pub policy: Policy,
     /// Who wins before that; the first that fits either side decides.
     pub rules: &'a [Rule],
-    /// What a person decided.
-    pub decided: Option<&'a Decided>,
+    /// Of changes made here, only these are carried outward; none named: all.
+    pub only: &'a [Urgent],
+    /// Where the object was made; nothing: both sides had it before they met, or it is not known.
+    pub origin: Option<record::Side>,
+    /// What time it is, in seconds since 1970.
+    pub now: i64,
+}
+
+impl Will<'_> {
+    /// Returns a mapping's will without any particulars.
+    pub fn of(policy: Policy) -> Will<'static> {
+        Will { policy, rules: &[], only: &[], origin: None, now: 0 }
+    }
 }
 
 /// What a person decided about a clash.
@@ -172,8 +192,10 @@ pub fn plan(case: &Case<'_>) -> Decision {
     let pulls = case.direction != Direction::Push;
     let pushes = case.direction != Direction::Pull;
     let Decision { step, clash } = guarded(case).unwrap_or_else(|| free(case));
+    let goes_out = urgent(case, &step, clash.as_ref());
     let step = match step {
-        Step::Push(_) | Step::DeleteRemote if !pushes => Step::Nothing,
+        Step::Push(_) | Step::DeleteRemote if !pushes || !goes_out => Step::Nothing,
+        Step::Both(bytes) if !goes_out => Step::Pull(whole(case, bytes)),
         Step::Pull(_) | Step::DeleteLocal if !pulls => Step::Nothing,
         Step::Both(bytes) if !pushes => Step::Pull(whole(case, bytes)),
         Step::Both(bytes) if !pulls => Step::Push(bytes),
@@ -188,6 +210,29 @@ pub fn plan(case: &Case<'_>) -> Decision {
         Some(_) if step == Step::Nothing => step.into(),
         clash => Decision { step, clash },
     }
+}
+
+/// Tells whether what a step does on the far side is to be done there. A mapping may carry only what is urgent (S0-026):
+/// it makes nothing there, and edits go along with the next change that is urgent. What a clash, a rule or a person
+/// decided is carried in any case.
+fn urgent(case: &Case<'_>, step: &Step, clash: Option<&Clash>) -> bool {
+    let only = case.will.only;
+    if only.is_empty() || clash.is_some() || case.decided.is_some() {
+        return true;
+    }
+    let (text, before) = match (step, case.base) {
+        (Step::DeleteRemote, _) => return only.contains(&Urgent::Cancel),
+        (Step::Push(bytes) | Step::Both(bytes), Some(before)) => (bytes.clone(), before),
+        (Step::Push(_) | Step::Both(_), None) => return false,
+        _ => return true,
+    };
+    let Ok(after) = Ical::parse(text) else { return true };
+    let off = |ical: &Ical| {
+        let all = ical.calendar().into_iter().flat_map(|calendar| calendar.components());
+        all.filter(|component| shape::is_cancelled(*component)).count()
+    };
+    let kind = if off(&after) > off(before) { Urgent::Cancel } else { Urgent::Reschedule };
+    !same_times(before, &after) && only.contains(&kind)
 }
 
 /// The table of both sides, for whatever is not protected.
@@ -304,7 +349,7 @@ fn edit_or_removal(
         (None, _) => {}
     }
     let sides = (local.map(|v| v.ical), remote.map(|v| v.ical));
-    let (policy, by) = policy(case, sides);
+    let (policy, by) = policy(case, sides, &what);
     if case.direction == Direction::Both && policy == Policy::Ask {
         let clash = Clash { kind, what, winner: Winner::Open, by };
         return Decision { step: Step::Park, clash: Some(clash) };
@@ -336,7 +381,7 @@ fn both(case: &Case<'_>, local: Version<'_>, remote: Version<'_>, keep_times: bo
         Merged::Conflict { merged, clashes } => (merged, clashes),
     };
     let kind = if case.base.is_some() { Kind::BothChanged } else { Kind::BothNew };
-    let (winner, by) = winner(case, local, remote);
+    let (winner, by) = winner(case, local, remote, &what);
     let view = match winner {
         Winner::Open => {
             return Decision { step: Step::Park, clash: Some(Clash { kind, what, winner, by }) };
@@ -350,7 +395,7 @@ fn both(case: &Case<'_>, local: Version<'_>, remote: Version<'_>, keep_times: bo
 }
 
 /// Who wins a clash, and who or what says so.
-fn winner(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> (Winner, String) {
+fn winner(case: &Case<'_>, local: Version<'_>, remote: Version<'_>, what: &[String]) -> (Winner, String) {
     match case.decided {
         Some(Decided::Local) => return (Winner::Local, String::new()),
         Some(Decided::External) => return (Winner::External, String::new()),
@@ -362,7 +407,7 @@ fn winner(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> (Winner, 
         Direction::Push => return (Winner::Local, "the direction `push`".to_owned()),
         Direction::Both => {}
     }
-    let (policy, by) = policy(case, (Some(local.ical), Some(remote.ical)));
+    let (policy, by) = policy(case, (Some(local.ical), Some(remote.ical)), what);
     let winner = match policy {
         Policy::External => Winner::External,
         Policy::Local => Winner::Local,
@@ -377,13 +422,23 @@ fn winner(case: &Case<'_>, local: Version<'_>, remote: Version<'_>) -> (Winner, 
 }
 
 /// The policy of the first rule that fits either side, else the mapping's; and its name in words (E1, S0-011).
-fn policy(case: &Case<'_>, (local, remote): (Option<&Ical>, Option<&Ical>)) -> (Policy, String) {
+fn policy(
+    case: &Case<'_>,
+    (local, remote): (Option<&Ical>, Option<&Ical>),
+    what: &[String],
+) -> (Policy, String) {
     let sides = [local.and(case.ours).or(local), remote];
-    let fits = |rule: &Rule| sides.iter().flatten().any(|side| shape::matches(&rule.when, side));
-    let found = case.rules.iter().enumerate().find(|(_, rule)| fits(rule));
+    let fits = |rule: &Rule| {
+        concerns(case, &rule.when, what)
+            && sides.iter().flatten().any(|side| {
+                let soon = |within: Within| shape::begins_within(side, case.will.now, within);
+                rule.when.starts_within.is_none_or(soon) && shape::matches(&rule.when, side)
+            })
+    };
+    let found = case.will.rules.iter().enumerate().find(|(_, rule)| fits(rule));
     let (policy, by) = match found {
         Some((at, rule)) => (rule.policy, format!("rule {}, ", at.saturating_add(1))),
-        None => (case.policy, String::new()),
+        None => (case.will.policy, String::new()),
     };
     let name = match policy {
         Policy::Newest => "newest",
@@ -392,6 +447,23 @@ fn policy(case: &Case<'_>, (local, remote): (Option<&Ical>, Option<&Ical>)) -> (
         Policy::Ask => return (policy, String::new()),
     };
     (policy, format!("{by}the policy `{name}`"))
+}
+
+/// Tells whether a rule is about such an object and such a clash, as far as neither side's text says so.
+fn concerns(case: &Case<'_>, when: &Match, what: &[String]) -> bool {
+    let named = |name: &String| {
+        let name = match name.as_str() {
+            "time" => "time and recurrence",
+            name => name,
+        };
+        // `SUMMARY`, `ATTENDEE mailto:…`, `SUMMARY of the instance of …`.
+        what.iter().any(|clash| {
+            clash.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(' '))
+        })
+    };
+    when.origin.is_none_or(|origin| case.will.origin == Some(origin))
+        && when.protected.is_none_or(|protected| protected == case.ours.is_some_and(is_booked))
+        && when.field.as_ref().is_none_or(named)
 }
 
 /// Tells whether ours was clearly made after theirs. Only stamps of one kind are compared: what the objects say of
@@ -492,8 +564,7 @@ mod tests {
             ours,
             shown: ours,
             direction,
-            policy,
-            rules,
+            will: Will { rules, ..Will::of(policy) },
             decided: person,
         };
         let Decision { step, clash } = plan(&case);
@@ -563,12 +634,133 @@ mod tests {
             ours: Some(&ours),
             shown: Some(&base),
             direction: Direction::Both,
-            policy: Policy::Newest,
-            rules: &[],
+            will: Will::of(Policy::Newest),
             decided: None,
         };
         let Step::Pull(bytes) = plan(&case).step else { panic!() };
         assert_eq!(words(&bytes), "B x own");
+    }
+
+    // E1, S0-011: a rule may ask where an object was made, whether it is a booking, how soon it begins, what clashes
+    #[test]
+    fn a_rule_may_ask_for_more_than_the_text_says() {
+        let (base, ours, theirs) = (object("A x"), object("B x"), object("C x"));
+        // They begin at ten o'clock on the first of January 2026.
+        let ten = 1_767_261_600;
+        let asked = |when: Match, origin: Option<record::Side>, now: i64| {
+            let rules = [Rule { when, policy: Policy::Local }];
+            let case = Case {
+                local: Side::Changed(Version { ical: &ours, stored: None }),
+                remote: Side::Changed(Version { ical: &theirs, stored: None }),
+                base: Some(&base),
+                ours: Some(&ours),
+                shown: Some(&ours),
+                direction: Direction::Both,
+                will: Will { rules: &rules, origin, now, ..Will::of(Policy::External) },
+                decided: None,
+            };
+            plan(&case).clash.unwrap().winner == Winner::Local
+        };
+        let plain = |when: Match| asked(when, None, 0);
+        use record::Side::{External, Local};
+        let of = |origin| Match { origin: Some(origin), ..Match::default() };
+        assert!(asked(of(Local), Some(Local), 0) && asked(of(External), Some(External), 0));
+        assert!(!asked(of(Local), Some(External), 0) && !asked(of(Local), None, 0));
+        let field = |name: &str| Match { field: Some(name.to_owned()), ..Match::default() };
+        assert!(plain(field("SUMMARY")));
+        assert!(!plain(field("SUMM")) && !plain(field("LOCATION")) && !plain(field("time")));
+        let soon = |seconds| Match { starts_within: Some(Within(seconds)), ..Match::default() };
+        assert!(asked(soon(3600), None, ten - 3600) && asked(soon(3600), None, ten));
+        assert!(!asked(soon(3600), None, ten - 3601) && !asked(soon(3600), None, ten + 1));
+        let protected = |protected| Match { protected: Some(protected), ..Match::default() };
+        assert!(plain(protected(false)) && !plain(protected(true)));
+        // All that is asked for must hold.
+        let both = Match { field: Some("SUMMARY".into()), ..of(Local) };
+        assert!(asked(both.clone(), Some(Local), 0) && !asked(both, Some(External), 0));
+    }
+
+    // E1: a rule for confirmed bookings decides what is not their time, which nobody moves
+    #[test]
+    fn a_rule_may_be_about_bookings() {
+        let base = booking("DTSTART:20260101T100000Z\nSUMMARY:A\n");
+        let ours = booking("DTSTART:20260101T100000Z\nSUMMARY:B\nX-KALENDS-BOOKING:7\n");
+        let shown = booking("DTSTART:20260101T100000Z\nSUMMARY:B\n");
+        let theirs = booking("DTSTART:20260101T100000Z\nSUMMARY:C\n");
+        let when = Match { protected: Some(true), ..Match::default() };
+        let rules = [Rule { when, policy: Policy::Local }];
+        let case = Case {
+            local: Side::Changed(Version { ical: &shown, stored: None }),
+            remote: Side::Changed(Version { ical: &theirs, stored: None }),
+            base: Some(&base),
+            ours: Some(&ours),
+            shown: Some(&shown),
+            direction: Direction::Both,
+            will: Will { rules: &rules, ..Will::of(Policy::External) },
+            decided: None,
+        };
+        let clash = plan(&case).clash.unwrap();
+        assert_eq!((clash.winner, clash.by.as_str()), (Winner::Local, "rule 1, the policy `local`"));
+    }
+
+    // S0-026: the far side's interface is used for what is urgent only
+    #[test]
+    fn a_mapping_may_carry_only_what_is_urgent() {
+        const A: &str = "DTSTART:20260101T100000Z\nSUMMARY:A\n";
+        let base = booking(A);
+        let told = |local: Option<&str>, there: Option<&str>, only: &[Urgent]| {
+            let (ours, theirs) = (local.map(booking), there.map(booking));
+            let of = |ical| Side::Changed(Version { ical, stored: None });
+            let case = Case {
+                local: ours.as_ref().map_or(Side::Absent, of),
+                remote: theirs.as_ref().map_or(Side::Same, of),
+                base: Some(&base),
+                ours: ours.as_ref(),
+                shown: ours.as_ref(),
+                direction: Direction::Both,
+                will: Will { only, ..Will::of(Policy::Newest) },
+                decided: None,
+            };
+            match plan(&case).step {
+                Step::Push(_) => "push",
+                Step::Both(_) => "both",
+                Step::Pull(_) => "pull",
+                Step::DeleteRemote => "delete",
+                Step::Nothing => "nothing",
+                other => panic!("{other:?}"),
+            }
+        };
+        const OTHER: &str = "DTSTART:20260101T100000Z\nSUMMARY:B\n";
+        const MOVED: &str = "DTSTART:20260101T120000Z\nSUMMARY:B\n";
+        const OFF: &str = "DTSTART:20260101T100000Z\nSUMMARY:A\nSTATUS:CANCELLED\n";
+        const PLACED: &str = "DTSTART:20260101T100000Z\nSUMMARY:A\nLOCATION:x\n";
+        use Urgent::{Cancel, Reschedule};
+        for (local, there, all, both, moves, ends) in [
+            (Some(OTHER), None, "push", "nothing", "nothing", "nothing"),
+            (Some(MOVED), None, "push", "push", "push", "nothing"),
+            (Some(OFF), None, "push", "push", "nothing", "push"),
+            (None, None, "delete", "delete", "nothing", "delete"),
+            // What comes from there comes in any case.
+            (Some(OTHER), Some(PLACED), "both", "pull", "pull", "pull"),
+            (Some(MOVED), Some(PLACED), "both", "both", "both", "pull"),
+        ] {
+            assert_eq!(told(local, there, &[]), all, "{local:?} {there:?}");
+            assert_eq!(told(local, there, &[Reschedule, Cancel]), both, "{local:?} {there:?}");
+            assert_eq!(told(local, there, &[Reschedule]), moves, "{local:?} {there:?}");
+            assert_eq!(told(local, there, &[Cancel]), ends, "{local:?} {there:?}");
+        }
+        // Nothing is made there.
+        let ours = booking(A);
+        let case = Case {
+            local: Side::Changed(Version { ical: &ours, stored: None }),
+            remote: Side::Absent,
+            base: None,
+            ours: Some(&ours),
+            shown: Some(&ours),
+            direction: Direction::Both,
+            will: Will { only: &[Reschedule], ..Will::of(Policy::Newest) },
+            decided: None,
+        };
+        assert_eq!(plan(&case).step, Step::Nothing);
     }
 
     // E1, E31, S3-068, S3-069
@@ -717,8 +909,7 @@ mod tests {
             ours: Some(&ours),
             shown: Some(&base),
             direction,
-            policy,
-            rules: &[],
+            will: Will::of(policy),
             decided: person,
         };
         let Decision { step, clash } = plan(&case);

@@ -70,6 +70,8 @@ pub struct Similar {
 struct Look<'a> {
     mapping: &'a Mapping,
     window: Window,
+    /// How sure it has to be that two events are one.
+    sure: f64,
     provider: &'a dyn Provider,
     found: Preview,
     /// Digests of ours that would be carried, by UID; those that the far side has are taken out.
@@ -99,7 +101,8 @@ impl Bridge {
         let now = self.house.clock.now();
         let mapping = new.clone().with(String::new(), owner, connection.kind, now);
         let window = window(&mapping, self.settings.window_past, self.settings.window_future, now);
-        Ok(dry_run(&*self.house.store, &mapping, &*provider, window).await?)
+        Ok(dry_run(&*self.house.store, &mapping, &*provider, (window, self.settings.match_confidence))
+            .await?)
     }
 }
 
@@ -136,11 +139,12 @@ pub(super) async fn dry_run(
     store: &dyn Store,
     mapping: &Mapping,
     provider: &dyn Provider,
-    window: Window,
+    (window, sure): (Window, f64),
 ) -> Result<Preview, Broken> {
     let mut look = Look {
         mapping,
         window,
+        sure,
         provider,
         found: Preview::default(),
         ours: HashMap::new(),
@@ -193,7 +197,7 @@ impl Look<'_> {
     }
 
     async fn conclude(self, store: &dyn Store) -> Result<Preview, Broken> {
-        let Look { mapping, mut found, ours, strangers, unlike, .. } = self;
+        let Look { mapping, mut found, ours, strangers, unlike, sure, .. } = self;
         let joined = match strangers.is_empty() || mapping.fields == Fields::Busy {
             true => Vec::new(),
             false => {
@@ -209,7 +213,7 @@ impl Look<'_> {
                         confidence: pair.confidence,
                     })
                 };
-                pairs(&free, &strangers).iter().filter_map(shown).collect()
+                pairs(&free, &strangers, sure).iter().filter_map(shown).collect()
             }
         };
         let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);

@@ -179,6 +179,9 @@ pub struct MappingState {
     /// When the last pass that went through began: what was there before that is here.
     #[serde(default)]
     pub looked: Option<Timestamp>,
+    /// How long changes take.
+    #[serde(default)]
+    pub latency: super::latency::Latency,
 }
 
 /// What both sides last agreed on for one object, without its bytes.

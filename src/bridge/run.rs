@@ -107,6 +107,8 @@ pub(super) struct Pass {
     /// The settings changed: every object is looked at, changed or not.
     pub(super) anew: bool,
     pub(super) mass_delete: MassDelete,
+    /// How sure it has to be that two events without a common UID are one.
+    pub(super) match_confidence: f64,
     pub(super) schedule: Schedule,
     /// The second of the day, by the owner's clock, at which everything is compared.
     pub(super) full_resync_at: u32,
@@ -172,6 +174,7 @@ impl Pass {
             run,
             now,
             mass_delete: settings.mass_delete,
+            match_confidence: settings.match_confidence,
             schedule: settings.schedule.clone(),
             full_resync_at: settings.full_resync_at,
             progress: Arc::default(),

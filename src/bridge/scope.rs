@@ -10,9 +10,10 @@ use bytes::Bytes;
 
 use super::apply::Facts;
 use super::fold::part_of;
+use super::plan::Will;
 use super::print;
 use super::provider::{Fit, Part, Seen, Window};
-use super::record::{Base, Fields, Mapping, Reach};
+use super::record::{Base, Fields, Mapping, Reach, Side};
 use super::run::{Far, Halt, Pass, uid_of};
 use super::shape;
 use crate::calendar::zone_of;
@@ -217,6 +218,17 @@ impl Pass {
         }
         let passes = sides.iter().all(|ical| shape::passes(&self.mapping.filters, ical));
         (!passes).then_some(Outside::Filters)
+    }
+
+    /// Returns what the mapping says of an object.
+    pub(super) fn will(&self, base: Option<&Base>) -> Will<'_> {
+        let origin = match base {
+            Some(base) if base.from_there => Some(Side::External),
+            Some(base) if base.from_here => Some(Side::Local),
+            _ => None,
+        };
+        let Mapping { policy, rules, only, .. } = &*self.mapping;
+        Will { policy: *policy, rules, only, origin, now: self.now.seconds() }
     }
 
     /// Tells whether a listing of the window has to name the object, if it is there. A day at either end is left to the

@@ -17,7 +17,7 @@ use super::record::{Base, Done, Where, unplaced};
 use super::run::{Far, Halt, Pass, Retry, uid_of};
 use super::scope::{Fitted, with_uid};
 use crate::ical::Ical;
-use crate::store::{Name, Op};
+use crate::store::{Name, Op, Timestamp};
 
 /// How long something that was announced is awaited where the far side chooses its place.
 pub(super) const AWAITED: Duration = Duration::from_secs(86_400);
@@ -34,6 +34,8 @@ pub(super) struct Outgoing {
     with: Vec<Op>,
     /// How often the object was looked at before.
     round: usize,
+    /// When it was changed here.
+    made: Option<Timestamp>,
 }
 
 /// A write on the far side whose result is yet to be read back.
@@ -76,7 +78,10 @@ impl Pass {
             let mut halt = None;
             for (out, answer) in sent {
                 match self.sent(&out.base.uid, out.place.as_ref(), Some(&out.base.name), answer) {
-                    Ok(Ok(written)) => self.unread.push(Pushed::of(out, written)),
+                    Ok(Ok(written)) => {
+                        out.made.into_iter().for_each(|made| self.went_out(made));
+                        self.unread.push(Pushed::of(out, written));
+                    }
                     Ok(Err(Settled::Lost)) => {}
                     Ok(Err(settled)) => {
                         // What was announced now did not happen: whatever is there is not ours. What was announced in a
@@ -180,7 +185,8 @@ impl Pass {
             bytes,
             base: before.map(|before| Pass::addressed(facts.uid_there.as_deref(), before)),
         };
-        self.outgoing.push(Outgoing { base, place, write, text, with, round });
+        let made = facts.object.as_ref().map(|object| object.meta.modified);
+        self.outgoing.push(Outgoing { base, place, write, text, with, round, made });
         Settled::Done
     }
 

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 
 use super::provider::Window;
-use super::record::{Fields, Filter, FilterAction, Match};
-use crate::ical::series::Series;
+use super::record::{Fields, Filter, FilterAction, Match, Within};
+use crate::ical::series::{Series, TimeRange};
+use crate::ical::zone::Zone;
 use crate::ical::{Component, Edit, Ical, Property, quote_parameter};
 
 /// What says which object it is and when it was written.
@@ -46,6 +47,8 @@ const STANDARD: [&str; 18] = [
 const OBJECTS: [&str; 4] = ["VEVENT", "VTODO", "VJOURNAL", "VFREEBUSY"];
 /// What the calendar object itself says in every preset but `full`.
 const CALENDAR: [&str; 3] = ["VERSION", "PRODID", "CALSCALE"];
+/// So many instances that have begun already are looked past.
+const INSTANCES: usize = 100;
 /// What stands for every title in `busy`.
 const BUSY: &str = "SUMMARY:Busy";
 
@@ -114,6 +117,14 @@ pub(super) fn matches(when: &Match, ical: &Ical) -> bool {
         })
         && agrees(when.attendees, &|| any(&|c| c.property("ATTENDEE").is_some()))
         && agrees(when.private, &|| any(&|c| is_private(*c)))
+}
+
+/// Tells whether the object, or an instance of it, begins within this time from now.
+pub(super) fn begins_within(ical: &Ical, now: i64, within: Within) -> bool {
+    let end = now.saturating_add(i64::from(within.0)).saturating_add(1);
+    let range = TimeRange { start: now, end };
+    let found = Series::of(ical).instances(range, &Zone::Utc, INSTANCES);
+    found.list.iter().any(|instance| (now..end).contains(&instance.start))
 }
 
 /// Tells whether any of the object may lie in the window. What has no place in time always does.

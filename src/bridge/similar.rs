@@ -12,8 +12,8 @@ use crate::ical::value::{DateTime, Duration, date_time};
 use crate::ical::zone::{Zone, Zones};
 use crate::ical::{Component, Ical};
 
-/// A pair has to be surer than this (S3-144).
-const SURE: f64 = 0.85;
+/// A pair has to be surer than this, unless the server is set up otherwise (S3-144).
+pub(super) const SURE: f64 = 0.85;
 /// And surer by this than any other pair of either event.
 const MARGIN: f64 = 0.10;
 /// So many events at one moment are a pattern, no evidence.
@@ -189,8 +189,8 @@ fn keys(sketch: &Sketch) -> [(i64, u8); 2] {
     [key(sketch.start, 0), key(sketch.end, 2)]
 }
 
-/// Returns which of ours and which of theirs are one event.
-pub(super) fn pairs(ours: &[Sketch], theirs: &[Sketch]) -> Vec<Pair> {
+/// Returns which of ours and which of theirs are one event. Pairs that do not differ at all need no surer.
+pub(super) fn pairs(ours: &[Sketch], theirs: &[Sketch], sure: f64) -> Vec<Pair> {
     let moments = Moments::of(ours);
     let mut all: Vec<Pair> = Vec::new();
     for (at, sketch) in theirs.iter().enumerate() {
@@ -208,7 +208,7 @@ pub(super) fn pairs(ours: &[Sketch], theirs: &[Sketch]) -> Vec<Pair> {
     let taken: HashSet<(bool, usize)> =
         found.iter().flat_map(|pair| [(true, pair.ours), (false, pair.theirs)]).collect();
     all.retain(|pair| !taken.contains(&(true, pair.ours)) && !taken.contains(&(false, pair.theirs)));
-    found.extend(clear(&all));
+    found.extend(clear(&all, sure));
     found.sort_by_key(|pair| (pair.theirs, pair.ours));
     found
 }
@@ -225,7 +225,7 @@ fn lone(all: Vec<Pair>) -> Vec<Pair> {
 }
 
 /// Returns the pairs that are sure, and surer than any other of either event.
-fn clear(all: &[Pair]) -> Vec<Pair> {
+fn clear(all: &[Pair], sure: f64) -> Vec<Pair> {
     let mut best: HashMap<(bool, usize), (f64, f64)> = HashMap::new();
     for pair in all {
         for key in [(true, pair.ours), (false, pair.theirs)] {
@@ -241,7 +241,7 @@ fn clear(all: &[Pair]) -> Vec<Pair> {
         best.get(&key).is_some_and(|(first, second)| confidence >= *first && confidence - second >= MARGIN)
     };
     all.iter()
-        .filter(|pair| pair.confidence > SURE)
+        .filter(|pair| pair.confidence > sure)
         .filter(|pair| stands_out((true, pair.ours), pair.confidence))
         .filter(|pair| stands_out((false, pair.theirs), pair.confidence))
         .copied()
@@ -341,7 +341,7 @@ mod tests {
 
     fn found(ours: &[&str], theirs: &[&str]) -> Vec<(usize, usize)> {
         let sketches = |all: &[&str]| all.iter().map(|text| sketch(text)).collect::<Vec<_>>();
-        let found = pairs(&sketches(ours), &sketches(theirs));
+        let found = pairs(&sketches(ours), &sketches(theirs), SURE);
         assert!(found.iter().all(|pair| pair.confidence > SURE && pair.confidence <= 1.0 + 1e-9));
         found.into_iter().map(|pair| (pair.ours, pair.theirs)).collect()
     }
@@ -362,6 +362,20 @@ mod tests {
         assert!(alike("Team meeting|Room 4", "Team meeting"));
         assert!(alike("Birthday of grandmother", "Birthday of grandmothr"));
         assert!(alike("Yoga||RRULE:FREQ=WEEKLY;BYDAY=MO", "Yoga||RRULE:BYDAY=MO;FREQ=WEEKLY;INTERVAL=1"));
+    }
+
+    // S3-144: how sure it has to be can be set
+    #[test]
+    fn a_server_may_ask_for_more_certainty() {
+        let pair = |one: &str, other: &str, sure: f64| {
+            pairs(&[sketch(&format!("{AT} {one}"))], &[sketch(&format!("{AT} {other}"))], sure).len()
+        };
+        for (one, other) in
+            [("Birthday of grandmother", "Birthday of grandmothr"), ("Team meeting|Room 4", "Team meeting")]
+        {
+            assert_eq!((pair(one, other, SURE), pair(one, other, 1.0)), (1, 0), "{one}");
+        }
+        assert_eq!(pair("Dentist", "Dentist", 1.0), 1);
     }
 
     #[test]
@@ -393,7 +407,7 @@ mod tests {
         let berlin = "BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:b\r\nDTSTART;TZID=Europe/Berlin:20260105T100000\r\n\
             DTEND;TZID=Europe/Berlin:20260105T110000\r\nSUMMARY:Dentist\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
         let berlin = Sketch::of("b", &Ical::parse(berlin.as_bytes().to_vec()).unwrap()).unwrap();
-        assert_eq!(pairs(&[sketch("20260105T090000Z Dentist")], &[berlin]).len(), 1);
+        assert_eq!(pairs(&[sketch("20260105T090000Z Dentist")], &[berlin], SURE).len(), 1);
     }
 
     #[test]

@@ -250,7 +250,7 @@ fn standing(
         None => Standing::Gone,
         _ if !mapping.enabled => Standing::Resting,
         _ if state.hold.is_some() => Standing::Held,
-        _ if mapping.direction == Direction::Pull => Standing::Direction,
+        _ if mapping.direction == Direction::Pull || !mapping.only.is_empty() => Standing::Direction,
         Some((false, _)) => Standing::Filtered,
         Some((_, false)) => Standing::Outside,
         _ => Standing::New,

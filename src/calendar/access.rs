@@ -8,11 +8,16 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::hidden::is_hidden;
+use super::kept::{Kept, kept};
 use super::properties::{decode_properties, object_properties_key};
 use super::{Error, House, Refusal, Session};
 use crate::store::{
     Changes, Collection, CollectionId, Head, Kind, Meta, Name, Object, Properties, Rev, Timestamp,
 };
+
+/// What remains of the privileges where nothing can be changed by hand (E15).
+const READS: &[&str] =
+    &["read", "read-free-busy", "read-current-user-privilege-set", "write-properties", "unlock"];
 
 /// A collection that the session's principal may read.
 #[derive(Debug, Clone)]
@@ -60,6 +65,8 @@ impl Session {
             return &[];
         }
         match collection.kind {
+            // As a reader of a calendar that somebody shares: name and colour are the reader's own.
+            Kind::Calendar if kept(collection) == Kept::Whole => READS,
             Kind::Calendar => &[
                 "read",
                 "read-free-busy",
@@ -82,6 +89,11 @@ impl Session {
                 "unlock",
             ],
         }
+    }
+
+    /// Returns the privileges of the session's principal on a member of the collection; `kept`: nobody changes it here.
+    pub fn privileges_of_member(&self, collection: &Collection, kept: bool) -> &'static [&'static str] {
+        if kept && collection.owner == self.principal.name { READS } else { self.privileges(collection) }
     }
 
     /// Returns the principal's calendar home.

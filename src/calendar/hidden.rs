@@ -16,7 +16,7 @@ use crate::store::{
 };
 
 /// The namespace of properties that only the server sets.
-const NAMESPACE: &str = "urn:kalends:server";
+pub(super) const NAMESPACE: &str = "urn:kalends:server";
 /// The mark.
 pub(super) const HIDDEN: &str = "hidden";
 /// What a hidden calendar holds.

@@ -8,7 +8,9 @@
 mod access;
 pub mod booking;
 mod collection;
+mod default;
 mod hidden;
+mod kept;
 mod principal;
 mod properties;
 mod put;
@@ -18,7 +20,7 @@ mod transfer;
 mod trash;
 mod versions;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::metrics::Metrics;
@@ -27,6 +29,7 @@ use crate::store::{Origin, Principal, Store, Timestamp};
 pub use access::{Readable, Writable};
 pub use collection::NewCollection;
 pub use hidden::{is_hidden, is_of_server};
+pub use kept::{Answer, Keeper, Kept, kept, set_kept};
 pub use principal::{NewPrincipal, login_name};
 pub use properties::{Shown, decode_properties, encode_properties, zone_of};
 pub use put::{Put, Stored, When, index_of};
@@ -84,13 +87,15 @@ pub struct House {
     pub metrics: Arc<Metrics>,
     understood: query::Understood,
     bookings: booking::Desk,
+    keeper: OnceLock<Arc<dyn Keeper>>,
 }
 
 impl House {
     /// Returns a house over this store.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, limits: Limits) -> Arc<House> {
         let (understood, bookings) = (query::Understood::new(), booking::Desk::new());
-        Arc::new(House { store, clock, limits, metrics: Arc::default(), understood, bookings })
+        let keeper = OnceLock::new();
+        Arc::new(House { store, clock, limits, metrics: Arc::default(), understood, bookings, keeper })
     }
 
     /// Returns a session of this principal. Whoever calls has proven who is asking.

@@ -113,6 +113,8 @@ impl Session {
         for _ in 0..ATTEMPTS {
             let (before, keep) = self.before(at, put.name, Ended::Replaced).await?;
             put.when.look(before.as_ref())?;
+            let need = if before.is_some() { "write-content" } else { "bind" };
+            self.free(at, accepted.index.uid.as_deref(), need).await?;
             same_uid(before.as_ref(), &accepted.index)?;
             let mut commit = self.commit_on(at, put.name, before.as_ref(), &put.when);
             commit.expects.extend(self.room_for(at, &[put.name], &put.bytes).await?);
@@ -168,6 +170,7 @@ impl Session {
             let (before, keep) = self.before(at, name, Ended::Deleted).await?;
             let Some(meta) = &before else { return Err(Refusal::Missing.into()) };
             when.look(before.as_ref())?;
+            self.free(at, meta.index.uid.as_deref(), "unbind").await?;
             let mut commit = self.commit_on(at, name, before.as_ref(), when);
             if let Some(keep) = keep {
                 commit.ops.push(keep);

@@ -13,6 +13,8 @@ pub enum Refusal {
     Missing,
     /// The asker lacks this privilege (RFC 3744 §7.1.1), named like `write-content`.
     Forbidden(&'static str),
+    /// It is kept as it is in another calendar, and nobody changes it here; the privilege that is missing for it.
+    Kept(&'static str),
     /// A condition of the request does not hold (RFC 9110 §13).
     Stale,
     /// Another object of the collection has this UID (RFC 4791 §5.3.2.1 `no-uid-conflict`); its name.

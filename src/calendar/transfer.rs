@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::access::Writable;
 use super::collection::{may_hold, removable};
+use super::kept::{Kept, set_kept};
 use super::put::{ATTEMPTS, When, properties_key, same_uid, touch_home};
 use super::versions::{self, Ended};
 use super::{Error, Refusal, Session};
@@ -88,6 +89,11 @@ impl Session {
                 return Err(Refusal::Stale.into());
             }
             self.fits(to, &object, target.as_ref()).await?;
+            let uid = object.meta.index.uid.as_deref();
+            if source == Source::Goes {
+                self.free(from, uid, "unbind").await?;
+            }
+            self.free(to, uid, if target.is_some() { "write-content" } else { "bind" }).await?;
             let mut commit = self.commit_on(from, name, Some(&object.meta), when);
             let moves = source == Source::Goes && from.id() == to.id();
             let own = if moves { vec![new_name, name] } else { vec![new_name] };
@@ -208,7 +214,11 @@ impl Session {
     /// Returns a new collection with another's kind and properties.
     async fn twin(&self, of: &Collection, parent: CollectionId, name: &Name) -> Result<Collection, Error> {
         let now = self.house.clock.now();
+        let mut properties = of.properties.clone();
+        // What is kept is kept in one place.
+        set_kept(&mut properties, &Kept::Nothing);
         Ok(Collection {
+            properties,
             id: self.house.store.new_collection_id().await?,
             parent,
             name: name.clone(),

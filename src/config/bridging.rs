@@ -144,6 +144,21 @@ pub(super) const SETTINGS: &[Setting] = &[
         set: |config, text| parsed(text, "true or false", &mut config.feeds),
     },
     Setting {
+        key: "bridge.match_confidence",
+        default: "0.85",
+        example: "",
+        doc: "How sure it has to be, at a first sync, that two events without a common UID are one (same title, time and place,\n\
+              but for small differences), so that they are joined and not doubled: from 0.5 to 1. With 1 only events that\n\
+              do not differ in any of it are.",
+        set: |config, text| {
+            parsed(text, "a number", &mut config.match_confidence)?;
+            match (0.5..=1.0).contains(&config.match_confidence) {
+                true => Ok(()),
+                false => Err(format!("{text:?} is not between 0.5 and 1")),
+            }
+        },
+    },
+    Setting {
         key: "bridge.calendar_color",
         default: "\"#4285f4\"",
         example: "",

@@ -218,7 +218,8 @@ fn secret_file(text: &str, into: &mut Option<Secret>) -> Result<(), String> {
 mod tests {
     use crate::config::Config;
 
-    // S1-072, S1-073 and E11: the documents' names are read too, each with one line that does not tell the value
+    // S1-030, S2-051, S3-050, S4-027, S1-072, S1-073 and E11: the documents' names are read too, each with one line that does not
+    // tell the value
     #[test]
     fn clients_come_from_the_file_from_files_and_from_the_environment() {
         let place = tempfile::tempdir().unwrap();
@@ -249,6 +250,14 @@ mod tests {
             assert!(!notes.iter().any(|note| note.contains(secret)), "{notes:?}");
             assert!(!format!("{config:?}").contains(secret));
         }
+        // Any Microsoft account, or one organisation's only; version 1.0 of Graph.
+        let outlook = &Config::default().providers.outlook;
+        assert!(outlook.api_base.ends_with("graph.microsoft.com/v1.0"), "{}", outlook.api_base);
+        assert!(outlook.auth_url.contains("/common/") && outlook.token_url.contains("/common/"));
+        let tenant = "https://login.microsoftonline.com/1b2c/oauth2/v2.0/token";
+        let mut config = Config::default();
+        config.read(&format!("[providers.outlook]\ntoken_url = \"{tenant}\"")).unwrap();
+        assert_eq!(config.providers.outlook.token_url, tenant);
         let mut config = Config::default();
         config.read("[providers.google]\nclient_id = \"x\"\n[providers.cozi]\nstate = \"off\"").unwrap();
         assert_eq!(config.providers.google.client_id, "x");

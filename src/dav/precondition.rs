@@ -226,6 +226,11 @@ fn explain_refusal(refusal: &Refusal, path: &str) -> Explained {
         Refusal::Forbidden(privilege) => {
             e(403, NeedPrivileges(privilege), format!("This needs the privilege “{privilege}”."))
         }
+        // RFC 3744 §7.1.1.
+        Refusal::Kept(privilege) => {
+            let sentence = "It comes from another calendar, which is only read here: change it there.";
+            e(403, NeedPrivileges(privilege), sentence)
+        }
         Refusal::Stale => {
             e(412, None, "It was changed meanwhile, or a condition of the request does not hold.")
         }

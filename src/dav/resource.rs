@@ -64,8 +64,10 @@ impl Facts {
     pub const DEAD: Facts = Facts(4);
     /// Who has locked it.
     pub const LOCKS: Facts = Facts(8);
+    /// Whether it is kept as it is in another calendar.
+    pub const KEPT: Facts = Facts(16);
     /// All of them.
-    pub const ALL: Facts = Facts(15);
+    pub const ALL: Facts = Facts(31);
 
     /// Returns what is in either.
     pub const fn or(self, other: Facts) -> Facts {
@@ -106,11 +108,13 @@ pub struct Resource {
     pub dead: Option<Properties>,
     /// Locks that cover it, if `Facts::LOCKS` was asked for.
     pub locks: Vec<super::lock::Lock>,
+    /// It is kept as it is in another calendar, if `Facts::KEPT` was asked for.
+    pub kept: bool,
 }
 
 impl Resource {
     fn new(path: String, node: Node) -> Resource {
-        Resource { path, node, head: None, used: None, dead: None, locks: Vec::new() }
+        Resource { path, node, head: None, used: None, dead: None, locks: Vec::new(), kept: false }
     }
 
     /// Finds what the path names. Nothing: there is no such thing, or it is not for this session to know.
@@ -209,6 +213,11 @@ impl Resource {
             && let Node::Member(at, meta) = &self.node
         {
             self.dead = Some(at.object_properties(meta.name.as_str()).await?);
+        }
+        if facts.has(Facts::KEPT)
+            && let Node::Member(at, meta) = &self.node
+        {
+            self.kept = scope.session.keeps(at, meta).await?;
         }
         if facts.has(Facts::LOCKS) {
             self.locks = super::lock::covering(scope, self).await?;

@@ -40,7 +40,7 @@ pub struct Feeds {
     house: Arc<House>,
     links: Arc<Links>,
     site: Site,
-    refresh: u64,
+    hints: Hints,
 }
 
 /// What is asked, without the body.
@@ -57,6 +57,15 @@ impl Asked {
 }
 
 /// What of a link is wanted.
+/// How subscribers are asked to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Hints {
+    /// After so many seconds.
+    pub refresh: u64,
+    /// Also under a name that no reader is known to heed (E26).
+    pub x_wr_refresh: bool,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Calendar,
@@ -65,12 +74,12 @@ enum Form {
 }
 
 impl Feeds {
-    /// Returns the door. `refresh`: how often subscribers are asked to look, in seconds.
+    /// Returns the door.
     ///
     /// # Errors
     /// A sentence if the base URL is none.
-    pub fn new(house: Arc<House>, links: Arc<Links>, base_url: &str, refresh: u64) -> Result<Feeds, String> {
-        Ok(Feeds { house, links, site: Site::new(base_url)?, refresh })
+    pub fn new(house: Arc<House>, links: Arc<Links>, base_url: &str, hints: Hints) -> Result<Feeds, String> {
+        Ok(Feeds { house, links, site: Site::new(base_url)?, hints })
     }
 
     /// Answers a request whose path begins with `/feeds` or `/freebusy`.
@@ -188,7 +197,7 @@ impl Feeds {
             name: &link.name,
             color: color.as_deref(),
             zone: zone.as_deref(),
-            refresh: self.refresh,
+            hints: self.hints,
             url: &self.site.absolute(&format!("/feeds/{}.ics", encoded(told))),
         }))
     }

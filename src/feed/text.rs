@@ -27,8 +27,8 @@ pub(super) struct Head<'a> {
     pub(super) color: Option<&'a str>,
     /// The zone that its times are mostly of.
     pub(super) zone: Option<&'a str>,
-    /// How often it is worth asking, in seconds.
-    pub(super) refresh: u64,
+    /// When it is worth asking again.
+    pub(super) hints: super::Hints,
     /// Where it is.
     pub(super) url: &'a str,
 }
@@ -149,9 +149,12 @@ impl Feed {
                 false => line(&format!("COLOR:{color}")),
             }
         }
-        let refresh = duration(head.refresh);
+        let refresh = duration(head.hints.refresh);
         line(&format!("REFRESH-INTERVAL;VALUE=DURATION:{refresh}"));
         line(&format!("X-PUBLISHED-TTL:{refresh}"));
+        if head.hints.x_wr_refresh {
+            line(&format!("X-WR-REFRESH:{}min", head.hints.refresh.div_ceil(60)));
+        }
         line(&format!("SOURCE;VALUE=URI:{}", head.url));
         for zone in self.zones.values() {
             out.push_str(zone);

@@ -39,7 +39,7 @@ use crate::bridge::{Bridge, MassDelete, Settings};
 use crate::calendar::{Clock, House, NewPrincipal};
 use crate::config::Config;
 use crate::dav::{self, Dav};
-use crate::feed::{Feeds, Links};
+use crate::feed::{Feeds, Hints, Links};
 use crate::follow::follow;
 use crate::hooks::Hooks;
 use crate::http::Reply;
@@ -206,7 +206,10 @@ impl Server {
                 Arc::clone(&house),
                 Arc::clone(&links),
                 &base,
-                config.published.refresh.as_secs(),
+                Hints {
+                    refresh: config.published.refresh.as_secs(),
+                    x_wr_refresh: config.published.x_wr_refresh,
+                },
             )?,
             hooks: Hooks::new(Arc::clone(&bridge)),
             house: Arc::clone(&house),
@@ -379,6 +382,7 @@ async fn bridge(
         mapping_limit: config.mapping_limit,
         primary_only: config.primary_only,
         feeds: config.feeds,
+        match_confidence: config.match_confidence,
         calendar_color: config.calendar_color.clone(),
     };
     let bridge = Bridge::open(Arc::clone(house), Arc::clone(keys), fetch, settings).await;

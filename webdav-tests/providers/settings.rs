@@ -53,7 +53,7 @@ fn a_server_may_limit_which_calendars_are_mapped() {
     assert!(detail.starts_with("One calendar"), "{detail}");
 }
 
-// E23, S2-012: which way, if nobody says; both unless the server is set up otherwise
+// E23, S2-012, S4-049: which way, if nobody says; both unless the server is set up otherwise
 #[test]
 fn a_new_mapping_goes_the_way_that_the_server_says() {
     for (more, way) in [(vec![], "both"), (vec!["default_direction = \"pull\""], "pull")] {
@@ -69,7 +69,7 @@ fn a_new_mapping_goes_the_way_that_the_server_says() {
     }
 }
 
-// E30, S2-090: at once, or with the next look
+// E30, S0-016, S2-090: at once, or with the next look
 #[test]
 fn changes_go_out_at_once_or_with_the_next_look() {
     for push in ["immediate", "scheduled"] {

@@ -20,7 +20,7 @@ use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
 use super::{Api, PREFIX, done, located};
 use crate::bridge::{BridgeError, Mark, Marks};
-use crate::calendar::{Error, Put, Refusal, Session, Stored, Text, When, Writable, zone_of};
+use crate::calendar::{Error, Kept, Put, Refusal, Session, Stored, Text, When, Writable, kept, zone_of};
 use crate::http::{Reply, reply_bytes};
 use crate::ical::Ical;
 use crate::ical::filter::CompFilter;
@@ -80,8 +80,8 @@ impl Room<'_> {
         fields.insert("origin".into(), origin(&marks));
         let synced = marks.iter().map(|mark| mark.agreed).filter(|at| at.0 > 0).max();
         fields.insert("last_synced_at".into(), time_or_null(synced));
-        // What is changed here would be lost with the next change there.
-        fields.insert("locked".into(), json!(marks.iter().any(|mark| mark.from_there && mark.only_pulls)));
+        let locked = kept(self.at.collection()) == Kept::Whole || marks.iter().any(|mark| mark.keeps);
+        fields.insert("locked".into(), json!(locked));
         fields.insert("changed_at".into(), time(meta.modified));
         Ok(Value::Object(fields))
     }

@@ -351,7 +351,7 @@ mod tests {
         Window { from: past.map(|d| NOW - d * DAY), to: future.map(|d| NOW + d * DAY), now: NOW }
     }
 
-    // E4: a window that slides by more than a week is read anew; until then the view reaches far enough
+    // E4, S2-054: a window that slides by more than a week is read anew; until then the view reaches far enough
     #[test]
     fn the_cursor_belongs_to_a_span() {
         let made = span(window(Some(30), Some(90)));

@@ -842,3 +842,17 @@ fn the_corpus_goes_there_and_comes_back() {
     }
     assert!(whole_count > 10 && part_count > 0, "{whole_count} {part_count} of {} files", files.len());
 }
+
+// S2-052: name, colour by its hex or else by its name, the main one, whether it can be edited
+#[test]
+fn a_calendar_is_told_with_its_colour() {
+    let read = |value: Value| serde_json::from_value::<Calendar>(value).unwrap().remote();
+    let own = read(json!({"id": "1", "name": "Family", "color": "lightBlue", "hexColor": "#0078d4",
+        "isDefaultCalendar": true, "canEdit": true}));
+    let told = (own.id.0.as_str(), own.name.as_str(), own.color.as_deref(), own.primary, own.writable);
+    assert_eq!(told, ("1", "Family", Some("#0078d4"), true, true));
+    let named = read(json!({"id": "2", "name": "", "color": "lightBlue", "hexColor": ""}));
+    assert!(named.color.is_some_and(|hex| hex.len() == 7 && hex.starts_with('#')));
+    assert_eq!((named.name.as_str(), named.primary, named.writable), ("Calendar", false, false));
+    assert_eq!(read(json!({"id": "3", "color": "auto"})).color, None);
+}

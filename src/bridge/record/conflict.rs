@@ -57,6 +57,9 @@ pub struct Conflict {
     /// Who or what decided, in words; empty: nobody yet.
     #[serde(default)]
     pub by: String,
+    /// What whoever decided has to say about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub notes: String,
     /// Whose value a person chose, by name of the property.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub choices: BTreeMap<String, Chosen>,
@@ -84,6 +87,9 @@ pub struct Turn {
     pub status: ConflictStatus,
     /// Who or what made it, in words.
     pub by: String,
+    /// What they had to say about it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub notes: String,
 }
 
 /// Returns the record of a conflict; its id is formed like a run's.

@@ -57,6 +57,10 @@ pub enum Fields {
     Busy,
 }
 
+fn as_before() -> Option<bool> {
+    Some(true)
+}
+
 fn everything() -> Fields {
     Fields::Full
 }
@@ -96,6 +100,59 @@ pub struct Match {
     /// It is private or confidential, or is not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub private: Option<bool>,
+    /// Of rules only: where it was made. What both sides had before they met was made on neither.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Side>,
+    /// Of rules only: it is a confirmed booking of ours, or is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protected: Option<bool>,
+    /// Of rules only: it, or an instance of it, begins within this time from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub starts_within: Option<Within>,
+    /// Of rules only: this property is among what clashes, or `time`: times, recurrence and status are one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub field: Option<String>,
+}
+
+/// One of the two sides of a mapping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Side {
+    /// Here.
+    Local,
+    /// There.
+    External,
+}
+
+/// A length of time, in seconds; written as ISO 8601 has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Within(pub u32);
+
+impl From<Within> for String {
+    fn from(within: Within) -> String {
+        format!("PT{}S", within.0)
+    }
+}
+
+impl TryFrom<String> for Within {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Within, String> {
+        let seconds = text.strip_prefix("PT").and_then(|rest| rest.strip_suffix('S'));
+        let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+        seconds.map(Within).ok_or_else(|| format!("`{text}` is no length of time"))
+    }
+}
+
+/// A change made here that is urgent enough to be carried outward by a mapping which carries nothing else (S0-026).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Urgent {
+    /// It takes place at another time.
+    Reschedule,
+    /// It is called off or removed.
+    Cancel,
 }
 
 /// Who wins in one kind of case.
@@ -185,6 +242,13 @@ pub struct Mapping {
     /// When a change that was made here is carried outward.
     #[serde(default)]
     pub push: Push,
+    /// Of changes made here, only these are carried outward; none named: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<Urgent>,
+    /// Whether people change here what it pulls and does not push (E15); nothing: they do not. They did before there was a
+    /// choice.
+    #[serde(default = "as_before")]
+    pub editable: Option<bool>,
     /// False: it rests.
     pub enabled: bool,
     /// Seconds between two looks; nothing: as the server is set up.
@@ -195,4 +259,11 @@ pub struct Mapping {
     /// When its settings were last changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed: Option<Timestamp>,
+}
+
+impl Mapping {
+    /// Tells whether nobody changes by hand here what it brings (E15).
+    pub fn keeps(&self) -> bool {
+        self.direction == Direction::Pull && self.editable != Some(true)
+    }
 }

@@ -173,6 +173,8 @@ impl World {
             push: Push::default(),
             enabled: true,
             poll_seconds: None,
+            editable: Some(true),
+            only: Vec::new(),
             created: clock.now(),
             changed: None,
         };

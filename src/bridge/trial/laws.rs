@@ -464,7 +464,8 @@ async fn a_dry_run_tells_what_a_first_pass_does() {
         let (far, mapping) = (Arc::clone(&world.links[0].far), world.links[0].mapping.clone());
         let window = scope::window(&mapping, Reach::Days(30), Reach::Days(365), Timestamp(NOW));
         let store = Arc::clone(&world.session.house.store);
-        let found = preview::dry_run(&*store, &mapping, &*far, window).await.unwrap();
+        let found =
+            preview::dry_run(&*store, &mapping, &*far, (window, crate::bridge::similar::SURE)).await.unwrap();
         assert_eq!((found.same, found.different, found.similar), (1, 1, 1));
         assert_eq!((found.only_here, found.only_there, found.unreadable), (2, 1, 1));
         assert_eq!((found.outside, found.filtered, found.refused), (2, 2, 1));

@@ -120,6 +120,8 @@ impl World {
             push: Push::default(),
             enabled: true,
             poll_seconds: None,
+            editable: Some(true),
+            only: Vec::new(),
             created: Timestamp(NOW),
             changed: None,
         };

@@ -103,7 +103,8 @@ async fn a_change_of_direction_doubles_nothing() {
     }
 }
 
-// S2-029, S3-017, S3-018, S4-055, S4-057, S4-058, S4-059, S4-060, S4-069: where it came from, its name and state on both sides,
+// S2-029, S3-017, S3-018, S4-055, S4-057, S4-058, S4-059, S4-060, S4-069: where it came from, its name and state on
+// both sides,
 // the digest and the moment that both agreed on, whether it waits for a person; each object has one place there
 #[tokio::test]
 async fn a_record_joins_one_object_here_with_one_there() {
@@ -250,7 +251,8 @@ async fn busy_copies_have_names_that_tell_nothing() {
         let (far, mapping) = (Arc::clone(&world.links[0].far), world.links[0].mapping.clone());
         let window = scope::window(&mapping, Reach::Days(30), Reach::Days(365), world.clock.now());
         let store = Arc::clone(&world.session.house.store);
-        let found = preview::dry_run(&*store, &mapping, &*far, window).await.unwrap();
+        let found =
+            preview::dry_run(&*store, &mapping, &*far, (window, crate::bridge::similar::SURE)).await.unwrap();
         assert_eq!((found.same, found.insert_here, found.insert_there), (1, 0, 0), "{found:?}");
     }
 }

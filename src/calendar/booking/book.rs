@@ -16,6 +16,7 @@ use super::record::{Booking, Customer, Status, booking_key, encode, etag, refere
 use super::rules::widest_key;
 use super::view::{Booked, Loaded};
 use crate::calendar::access::Writable;
+use crate::calendar::default::is_closed;
 use crate::calendar::put::{index_of, touch_home};
 use crate::calendar::versions::{self, Ended};
 use crate::calendar::{Error, Refusal, Session};
@@ -131,6 +132,11 @@ fn new_id(now: Timestamp) -> Result<String, Fault> {
     Ok(format!("{falling:012x}{one:016x}{other:08x}"))
 }
 
+/// Refuses to put a booking into a calendar that comes from somewhere else.
+pub(super) fn open(at: &Writable) -> Result<(), Refusal> {
+    if is_closed(at.collection()) { Err(Refusal::Kept("bind")) } else { Ok(()) }
+}
+
 impl Session {
     /// Books, or holds, a time of the principal's.
     ///
@@ -233,6 +239,7 @@ impl Session {
     pub(super) async fn target(&self, booking: &Booking) -> Result<Writable, Error> {
         if let Some(found) = self.house.store.collection(booking.calendar).await?
             && let Ok(at) = self.writable(found)
+            && !is_closed(at.collection())
         {
             return Ok(at);
         }
@@ -242,6 +249,7 @@ impl Session {
     fn draft(&self, basis: &Basis, new: &NewBooking, id: &str) -> Result<Booking, Error> {
         let rules = &basis.settled.rules;
         let write = basis.write.as_ref().ok_or(Refusal::Missing)?;
+        open(write)?;
         let status = match new.hold {
             Some(_) => Status::Held,
             None if new.pending || rules.needs_confirmation => Status::Pending,

@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 
-use super::book::{Check, Keep, Patience, booked, hidden_buffers, kept, remembered, shown_buffers, widened};
+use super::book::{
+    Check, Keep, Patience, booked, hidden_buffers, kept, open, remembered, shown_buffers, widened,
+};
 use super::event::{self, Anew};
 use super::ground::Heed;
 use super::holds::{self, is_holds};
@@ -167,6 +169,7 @@ impl Session {
             }
             let place = if held { &event.at } else { &target };
             if leaves {
+                open(place)?;
                 let (at, before) = (event.at.id(), &event.object);
                 let kept = versions::keep(&self.house, at, before, &self.origin, now, Ended::Deleted).await?;
                 commit.ops.extend(kept);

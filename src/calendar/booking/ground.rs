@@ -12,6 +12,7 @@ use super::holds;
 use super::rules::{Settled, key, widest_key};
 use super::slots::{Ban, Clash, Ground, Reason, Rule, Taken, Window, Wish};
 use crate::calendar::access::{Readable, Writable};
+use crate::calendar::default::default_of;
 use crate::calendar::{Error, Refusal, Session};
 use crate::ical::busy::{Busy, BusyType, merge};
 use crate::ical::series::TimeRange;
@@ -66,8 +67,10 @@ impl Session {
             // The middle of a link belongs to others.
             None => !hidden,
         };
-        let mut first = None;
-        for child in home.all_children().await? {
+        let children = home.all_children().await?;
+        // Without a word of anybody the default calendar is written.
+        let default = default_of(home.collection(), &children);
+        for child in children {
             let collection = child.collection();
             if holds::is_holds(collection) {
                 holds = Some(child);
@@ -82,24 +85,14 @@ impl Session {
             let written = match (&write, rules.write_calendar) {
                 (Some(write), _) => write.id() == child.id(),
                 (None, Some(id)) => id == child.id().0,
-                (None, None) => collection.name.as_str() == "calendar",
+                (None, None) => default == Some(child.id()),
             };
             if written && write.is_none() {
                 write = Some(self.writable(Arc::clone(collection))?);
             }
-            if !hidden && first.is_none() {
-                first = Some(Arc::clone(collection));
-            }
             if wanted(child.id(), hidden) || written {
                 sources.push(child);
             }
-        }
-        // Without a word of anybody the first calendar is written.
-        if let (None, None, Some(first)) = (&write, rules.write_calendar, first) {
-            if !sources.iter().any(|source| source.id() == first.id) {
-                sources.push(self.readable(Arc::clone(&first))?);
-            }
-            write = Some(self.writable(first)?);
         }
         let zone = settled.zone(write.as_ref().map(|write| &**write.collection()));
         let mut basis = Basis {

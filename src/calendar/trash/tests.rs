@@ -222,6 +222,7 @@ async fn a_deleted_calendar_comes_back_whole_and_its_log_goes_on() {
 }
 
 // retention.trash: 30 days; versions never go before what needs them
+// E14, S2-028: what marks a deletion has an end
 #[tokio::test]
 async fn what_was_deleted_long_ago_is_forgotten() {
     let home = Home::new().await;

@@ -11,14 +11,16 @@ use crate::xml::{Name, Writer, caldav, dav};
 
 /// What the server sets and `allprop` leaves out.
 const fn protected(local: &'static str, on: Kinds, get: Getter) -> Property {
-    Property {
-        name: dav(local),
-        on,
-        allprop: false,
-        needs: Facts::NONE,
-        get: Get::Inside(get),
-        set: Set::Protected,
-    }
+    needing(Facts::NONE, local, on, get)
+}
+
+/// The same, where it has to be known whether a member is kept as it is in another calendar.
+const fn with_kept(local: &'static str, get: Getter) -> Property {
+    needing(Facts::KEPT, local, Kinds::ALL, get)
+}
+
+const fn needing(needs: Facts, local: &'static str, on: Kinds, get: Getter) -> Property {
+    Property { name: dav(local), on, allprop: false, needs, get: Get::Inside(get), set: Set::Protected }
 }
 
 const OWNED: Kinds = Kinds::STORED.or(Kinds::MEMBER).or(Kinds::PRINCIPAL);
@@ -33,9 +35,9 @@ pub(super) const ALL: &[Property] = &[
     // RFC 3744 §5.3.
     protected("supported-privilege-set", Kinds::ALL, supported_privilege_set),
     // RFC 3744 §5.4. Thunderbird takes a calendar for read-only without a `write` here.
-    protected("current-user-privilege-set", Kinds::ALL, current_user_privilege_set),
+    with_kept("current-user-privilege-set", current_user_privilege_set),
     // RFC 3744 §5.5.
-    protected("acl", Kinds::ALL, acl),
+    with_kept("acl", acl),
     // RFC 3744 §5.6: nothing can be set.
     protected("acl-restrictions", Kinds::ALL, |_, _, w| {
         w.empty(&dav("grant-only"));
@@ -69,7 +71,8 @@ fn own_principal(_: &Resource, scope: &Scope, w: &mut Writer) -> bool {
 
 fn privileges(r: &Resource, scope: &Scope) -> &'static [&'static str] {
     match &r.node {
-        Node::Collection(at) | Node::Member(at, _) => scope.session.privileges(at.collection()),
+        Node::Collection(at) => scope.session.privileges(at.collection()),
+        Node::Member(at, _) => scope.session.privileges_of_member(at.collection(), r.kept),
         Node::Place(_) | Node::Principal => &["read", "read-current-user-privilege-set"],
     }
 }

@@ -292,6 +292,7 @@ async fn a_rebuild_mends_what_follows_from_the_bytes() {
     assert_eq!(store.in_range(id, None, None).await.unwrap().len(), 55);
 }
 
+// S0-040, S3-030: upgrades need no hand; an older program says plainly that it is older
 #[tokio::test]
 async fn an_older_format_is_brought_up_step_by_step() {
     let dir = tempfile::tempdir().unwrap();
