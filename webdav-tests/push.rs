@@ -145,6 +145,28 @@ fn calm(house: &House, mapping: &str) {
     });
 }
 
+// S3-140: whoever doubts a channel has it renewed at once; another one is open before the old one is closed
+#[test]
+fn channels_are_renewed_when_somebody_asks() {
+    let peer = Peer::start();
+    let house = House::start(peer.config());
+    let (id, mapping) = mapped_account(&house, &peer);
+    let renew = || house.api("POST", &format!("/connections/{id}/renew"), None);
+    // Until it is known that it is open, there is nothing to renew.
+    eventually("a channel", || renew() == (202, json!({"channels": 1})));
+    eventually("another one", || {
+        peer.asked(WATCH).len() >= 2 && !peer.asked("/calendar/v3/channels/stop").is_empty()
+    });
+    let asked: Vec<String> = peer.far().log.iter().map(|asked| asked.path.clone()).collect();
+    let order: Vec<&str> =
+        asked.iter().map(String::as_str).filter(|p| *p == WATCH || p.ends_with("/stop")).collect();
+    assert_eq!(order[..3], [WATCH, WATCH, "/calendar/v3/channels/stop"]);
+    let first = peer.asked(WATCH)[0].json()["id"].clone();
+    assert_eq!(peer.asked("/calendar/v3/channels/stop")[0].json()["id"], first);
+    assert_eq!(house.api("POST", "/connections/nobody/renew", None).0, 404);
+    calm(&house, &mapping);
+}
+
 // S0-024, S1-021, S1-022, S1-023, S1-024, S1-070, S3-014, S3-022, S3-047, S3-078, S3-079, S3-080, S3-138
 #[test]
 fn a_channel_is_opened_believed_and_closed_with_its_account() {

@@ -257,6 +257,13 @@ pub(super) async fn reconnect(api: &Api, call: Call) -> Result<Reply, Problem> {
     Ok(reply(StatusCode::OK, &shown(api, &connection, &state, &[])?))
 }
 
+/// The notification channels of an account anew (S3-140).
+pub(super) async fn renew(api: &Api, call: Call) -> Result<Reply, Problem> {
+    call.no_body()?;
+    let channels = api.bridge.renew_channels(call.owner(), call.id()).await?;
+    Ok(reply(StatusCode::ACCEPTED, &json!({ "channels": channels })))
+}
+
 pub(super) async fn calendars(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
     let id = named(api, &call).await?;

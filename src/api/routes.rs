@@ -186,6 +186,8 @@ routes! {
         Told::list("Connections", "Lists the calendars of the account.").gives(&[(200, List("RemoteCalendar"))]).refuses(&[409]);
     POST "/connections/{connection}/reconnect" BRIDGES connections::reconnect =>
         Told::new("Connections", "Takes credentials anew, or begins the consent anew. What is mapped stays.").takes(&[Json("Reconnect")]).gives(&[(200, Json("Connection"))]);
+    POST "/connections/{connection}/renew" BRIDGES connections::renew =>
+        Told::new("Connections", "Has the notification channels of an account renewed now.").takes(&[Json("Nothing")]).gives(&[(202, Json("Renewed"))]);
     POST "/connections/{connection}/sync" BRIDGES mappings::sync_connection =>
         Told::new("Mappings", "Has all mappings of an account looked at now.").takes(&[Json("Nothing")]).gives(&[(202, Json("Runs"))]);
     GET "/feeds" LOOK feeds::list =>

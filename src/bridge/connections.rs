@@ -148,7 +148,6 @@ impl Bridge {
                 name => format!("{name}@{}", host.unwrap_or_default()),
             };
         }
-        self.only_once(&connection).await.inspect_err(|_| self.ties.forget(&id))?;
         self.keep_account(&connection, &secret).await?;
         Ok(connection)
     }
@@ -207,7 +206,7 @@ impl Bridge {
                 self.far_side(&connection, secret.clone(), self.fetch.counted())?.calendars().await?;
             }
         }
-        Ok(connection)
+        self.only_once(&connection).await.map(|()| connection)
     }
 
     /// Lists the principal's connections.

@@ -361,6 +361,27 @@ impl Bridge {
         Ok(Some(not_before))
     }
 
+    /// Has the notification channels of an account renewed now, although they are not near their ends (S3-140). Returns how
+    /// many there are.
+    ///
+    /// # Errors
+    /// `Missing`; when the store fails.
+    pub async fn renew_channels(&self, owner: &str, id: &str) -> Result<usize, BridgeError> {
+        let (connection, _) = self.connection(owner, id).await?;
+        let mut count = 0;
+        for mapping in self.mapped(&connection).await? {
+            let open = self.channels(Some(&mapping.id)).await?.iter().filter(|(_, row)| row.open).count();
+            if open > 0
+                && let Some(ear) = self.ties.ears().get_mut(&mapping.id)
+            {
+                (ear.renew, ear.not_before) = (true, Timestamp::default());
+                count += open;
+            }
+        }
+        self.ties.tend.notify_one();
+        Ok(count)
+    }
+
     /// Lets a channel live on, or opens another one before it closes this one.
     async fn renew_channel(
         &self,
