@@ -310,8 +310,13 @@ impl Bridge {
                 row.open = true;
                 row.channel = channel;
                 self.keep_channel(&row, Some(&watch.id)).await?;
-                let ear = Ear { open: true, heard: now, ..Ear::default() };
-                self.ties.ears().insert(mapping.id.clone(), ear);
+                {
+                    let mut ears = self.ties.ears();
+                    // It may have asked for its renewal before it was known here that it is open.
+                    let renew = ears.get(&mapping.id).is_some_and(|ear| ear.renew);
+                    let ear = Ear { open: true, heard: now, renew, ..Ear::default() };
+                    ears.insert(mapping.id.clone(), ear);
+                }
                 tracing::info!(mapping = %mapping.id, "the far side tells of changes from now on");
                 // What changed before the channel was there is found by looking.
                 self.nudge(&mapping.id);
@@ -405,6 +410,10 @@ impl Bridge {
                 Ok(Some(renewal(&row)))
             }
             Ok(None) | Err(Trouble::Missing(_) | Trouble::Refused(_)) => {
+                // The next one is as good as renewed.
+                if let Some(ear) = self.ties.ears().get_mut(&mapping.id) {
+                    ear.renew = false;
+                }
                 let next = self.open_channel(mapping, connection, address, now).await?;
                 let opened = self.channels(Some(&mapping.id)).await?;
                 if opened.iter().any(|(other, row)| other != id && row.open) {
