@@ -55,10 +55,11 @@ class Simulator:
         found = re.search(r"http://127\.0\.0\.1:(\d+)", line)
         if not found:
             raise RuntimeError(f"kalends simulate {kind} did not come up: {line}")
-        self.port, self.url, self.control = int(found[1]), found[0], google.Json(int(found[1]))
+        self.port, self.url = int(found[1]), found[0]
 
     def act(self, what, **more):
-        return self.control.ask("POST", "/_sim/act", {"act": what, **more})
+        # A connection that rested for long is closed there.
+        return google.Json(self.port).ask("POST", "/_sim/act", {"act": what, **more})
 
     def end(self):
         self.process.terminate()

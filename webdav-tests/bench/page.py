@@ -1,16 +1,17 @@
-"""The page with the figures: one part is written by bench.py, one by bridge.py, and neither disturbs the other's."""
+"""The page with the figures: one part is written by bench.py, one by bridge.py, one by growth.py, and none disturbs the others'."""
 import pathlib
 import re
 
 BEGIN, END = "<!-- bridges: begin -->", "<!-- bridges: end -->"
 SECTION = re.compile(f"\n*{BEGIN}.*?{END}\n*", re.S)
+MARKED = re.compile(r"<!-- (\w+): begin -->.*?<!-- \1: end -->", re.S)
 
 
 def section(path):
-    """What bridge.py wrote on the page before, marks included; empty if nothing."""
+    """What bridge.py and growth.py wrote on the page before, marks included; empty if nothing."""
     path = pathlib.Path(path)
-    found = SECTION.search(path.read_text()) if path.exists() else None
-    return f"\n{found[0].strip()}\n" if found else ""
+    found = MARKED.finditer(path.read_text()) if path.exists() else []
+    return "".join(f"\n{part[0]}\n" for part in found)
 
 
 def put_section(path, text):
