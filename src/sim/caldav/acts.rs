@@ -12,6 +12,25 @@ use crate::ical::Ical;
 use crate::sim::Act;
 
 impl Caldav {
+    /// Puts so many events into the calendar, one a day at 10:00 UTC beginning with that time (seconds since 1970).
+    ///
+    /// # Errors
+    /// A sentence.
+    pub async fn fill(&self, events: usize, from: i64) -> Result<(), String> {
+        for number in 0..events {
+            let day = from.div_euclid(86_400) + i64::try_from(number).unwrap_or(0);
+            let start = crate::ical::value::Civil(day * 86_400 + 36_000).to_basic();
+            let uid = format!("event-{number}");
+            let text = format!(
+                "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//Simulated//EN\r\nBEGIN:VEVENT\r\nUID:{uid}\r\n\
+                 DTSTAMP:{start}Z\r\nDTSTART:{start}Z\r\nDURATION:PT1H\r\nSUMMARY:Event {number}\r\nEND:VEVENT\r\n\
+                 END:VCALENDAR\r\n"
+            );
+            self.store("calendar", &format!("{uid}.ics"), text).await?;
+        }
+        Ok(())
+    }
+
     pub(super) async fn elsewhere(&self, act: &Act) -> Result<Value, String> {
         match act {
             Act::CreateElsewhere { calendar, object } => {
