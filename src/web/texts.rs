@@ -160,6 +160,7 @@ texts! {
     conflict_merged: "Put together",
     conflict_ignored: "Left as it is",
     lasts: "Lasts",
+    versions: "The versions",
     status: "Status",
     guests_word: "Guests",
     exceptions: "Changed instances",
@@ -421,4 +422,7 @@ texts! {
     step_connect_hint: "Google, Outlook, iCloud, Cozi, any CalDAV server, any feed.",
     step_dry_run: "See what would happen, then let it",
     step_dry_run_hint: "Choose which calendar there goes with which one here. A dry run counts what would be copied before anything is.",
+    // calendar.html
+    before: "Earlier",
+    after: "Later",
 }

@@ -27,12 +27,15 @@
   const calendar = new FullCalendar.Calendar(document.getElementById('calendar'), {
     initialView: small ? 'listWeek' : 'timeGridWeek',
     headerToolbar: { left: 'prev,next today', center: 'title', right: 'dayGridMonth,timeGridWeek,timeGridDay,listWeek' },
-    buttonText: { today: words.today, month: words.month, week: words.week, day: words.day, list: words.list },
+    buttonIcons: false, buttonHints: { prev: words.before, next: words.after, today: words.today },
+    // A day is named by what is in it.
+    dayCellDidMount: (about) => about.el.removeAttribute('aria-labelledby'),
+    buttonText: { prev: '‹', next: '›', today: words.today, month: words.month, week: words.week, day: words.day, list: words.list },
     allDayText: words.allday, noEventsText: words.none, moreLinkText: words.more,
     timeZone: 'local', firstDay: 1, nowIndicator: true, navLinks: true, dayMaxEvents: true, selectable: true, selectMirror: true,
     height: small ? 'auto' : 'calc(100vh - 7.5rem)', scrollTime: '07:30:00', slotEventOverlap: false, eventInteractive: true, forceEventDuration: true,
     eventTimeFormat: { hour: '2-digit', minute: '2-digit', hour12: false }, slotLabelFormat: { hour: '2-digit', minute: '2-digit', hour12: false },
-    views: { listWeek: { eventTimeFormat: { hour: '2-digit', minute: '2-digit', hour12: false } } },
+    views: { timeGridWeek: { dayHeaderFormat: { weekday: small ? 'narrow' : 'short', day: 'numeric' } }, listWeek: { eventTimeFormat: { hour: '2-digit', minute: '2-digit', hour12: false } } },
     events: (wanted, good, bad) => {
       fetch(`${prefix}/calendar/events?${query({ start: wanted.start.toISOString(), end: wanted.end.toISOString() })}`, { headers: { 'HX-Request': 'true' } })
         .then((answer) => {
