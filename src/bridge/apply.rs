@@ -14,7 +14,7 @@ use super::print;
 use super::provider::{self, RemoteId, Seen, Slot, Trouble, Write};
 use super::record::{Base, Done, Fields, Where};
 use super::run::{Far, Halt, Pass, Retry};
-use super::scope::{Fitted, Held, Outside, shaped};
+use super::scope::{Fitted, Held, Outside, ours, shaped, theirs};
 use super::why::words;
 use crate::calendar::{Error, Put, Refusal, When};
 use crate::ical::Ical;
@@ -228,6 +228,12 @@ impl Pass {
             _ => {}
         }
         let Decision { step, clash } = plan(&case);
+        if let (Step::Nothing, Some(apart)) = (&step, self.left_one_way(&facts)) {
+            return self.part(&facts, apart, with).await;
+        }
+        if self.is_held_back(&facts, &step) {
+            return self.forget(uid, with).await;
+        }
         if matches!(step, Step::Nothing) && self.is_news(&facts, &case) {
             return self.refresh(uid, &facts, with).await;
         }
@@ -347,11 +353,11 @@ impl Pass {
                 Ok(Settled::Done)
             }
             Step::Agree => self.agree(uid, &facts, with).await,
-            // What they changed meanwhile is taken in first; then the parts are made of it.
+            // What they changed meanwhile is taken in first; then the parts are made of it: ours counts as changed still.
             Step::Both(bytes) if !facts.is_held() && matches!(facts.far, Far::Seen(..)) => {
                 self.once_more.insert(uid.to_owned());
                 let whole = Pass::whole_here(&facts, bytes);
-                self.pull(uid, &facts, whole, with).await
+                self.pull_as(uid, &facts, whole, Etag(String::new()), with).await
             }
             Step::Push(_) | Step::Both(_) if !facts.is_held() => match facts.fitted {
                 Some(Fitted { held: Held::Parts(_, ref why), .. }) => {
@@ -439,12 +445,25 @@ impl Pass {
         bytes: Bytes,
         with: Vec<Op>,
     ) -> Result<Settled, Halt> {
+        let etag = Etag::of(&bytes);
+        self.pull_as(uid, facts, bytes, etag, with).await
+    }
+
+    /// Stores a text here, and remembers that state of ours as the agreed one.
+    async fn pull_as(
+        &mut self,
+        uid: &str,
+        facts: &Facts,
+        bytes: Bytes,
+        agreed: Etag,
+        with: Vec<Op>,
+    ) -> Result<Settled, Halt> {
         let Far::Seen(seen, ical) = &facts.far else { return Ok(Settled::Again) };
         let name = match facts.name() {
             Some(name) => name.clone(),
             None => self.free_name(uid, &seen.id).await?,
         };
-        let base = self.next_base(facts, uid, &name, &Etag::of(&bytes), &seen.id);
+        let base = self.next_base(facts, uid, &name, &agreed, &seen.id);
         let from_there = base.from_there || (facts.base.is_none() && facts.object.is_none());
         let base = Base { from_there, sent: self.sent_print(&bytes), ..base };
         let base = self.agreed_base(base, seen, ical);
@@ -569,31 +588,4 @@ impl Pass {
             }
         }
     }
-}
-
-/// Returns our side of an object, compared with what was agreed.
-fn ours(facts: &Facts) -> Side<'_> {
-    let (Some(object), Some(fitted)) = (&facts.object, &facts.fitted) else { return Side::Absent };
-    let same = facts.agreed.is_some()
-        && facts.base.as_ref().is_some_and(|base| {
-            let print = fitted.print();
-            // What somebody still works on is not removed, even if the far side could never hold what they changed.
-            let gone = matches!(facts.far, Far::Absent);
-            let alike = !gone && !print.is_empty() && print == base.sent;
-            (base.etag == object.meta.etag && !facts.reshaped) || alike
-        });
-    let version = Version { ical: &fitted.ical, stored: Some(object.meta.modified.seconds()) };
-    if same { Side::Same } else { Side::Changed(version) }
-}
-
-/// Returns the far side of an object, compared with what was agreed.
-fn theirs(facts: &Facts) -> Side<'_> {
-    let (seen, ical) = match (&facts.far, &facts.theirs) {
-        (Far::Seen(seen, _), Some(theirs)) => (seen, theirs),
-        (Far::Same, _) => return Side::Same,
-        _ => return Side::Absent,
-    };
-    let agreed = facts.agreed.is_some();
-    let same = facts.base.as_ref().is_some_and(|base| agreed && base.print == print::print(ical));
-    if same { Side::Same } else { Side::Changed(Version { ical, stored: seen.modified }) }
 }

@@ -25,7 +25,7 @@ impl Bridge {
     /// `Invalid` if one of them is not there or cannot be written, or the pair exists already.
     pub async fn add_mapping(&self, owner: &str, new: NewMapping) -> Result<Mapping, BridgeError> {
         let collection = self.calendar(owner, new.collection).await?;
-        let mapping = self.checked(owner, new, &collection.components, "").await?;
+        let mapping = self.checked(owner, new, &collection.components, "", None).await?;
         self.begin_with(std::slice::from_ref(&mapping)).await?;
         Ok(mapping)
     }
@@ -49,13 +49,15 @@ impl Bridge {
         Ok(())
     }
 
-    /// Returns the mapping, if it can be. `side` says of which end of a link it is spoken; empty: of a mapping.
+    /// Returns the mapping, if it can be. `side` says of which end of a link it is spoken; empty: of a mapping. `first`:
+    /// the other end, which is made with it.
     async fn checked(
         &self,
         owner: &str,
         new: NewMapping,
         components: &[String],
         side: &'static str,
+        first: Option<&Mapping>,
     ) -> Result<Mapping, BridgeError> {
         let named = |of_mapping: &'static str, of_from: &'static str, of_to: &'static str| match side {
             "from" => of_from,
@@ -83,8 +85,12 @@ impl Bridge {
         common_component(components, &remote)?;
         let new = NewMapping { remote: remote.id, ..new };
         let others = self.mappings(owner).await?;
-        let others: Vec<Mapping> =
-            others.into_iter().map(|(m, _)| m).filter(|m| m.connection == new.connection).collect();
+        let others: Vec<Mapping> = others
+            .into_iter()
+            .map(|(m, _)| m)
+            .chain(first.cloned())
+            .filter(|m| m.connection == new.connection)
+            .collect();
         if others.iter().any(|m| m.collection == new.collection && m.remote == new.remote) {
             return Err(BridgeError::Conflict(
                 "These two calendars are mapped to each other already.".into(),
@@ -173,8 +179,8 @@ impl Bridge {
             },
             ..from
         };
-        let first = self.checked(owner, first, &middle.components, "from").await?;
-        let second = self.checked(owner, second, &middle.components, "to").await?;
+        let first = self.checked(owner, first, &middle.components, "from", None).await?;
+        let second = self.checked(owner, second, &middle.components, "to", Some(&first)).await?;
         let both = [first, second];
         self.begin_with(&both).await?;
         Ok(both)

@@ -257,7 +257,11 @@ impl Pass {
         open.far_gone.retain(|uid| !unread.contains(uid));
         open.far_gone.extend(std::mem::take(&mut open.displaced));
         let gone = std::mem::take(&mut open.far_gone);
-        let removals = self.untouched_here(gone.iter()).await?;
+        let removals = match self.mapping.direction {
+            // Nothing is removed here.
+            record::Direction::Push => 0,
+            record::Direction::Both | record::Direction::Pull => self.untouched_here(gone.iter()).await?,
+        };
         if let Some(total) = self.mass(removals, |base| !base.pending).await? {
             let sentence = format!("{removals} of {total} events would be removed here.");
             self.hold((removals, 0), sentence)?;

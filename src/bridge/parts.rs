@@ -132,6 +132,12 @@ impl Pass {
                 }
                 None => None,
             };
+            if series.is_none() && self.is_shared(uid).await? {
+                for part in self.ledger.parts_of(uid).await? {
+                    self.forget(&part.uid, Vec::new()).await?;
+                }
+                return self.forget(uid, Vec::new()).await;
+            }
             if !self.is_apart_now(&base) && !self.remove_whole(&base).await? {
                 return Ok(Settled::Again);
             }

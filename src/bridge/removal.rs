@@ -11,15 +11,16 @@ use bytes::Bytes;
 
 use super::apply::{Facts, Settled};
 use super::pace::later;
-use super::plan::{Clash, Kind, Winner};
+use super::plan::{Clash, Kind, Step, Winner};
+use super::print;
 use super::provider::{Fit, Slot, Trouble, Write, called_off};
-use super::record::{Apart, Base, Direction, Done, OnDelete, Where};
+use super::record::{self, Apart, Base, Direction, Done, Mapping, OnDelete, Where};
 use super::run::{Far, Halt, Pass, Retry};
 use super::shape;
-use crate::calendar::{Discarded, Refusal, When};
+use crate::calendar::{Refusal, When};
 use crate::ical::Ical;
 use crate::ical::value::escape;
-use crate::store::{Etag, Op, Origin, Timestamp};
+use crate::store::{Etag, Fault, Op, Origin, Table, Timestamp};
 
 /// More writes than this of one object …
 const STORM: usize = 5;
@@ -64,12 +65,41 @@ impl Pass {
         facts: &Facts,
         with: Vec<Op>,
     ) -> Result<Settled, Halt> {
+        if self.is_shared(uid).await? {
+            return self.forget(uid, with).await;
+        }
         match self.mapping.on_local_delete {
             // What is to come back and does not was removed by another mapping.
             OnDelete::Trash | OnDelete::Restore => self.delete_remote(uid, facts, with).await,
             OnDelete::Keep => self.part(facts, Apart::There, with).await,
             OnDelete::Cancel => self.cancel_remote(uid, facts, with).await,
         }
+    }
+
+    /// Tells whether another calendar of ours, which goes into the same one there, has an event of that UID as well. The
+    /// copy there is that one's too, and stays.
+    pub(super) async fn is_shared(&self, uid: &str) -> Result<bool, Halt> {
+        if self.mapping.direction != Direction::Push {
+            return Ok(false);
+        }
+        let store = &*self.session.house.store;
+        let own = &self.mapping;
+        let others = self.beside.get_or_try_init(|| async {
+            let mut all = record::load_all::<Mapping>(store, Table::Mapping, "").await?;
+            all.retain(|other| {
+                let into = other.connection == own.connection && other.remote == own.remote;
+                into && other.id != own.id && other.direction != Direction::Pull
+            });
+            Ok::<_, Fault>(all.into_iter().map(|other| (other.id, other.collection)).collect())
+        });
+        for (id, collection) in others.await? {
+            let base: Option<Base> = record::load(store, &record::base_key(id, uid)).await?;
+            let carried = base.is_some_and(|base| base.apart.is_none());
+            if carried && store.by_uid(*collection, uid).await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Brings back what a person removed here, if the mapping says so: from the trash, with all that was in it; what was
@@ -83,9 +113,7 @@ impl Pass {
         if facts.object.is_some() || base.pending || !there {
             return Ok(None);
         }
-        let trash = self.session.trash(Some(self.at.id()), usize::MAX).await?;
-        let is_it = |what: &Discarded| matches!(what, Discarded::Object { uid: own, .. } if own == uid);
-        let Some(thrown) = trash.into_iter().find(|trashed| is_it(&trashed.what)) else {
+        let Some(thrown) = self.session.trashed_of(&self.at, uid).await? else {
             if base.split.is_some() {
                 return Ok(None);
             }
@@ -109,7 +137,7 @@ impl Pass {
     }
 
     /// Remembers that one side stays without the other.
-    async fn part(&mut self, facts: &Facts, apart: Apart, with: Vec<Op>) -> Result<Settled, Halt> {
+    pub(super) async fn part(&mut self, facts: &Facts, apart: Apart, with: Vec<Op>) -> Result<Settled, Halt> {
         let Some(base) = &facts.base else { return Ok(Settled::Done) };
         self.keep(parted(base, apart), None, with).await
     }
@@ -159,7 +187,7 @@ impl Pass {
         }
     }
 
-    /// One side was removed and the other kept on purpose: that is all there is to it until both have it, or neither.
+    /// One side was removed and the other is left: that is all there is to it until both have it, or neither.
     pub(super) async fn stay_apart(
         &mut self,
         uid: &str,
@@ -172,7 +200,25 @@ impl Pass {
             Apart::There => matches!(facts.far, Far::Absent),
         };
         if gone {
-            return self.forget(uid, Vec::new()).await;
+            // What was made anew on the other side meanwhile is new.
+            let anew = match apart {
+                Apart::Here => matches!(facts.far, Far::Seen(..)),
+                Apart::There => facts.object.is_some(),
+            };
+            let forgotten = self.forget(uid, Vec::new()).await?;
+            return Ok(if anew { Settled::Again } else { forgotten });
+        }
+        // Where all comes from one side, what is edited on that side is carried again.
+        let edited = match (apart, self.mapping.direction) {
+            (Apart::Here, Direction::Push) => facts.etag() != Some(&base.etag),
+            (Apart::There, Direction::Pull) => {
+                facts.theirs.as_ref().is_some_and(|theirs| print::print(theirs) != base.print)
+            }
+            _ => false,
+        };
+        if edited {
+            self.forget(uid, Vec::new()).await?;
+            return Ok(Settled::Again);
         }
         let mut fresh = base.clone();
         if let (Some(etag), Some(name)) = (facts.etag(), facts.name()) {
@@ -265,6 +311,10 @@ impl Pass {
         if base.from_there || base.from_here {
             match (passes(original), passes(copy)) {
                 (true, true) => return Ok(None),
+                // A copy that is as agreed says less than its original, not something else; and one way its edits stay.
+                (true, false) if !is_copy_changed(facts, base) || !self.carries_back(base) => {
+                    return Ok(None);
+                }
                 // What was changed in the copy is carried to the original first; that is looked at once more.
                 (true, false) => {
                     self.once_more.insert(uid.to_owned());
@@ -283,6 +333,30 @@ impl Pass {
             return Ok(None);
         }
         self.forget(uid, Vec::new()).await.map(Some)
+    }
+
+    /// Returns which side is left of what both agreed on, where the other one's removal is not followed.
+    pub(super) fn left_one_way(&self, facts: &Facts) -> Option<Apart> {
+        one_sided(facts).filter(|_| self.mapping.direction != Direction::Both)
+    }
+
+    /// Tells whether edits of a copy are carried to its original.
+    fn carries_back(&self, base: &Base) -> bool {
+        match self.mapping.direction {
+            Direction::Both => true,
+            Direction::Pull => !base.from_there,
+            Direction::Push => base.from_there,
+        }
+    }
+
+    /// Tells whether a step would bring back, on the side that removed it, what the filters let through no more.
+    pub(super) fn is_held_back(&self, facts: &Facts, step: &Step) -> bool {
+        let back = match (step, one_sided(facts)) {
+            (Step::Push(_), Some(Apart::Here)) => facts.ours.as_ref(),
+            (Step::Pull(_), Some(Apart::There)) => facts.theirs.as_ref(),
+            _ => None,
+        };
+        back.is_some_and(|ical| !shape::passes(&self.mapping.filters, ical))
     }
 
     /// Takes back the copies whose originals are not carried any more, unless they are so many that a person has to say
@@ -317,10 +391,10 @@ impl Pass {
                 (true, Direction::Both | Direction::Pull) => {
                     self.delete_local(uid, &facts, Vec::new()).await?
                 }
-                (false, Direction::Both | Direction::Push) => {
+                (false, Direction::Both | Direction::Push) if !self.is_shared(uid).await? => {
                     self.delete_remote(uid, &facts, Vec::new()).await?
                 }
-                // The copy lies where this mapping does not write any more.
+                // The copy lies where this mapping does not write any more, or is not of this calendar alone.
                 _ => self.forget(uid, Vec::new()).await?,
             };
             if !matches!(settled, Settled::Again) {
@@ -358,6 +432,24 @@ impl Pass {
 
     fn is_by_people(&self, facts: &Facts) -> bool {
         facts.name().is_some_and(|name| self.by_people.contains(name))
+    }
+}
+
+/// Tells whether somebody changed a copy since both sides agreed.
+fn is_copy_changed(facts: &Facts, base: &Base) -> bool {
+    match base.from_there {
+        true => facts.etag() != Some(&base.etag),
+        false => facts.theirs.as_ref().is_some_and(|theirs| print::print(theirs) != base.print),
+    }
+}
+
+/// Returns which side is left of what both agreed on; nothing: both are, or neither.
+fn one_sided(facts: &Facts) -> Option<Apart> {
+    facts.agreed.as_ref()?;
+    match (&facts.object, &facts.far) {
+        (Some(_), Far::Absent) => Some(Apart::Here),
+        (None, Far::Same | Far::Seen(..)) => Some(Apart::There),
+        _ => None,
     }
 }
 

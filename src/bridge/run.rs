@@ -20,12 +20,14 @@ use super::order::Open;
 use super::pace::{NIGHT, Outcome, Schedule, later, next_full};
 use super::print;
 use super::provider::{Provider, RemoteId, Seen, Trouble, Window};
-use super::record::{Base, Counts, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus};
+use super::record::{
+    Base, Counts, Direction, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus,
+};
 use super::scope;
 use crate::calendar::{Error, Session, Writable};
 use crate::ical::Ical;
 use crate::ical::zone::{Zone, by_tzid};
-use crate::store::{Fault, Name, Timestamp};
+use crate::store::{CollectionId, Fault, Name, Timestamp};
 
 /// An object missing from a complete listing is believed gone when another one, this much later, misses it too.
 pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(60);
@@ -123,6 +125,8 @@ pub(super) struct Pass {
     pub(super) by_people: HashSet<Name>,
     /// Copies that are taken back at the end.
     pub(super) withdrawn: super::removal::Withdrawn,
+    /// Other mappings, and their calendars, that go into the same calendar there, once they were needed.
+    pub(super) beside: tokio::sync::OnceCell<Vec<(String, CollectionId)>>,
     /// What events are called where no more is told than that somebody is busy.
     pub(super) veil: super::veil::Veil,
     /// What a first pass compares by more than the UID.
@@ -183,6 +187,7 @@ impl Pass {
             left: super::left::LeftAlone::default(),
             by_people: HashSet::new(),
             withdrawn: super::removal::Withdrawn::default(),
+            beside: tokio::sync::OnceCell::new(),
             veil: super::veil::Veil::default(),
             first: super::first::First::default(),
             concerned: BTreeSet::new(),
@@ -265,16 +270,21 @@ impl Pass {
             OnDelete::Keep | OnDelete::Restore => 0,
             OnDelete::Trash | OnDelete::Cancel => count,
         };
-        let here = self.untouched_here(seen.far_gone.iter()).await?;
+        let (pulls, pushes) =
+            (self.mapping.direction != Direction::Push, self.mapping.direction != Direction::Pull);
+        let here = match pulls {
+            true => self.untouched_here(seen.far_gone.iter()).await?,
+            false => 0,
+        };
         let here = keeps(self.mapping.on_remote_delete, here);
         let mut there: usize = 0;
-        for (uid, _) in seen.here.iter().filter(|(_, here)| here.is_removal()) {
+        for (uid, _) in seen.here.iter().filter(|(_, here)| pushes && here.is_removal()) {
             let base = self.ledger.by_uid(uid).await?.filter(|base| base.apart.is_none());
             let follows = |base: &Base| !seen.far_gone.contains(uid) && !seen.wanted.contains(&base.remote);
             there = there.saturating_add(usize::from(base.is_some_and(|base| follows(&base))));
         }
         let there = keeps(self.mapping.on_local_delete, there);
-        let sentence = if seen.complete && seen.listable > 0 && seen.absent >= seen.listable {
+        let sentence = if pulls && seen.complete && seen.listable > 0 && seen.absent >= seen.listable {
             "The far side's calendar is suddenly empty. Nothing is removed here until you confirm it."
                 .to_owned()
         } else if let Some(total) = self.mass(here.max(there), is_linked).await? {

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::apply::Facts;
 use super::fold::part_of;
-use super::plan::Will;
+use super::plan::{Side as Compared, Version, Will};
 use super::print;
 use super::provider::{Fit, Part, Seen, Window};
 use super::record::{Base, Fields, Mapping, Reach, Side};
@@ -216,7 +216,12 @@ impl Pass {
         if !sides.iter().any(|ical| shape::in_window(ical, self.window)) {
             return Some(Outside::Window);
         }
-        let passes = sides.iter().all(|ical| shape::passes(&self.mapping.filters, ical));
+        // A copy of ours that says only that somebody is busy is what ours is.
+        let copy = |ical: &Arc<Ical>| {
+            facts.uid_there.is_some() && theirs.is_some_and(|theirs| Arc::ptr_eq(theirs, ical))
+        };
+        let judged = sides.iter().filter(|ical| facts.ours.is_none() || !copy(ical));
+        let passes = judged.into_iter().all(|ical| shape::passes(&self.mapping.filters, ical));
         (!passes).then_some(Outside::Filters)
     }
 
@@ -265,6 +270,33 @@ impl Pass {
             _ => target,
         }
     }
+}
+
+/// Returns our side of an object, compared with what was agreed.
+pub(super) fn ours(facts: &Facts) -> Compared<'_> {
+    let (Some(object), Some(fitted)) = (&facts.object, &facts.fitted) else { return Compared::Absent };
+    let same = facts.agreed.is_some()
+        && facts.base.as_ref().is_some_and(|base| {
+            let print = fitted.print();
+            // What somebody still works on is not removed, even if the far side could never hold what they changed.
+            let gone = matches!(facts.far, Far::Absent);
+            let alike = !gone && !print.is_empty() && print == base.sent;
+            (base.etag == object.meta.etag && !facts.reshaped) || alike
+        });
+    let version = Version { ical: &fitted.ical, stored: Some(object.meta.modified.seconds()) };
+    if same { Compared::Same } else { Compared::Changed(version) }
+}
+
+/// Returns the far side of an object, compared with what was agreed.
+pub(super) fn theirs(facts: &Facts) -> Compared<'_> {
+    let (seen, ical) = match (&facts.far, &facts.theirs) {
+        (Far::Seen(seen, _), Some(theirs)) => (seen, theirs),
+        (Far::Same, _) => return Compared::Same,
+        _ => return Compared::Absent,
+    };
+    let agreed = facts.agreed.is_some();
+    let same = facts.base.as_ref().is_some_and(|base| agreed && base.print == print::print(ical));
+    if same { Compared::Same } else { Compared::Changed(Version { ical, stored: seen.modified }) }
 }
 
 /// Returns what a preset carries of a text.

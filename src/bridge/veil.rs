@@ -116,8 +116,13 @@ impl Pass {
         let (store, collection) = (&*self.session.house.store, self.at.id());
         let ours = self.veil.ours.get_or_try_init(|| names(store, collection)).await?;
         let (whole, part) = part_of(uid).map_or((uid, None), |(whole, key)| (whole, Some(key)));
-        let found = ours.get(whole).filter(|found| *found != whole);
-        Ok(found.map(|found| part.map_or_else(|| found.clone(), |key| part_uid(found, key))))
+        if let Some(found) = ours.get(whole).filter(|found| *found != whole) {
+            return Ok(Some(part.map_or_else(|| found.clone(), |key| part_uid(found, key))));
+        }
+        // What was announced and is gone here since is found by what it was announced as.
+        let announced = self.ledger.pending().await?;
+        let is_it = |base: &super::record::Base| base.uid_there.as_deref() == Some(uid);
+        Ok(announced.into_iter().find(is_it).map(|base| base.uid))
     }
 
     /// Notes that the counterpart of an event has the name that stands for its UID.

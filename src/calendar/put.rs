@@ -12,6 +12,7 @@ use crate::ical::series::Series;
 use crate::ical::{self, check};
 use crate::store::{
     Commit, CommitError, Etag, Expect, Index, Key, Kind, Meta, Name, Op, Properties, Rejected, Rev, Span,
+    Timestamp,
 };
 
 /// How often a write is tried again from fresh facts when a rival was faster.
@@ -111,7 +112,8 @@ impl Session {
         let accepted = self.accept(at, &put.bytes, put.content_type).await?;
         let etag = Etag::of(&put.bytes);
         for _ in 0..ATTEMPTS {
-            let (before, keep) = self.before(at, put.name, Ended::Replaced).await?;
+            let now = self.house.clock.now();
+            let (before, keep) = self.before(at, put.name, Ended::Replaced, now).await?;
             put.when.look(before.as_ref())?;
             let need = if before.is_some() { "write-content" } else { "bind" };
             self.free(at, accepted.index.uid.as_deref(), need).await?;
@@ -167,14 +169,17 @@ impl Session {
         with: Vec<Op>,
     ) -> Result<Rev, Error> {
         for _ in 0..ATTEMPTS {
-            let (before, keep) = self.before(at, name, Ended::Deleted).await?;
+            let now = self.house.clock.now();
+            let (before, keep) = self.before(at, name, Ended::Deleted, now).await?;
             let Some(meta) = &before else { return Err(Refusal::Missing.into()) };
             when.look(before.as_ref())?;
             self.free(at, meta.index.uid.as_deref(), "unbind").await?;
             let mut commit = self.commit_on(at, name, before.as_ref(), when);
+            // The text and the trash tell of one moment, by which the one is found from the other.
+            commit.at = now;
             if let Some(keep) = keep {
                 commit.ops.push(keep);
-                commit.ops.extend(self.to_trash(at, meta, commit.at).await?);
+                commit.ops.extend(self.to_trash(at, meta, now).await?);
             }
             let commit = commit.op(Op::Delete { collection: at.id(), name: name.clone() });
             let mut commit = touch_home(commit, at);
@@ -237,13 +242,13 @@ impl Session {
         at: &Writable,
         name: &Name,
         how: Ended,
+        now: Timestamp,
     ) -> Result<(Option<Meta>, Option<Op>), Error> {
         let meta = at.meta(name.as_str()).await?;
         if meta.is_none() || at.collection().kind != Kind::Calendar {
             return Ok((meta, None));
         }
         let Some(object) = at.object(name.as_str()).await? else { return Ok((None, None)) };
-        let now = self.house.clock.now();
         let keep = versions::keep(&self.house, at.id(), &object, &self.origin, now, how).await?;
         Ok((Some(object.meta), keep))
     }

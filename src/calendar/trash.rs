@@ -16,7 +16,7 @@ use super::access::{Readable, Writable};
 use super::hidden::is_hidden;
 use super::properties::object_properties_key;
 use super::put::{ATTEMPTS, Put, When};
-use super::versions::{self, Version};
+use super::versions::{self, Ended, Version};
 use super::{Error, House, Refusal, Session};
 use crate::ical::Ical;
 use crate::store::{
@@ -240,6 +240,18 @@ impl Session {
     /// `Missing`; when the store fails.
     pub async fn trashed(&self, id: &str) -> Result<Trashed, Error> {
         Ok(self.trashed_record(id).await?.0)
+    }
+
+    /// Reads the last deletion of the event with this UID, if it lies in the trash; the rest of that is not read.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn trashed_of(&self, from: &Readable, uid: &str) -> Result<Option<Trashed>, Error> {
+        let deleted = |version: &Version| version.how == Ended::Deleted;
+        let Some(last) = from.versions(uid).await?.into_iter().find(deleted) else { return Ok(None) };
+        let key = key(&from.collection().owner, &id(last.ended, from.id(), Some(last.rev)));
+        let found = self.house.store.record(&key).await?;
+        Ok(found.map(|bytes| decode(&key, &bytes)).transpose()?)
     }
 
     async fn trashed_record(&self, id: &str) -> Result<(Trashed, Key, Bytes), Error> {

@@ -22,6 +22,7 @@ async fn world() -> World {
         pages: true,
         single: true,
         names: false,
+        windowed: false,
     })
     .await
 }
@@ -42,6 +43,7 @@ fn kinds() -> Vec<Habits> {
                     pages: true,
                     single: true,
                     names,
+                    windowed: false,
                 });
             }
         }
@@ -190,4 +192,149 @@ async fn parts_come_to_an_end_however_few_calls_a_pass_may_make() {
     settled(&mut world).await;
     assert_eq!(world.far.lock().writes, 5, "{}", world.told());
     assert_eq!(ours(&world).await.as_bytes(), &series("Tea", "")[..], "nothing of ours changed");
+}
+
+/// A world in which the series is there in parts, under such a mapping.
+async fn in_parts(habits: Habits, change: impl Fn(&mut Mapping)) -> (World, Name) {
+    let mut world = of(habits).await;
+    let mut mapping = (*world.mapping).clone();
+    change(&mut mapping);
+    world.mapping = Arc::new(mapping);
+    let name = Name::new("s.ics").unwrap();
+    world.session.put(&world.at, Put::new(&name, series("Tea", ""))).await.unwrap();
+    settled(&mut world).await;
+    assert_eq!(starts(&world).len(), 5, "{}", world.told());
+    (world, name)
+}
+
+// E14, S1-019: what one side removes of a series in parts, the other keeps if the mapping says so
+#[tokio::test]
+async fn what_is_kept_of_a_series_in_parts_stays() {
+    for habits in kinds() {
+        let keep = |mapping: &mut Mapping| {
+            (mapping.on_remote_delete, mapping.on_local_delete) = (OnDelete::Keep, OnDelete::Keep);
+        };
+        let (mut world, name) = in_parts(habits, keep).await;
+        // A day that is removed there takes place here, and is not made again.
+        let (path, _) = world.there()["s#part-20270123T100000Z"].clone();
+        world.far.remove(&path);
+        settled(&mut world).await;
+        assert_eq!(ours(&world).await.as_bytes(), &series("Tea", "")[..], "{habits:?}: {}", world.told());
+        assert_eq!(starts(&world).len(), 4, "{habits:?}: {}", world.told());
+        world.session.put(&world.at, Put::new(&name, series("Coffee", ""))).await.unwrap();
+        settled(&mut world).await;
+        assert_eq!(starts(&world).len(), 4, "{habits:?}: {}", world.told());
+        assert!(world.there().values().all(|(_, b)| property(b, "SUMMARY").as_deref() == Some("Coffee")));
+        // The series is removed here: its days stay there as they are.
+        let before = world.there();
+        world.session.delete(&world.at, &name, &When::always(), vec![]).await.unwrap();
+        settled(&mut world).await;
+        assert_eq!((world.there(), world.here().await.len()), (before, 0), "{habits:?}: {}", world.told());
+    }
+}
+
+// S3-170: a series that a filter leaves out has no days there, and has them again when it is let through again
+#[tokio::test]
+async fn a_filter_takes_all_days_of_a_series_back() {
+    for habits in kinds() {
+        let filter = |mapping: &mut Mapping| {
+            let when = record::Match { title: Some("secret".into()), ..record::Match::default() };
+            mapping.filters = vec![record::Filter { when, action: record::FilterAction::Exclude }];
+        };
+        let (mut world, name) = in_parts(habits, filter).await;
+        for (title, days) in [("A secret", 0), ("Tea", 5), ("A secret", 0)] {
+            world.session.put(&world.at, Put::new(&name, series(title, ""))).await.unwrap();
+            settled(&mut world).await;
+            assert_eq!(starts(&world).len(), days, "{habits:?}, {title}: {}", world.told());
+            assert_eq!(ours(&world).await.as_bytes(), &series(title, "")[..], "nothing of ours changed");
+        }
+    }
+}
+
+fn one(rest: &str) -> Bytes {
+    event("s", &BTreeMap::from([("DTSTART", "20270120T100000Z".to_owned()), ("SUMMARY", rest.to_owned())]))
+}
+
+fn daily(bytes: &Bytes) -> Bytes {
+    let text = String::from_utf8(bytes.to_vec()).unwrap();
+    text.replace("SUMMARY", "RRULE:FREQ=DAILY;COUNT=3\r\nSUMMARY").into()
+}
+
+// An event becomes a series here while its place is changed there: both are kept, wherever the pass is cut (seed 0 of the
+// stories of parts: the days were never made)
+#[tokio::test]
+async fn what_was_changed_there_is_taken_in_before_a_series_is_taken_apart() {
+    for (habits, crash) in kinds().into_iter().flat_map(|habits| (0..9).map(move |crash| (habits, crash))) {
+        let mut world = of(habits).await;
+        let name = Name::new("s.ics").unwrap();
+        world.session.put(&world.at, Put::new(&name, one("Tea"))).await.unwrap();
+        settled(&mut world).await;
+        let (path, bytes) = world.there()["s"].clone();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        world.far.store(&path, text.replace("SUMMARY", "LOCATION:Garden\r\nSUMMARY").into());
+        world.session.put(&world.at, Put::new(&name, daily(&one("Tea")))).await.unwrap();
+        world.far.lock().crash_in = (crash > 0).then_some(crash);
+        world.sync(false).await;
+        settled(&mut world).await;
+        let text = ours(&world).await;
+        assert!(text.contains("RRULE:") && text.contains("LOCATION:Garden"), "{habits:?} {crash}: {text}");
+        let there = world.there();
+        let garden = |(_, b): &(String, Bytes)| property(b, "LOCATION").as_deref() == Some("Garden");
+        assert!(there.len() == 3 && there.values().all(garden), "{habits:?} {crash}: {}", world.told());
+    }
+}
+
+// S3-070: somebody changes what is about to be removed there: it is looked at again, and stays
+#[tokio::test]
+async fn what_is_changed_there_a_moment_before_it_is_removed_stays() {
+    for habits in kinds().into_iter().filter(|habits| !habits.silent) {
+        for whole in [false, true] {
+            let mut world = of(habits).await;
+            let name = Name::new("s.ics").unwrap();
+            world.session.put(&world.at, Put::new(&name, one("Tea"))).await.unwrap();
+            settled(&mut world).await;
+            let (path, _) = world.there()["s"].clone();
+            // It goes because ours does, or because its days take its place.
+            match whole {
+                false => drop(world.session.delete(&world.at, &name, &When::always(), vec![]).await.unwrap()),
+                true => {
+                    drop(world.session.put(&world.at, Put::new(&name, daily(&one("Tea")))).await.unwrap())
+                }
+            }
+            world.far.lock().rival = Some((path, one("Tea of a rival")));
+            settled(&mut world).await;
+            let text = ours(&world).await;
+            assert!(text.contains("SUMMARY:Tea of a rival"), "{habits:?}: {text}\n{}", world.told());
+            assert_eq!((text.contains("RRULE"), world.there().len()), (whole, if whole { 3 } else { 1 }));
+            let rival =
+                |(_, b): &(String, Bytes)| property(b, "SUMMARY").as_deref() == Some("Tea of a rival");
+            assert!(world.there().values().all(rival), "{}", world.told());
+        }
+    }
+}
+
+// A day that somebody else has made there at that moment is no day of ours that was written: both sides are compared
+#[tokio::test]
+async fn a_day_that_a_rival_made_is_compared_not_taken_for_ours() {
+    for habits in kinds() {
+        for (policy, title) in [(Policy::External, "Of a rival"), (Policy::Local, "Tea")] {
+            let mut world = of(habits).await;
+            world.mapping = Arc::new(Mapping { policy, ..(*world.mapping).clone() });
+            let name = Name::new("s.ics").unwrap();
+            settled(&mut world).await;
+            world.session.put(&world.at, Put::new(&name, series("Tea", ""))).await.unwrap();
+            let (uid, start) = ("s#part-20270120T100000Z", "20270120T100000Z".to_owned());
+            let fields = [
+                ("DTSTART", start),
+                ("DTEND", "20270120T110000Z".to_owned()),
+                ("SUMMARY", "Of a rival".to_owned()),
+            ];
+            world.far.lock().rival = Some(("/rival.ics".into(), event(uid, &BTreeMap::from(fields))));
+            settled(&mut world).await;
+            assert_eq!(starts(&world).len(), 5, "{habits:?}: {}", world.told());
+            let theirs = property(&world.there()[uid].1, "SUMMARY");
+            assert_eq!(theirs.as_deref(), Some(title), "{habits:?}: {}", world.told());
+            assert_eq!(ours(&world).await.contains("Of a rival"), policy == Policy::External, "{habits:?}");
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use futures_util::StreamExt as _;
 
 use super::*;
-use crate::bridge::apart;
+use crate::bridge::{apart, shape};
 use crate::ical::zone::Zone;
 
 /// How a far side is, for one seed.
@@ -23,6 +23,8 @@ pub(super) struct Habits {
     pub(super) single: bool,
     /// It names objects as it likes: their places are not known beforehand.
     pub(super) names: bool,
+    /// Listings name what lies in the window only, and what leaves it is told as removed.
+    pub(super) windowed: bool,
 }
 
 #[derive(Debug)]
@@ -42,6 +44,10 @@ pub(super) struct Inside {
     pub(super) lost: u64,
     /// What it was asked since the last pass.
     pub(super) calls: Vec<String>,
+    /// What somebody stores there a moment before the next write or removal.
+    pub(super) rival: Option<(String, Bytes)>,
+    /// What it was told to hold since the last pass, and whether that was to be made.
+    pub(super) said: Vec<(bool, Bytes)>,
 }
 
 /// A far side in memory.
@@ -88,6 +94,19 @@ impl Far {
             inside.calls.push(what);
         }
         self.weather().await
+    }
+
+    fn is_told(&self, inside: &Inside, path: &str, window: Window) -> bool {
+        let Some((bytes, _)) = inside.objects.get(path) else { return false };
+        !self.habits.windowed || shape::in_window(&Ical::parse(bytes.clone()).unwrap(), window)
+    }
+
+    /// Somebody else is faster.
+    fn overtake(&self) {
+        let rival = self.lock().rival.take();
+        if let Some((path, bytes)) = rival {
+            self.store(&path, bytes);
+        }
     }
 
     /// What may go wrong before and after a call is carried out.
@@ -181,7 +200,7 @@ impl Provider for Far {
         Box::pin(async { Ok(Vec::new()) })
     }
 
-    fn changes<'a>(&'a self, _: &'a RemoteId, since: Option<&'a Cursor>, _: Window) -> Pages<'a> {
+    fn changes<'a>(&'a self, _: &'a RemoteId, since: Option<&'a Cursor>, window: Window) -> Pages<'a> {
         let answer = async move {
             if let Err(trouble) = self.called("changes".into()).await {
                 return vec![Err(trouble)];
@@ -196,7 +215,7 @@ impl Provider for Far {
                 let touched: BTreeSet<String> =
                     inside.log.iter().filter(|(at, _)| *at > since).map(|(_, path)| path.clone()).collect();
                 let (there, gone): (Vec<_>, Vec<_>) =
-                    touched.into_iter().partition(|path| inside.objects.contains_key(path));
+                    touched.into_iter().partition(|path| self.is_told(&inside, path, window));
                 let seen = there.into_iter().map(|path| sighting(&inside, &path)).collect();
                 let gone = gone.into_iter().map(RemoteId).collect();
                 return self.told(&inside, Page::only(seen, gone, next, false));
@@ -207,7 +226,8 @@ impl Provider for Far {
             if mistaken {
                 return vec![Ok(Page::only(Vec::new(), Vec::new(), next, true))];
             }
-            let paths: Vec<String> = inside.objects.keys().cloned().collect();
+            let mut paths: Vec<String> = inside.objects.keys().cloned().collect();
+            paths.retain(|path| self.is_told(&inside, path, window));
             let seen = paths.iter().map(|path| sighting(&inside, path)).collect();
             let mut pages = self.told(&inside, Page::only(seen, Vec::new(), next, true));
             // An answer that breaks off is an error, however much of it has come.
@@ -238,6 +258,8 @@ impl Provider for Far {
         Box::pin(async move {
             let uid = uid_in(&write.bytes);
             self.called(format!("put {uid}")).await?;
+            self.overtake();
+            self.lock().said.push((matches!(write.slot, Slot::New { .. }), write.bytes.clone()));
             let path = match &write.slot {
                 Slot::New { uid } => {
                     let path = match self.habits.names {
@@ -273,6 +295,7 @@ impl Provider for Far {
     fn delete<'a>(&'a self, _: &'a RemoteId, id: &'a RemoteId, version: Option<&'a Version>) -> Fut<'a, ()> {
         Box::pin(async move {
             self.called(format!("delete {}", id.0)).await?;
+            self.overtake();
             let now = self.lock().objects.get(&id.0).map(|(_, v)| Version(v.to_string()));
             if now.is_some() && version.is_some() && version != now.as_ref() {
                 return Err(Trouble::Stale);

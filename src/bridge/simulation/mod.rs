@@ -1,9 +1,13 @@
 //! The engine against a far side in memory, with seeded edits on both sides, faults and crashes. The laws: both sides
-//! converge, nothing is doubled, lost or resurrected, and one more pass writes nothing.
+//! converge, nothing is doubled, lost or resurrected, and one more pass writes nothing. Those of each setting: `laws`; of
+//! series that are there in parts: `single`.
 
 mod apart;
 mod far;
+mod laws;
+mod single;
 mod tale;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -16,6 +20,7 @@ use bytes::Bytes;
 
 use far::{Far, Habits, Inside};
 use tale::{Beat, Tale};
+use terms::{Past, Terms};
 
 use super::front::Settings;
 use super::print;
@@ -97,6 +102,8 @@ struct World {
     serial: u64,
     /// How often somebody edited something, on either side.
     edits: u64,
+    terms: Terms,
+    past: Past,
 }
 
 const FIELDS: [&str; 8] =
@@ -118,6 +125,10 @@ fn event(uid: &str, fields: &BTreeMap<&str, String>) -> Bytes {
 
 impl World {
     async fn new(tale: &Tale) -> World {
+        World::of(tale, Terms::plain()).await
+    }
+
+    async fn of(tale: &Tale, terms: Terms) -> World {
         let seed = tale.seed;
         let mut dice = Dice(seed);
         let habits = Habits {
@@ -127,7 +138,8 @@ impl World {
             poor: dice.one_in(3),
             pages: dice.one_in(2),
             names: dice.one_in(3),
-            single: false,
+            single: terms.single,
+            windowed: terms.windowed,
         };
         let policies = [Policy::Newest, Policy::External, Policy::Local, Policy::Ask];
         let policy = policies[usize::try_from(dice.roll(4)).unwrap()];
@@ -143,6 +155,8 @@ impl World {
             writes: 0,
             lost: 0,
             calls: Vec::new(),
+            rival: None,
+            said: Vec::new(),
         };
         let far = Arc::new(Far { habits, inside: Mutex::new(inside), crashed: tokio::sync::Notify::new() });
         let clock = Arc::new(Still(AtomicI64::new(1_800_000_000_000)));
@@ -155,31 +169,10 @@ impl World {
         let session = house.session(anna, Origin::System);
         let home = session.home().await.unwrap();
         let at = home.writable_child("calendar").await.unwrap().unwrap();
-        let mapping = Mapping {
-            id: "m".into(),
-            owner: "anna".into(),
-            collection: at.id(),
-            connection: "c".into(),
-            remote: RemoteId("/".into()),
-            direction: Direction::Both,
-            policy,
-            rules: Vec::new(),
-            fields: Fields::Full,
-            window_past: Some(Reach::All),
-            window_future: Some(Reach::All),
-            filters: Vec::new(),
-            on_remote_delete: OnDelete::default(),
-            on_local_delete: OnDelete::default(),
-            push: Push::default(),
-            enabled: true,
-            poll_seconds: None,
-            editable: Some(true),
-            only: Vec::new(),
-            created: clock.now(),
-            changed: None,
-        };
+        let mapping = terms.mapping(at.id(), policy, clock.now());
+        terms::name_alike(&session).await;
         World {
-            story: vec![format!("{habits:?} {policy:?}")],
+            story: vec![format!("{habits:?} {policy:?} {terms}")],
             seed,
             dice,
             far,
@@ -191,6 +184,8 @@ impl World {
             wanted: BTreeSet::new(),
             serial: 0,
             edits: 0,
+            terms,
+            past: Past::default(),
         }
     }
 
@@ -210,6 +205,7 @@ impl World {
 
     /// Carries a pass out. Nothing: it was cut, or stopped by itself.
     async fn sync(&mut self, confirmed: bool) -> Option<Run> {
+        let before = self.snapshot().await;
         let mut pass = self.pass(confirmed);
         let ended = tokio::select! {
             biased;
@@ -236,6 +232,7 @@ impl World {
             }
         };
         self.story.push(format!("sync: {told} [{calls}]"));
+        self.watch(before, &calls).await;
         match ended {
             Some(Err(Halt::Held(hold))) => {
                 self.state.hold = Some(hold);
@@ -449,8 +446,8 @@ impl World {
         for uid in &self.wanted {
             assert!(ours.contains(uid), "{uid} was lost: {}", self.told());
         }
-        // What an edit costs: one write there, or one more where both sides had changed or a rival was faster; and each
-        // call that nobody answered may have been one that got through.
+        // The bound of what is written there: for each edit one write, or one more where both sides had changed or a rival
+        // was faster; and one for each call that nobody answered, which may have got through and be repeated.
         let writes = self.far.lock().writes;
         let lost = self.far.lock().lost;
         let most = 2 * self.edits + lost;
@@ -466,7 +463,9 @@ impl World {
 
 #[test]
 fn both_sides_converge_whatever_happens() {
-    tale::play_all("both", 10_000, |tale| Box::pin(play(tale)));
+    let pinned =
+        [(44_927, "a write whose answer was lost may be repeated, two of them once more than edits explain")];
+    tale::play_all("both", 10_000, &pinned, |tale| Box::pin(play(tale)));
 }
 
 // S3: a failing seed is of use only if it fails again
@@ -477,12 +476,15 @@ fn a_seed_tells_the_same_story_always() {
 
 /// Plays a story: edits, passes with faults and crashes, calm times in which the laws are looked at. Returns it in words.
 async fn play(tale: Tale) -> String {
-    let mut world = World::new(&tale).await;
+    play_in(World::new(&tale).await, tale).await
+}
+
+async fn play_in(mut world: World, tale: Tale) -> String {
     for step in &tale.steps {
         match step {
             Beat::Act(seed) => {
                 world.dice = Dice(*seed);
-                world.act().await;
+                world.act_as_set().await;
             }
             Beat::Sync { seed, crash } => {
                 {
@@ -496,16 +498,28 @@ async fn play(tale: Tale) -> String {
             }
             Beat::Calm(seed) => {
                 world.dice = Dice(*seed);
-                world.calm_times().await;
+                world.calm_as_set().await;
             }
         }
     }
     world.dice = Dice(tale.seed);
-    world.calm_times().await;
+    world.calm_as_set().await;
     world.ended().await
 }
 
 impl World {
+    async fn act_as_set(&mut self) {
+        if self.terms.set { self.act_on_terms().await } else { self.act().await }
+    }
+
+    async fn calm_as_set(&mut self) {
+        match (self.terms.set, self.terms.single) {
+            (true, true) => self.calm_in_parts().await,
+            (true, false) => self.calm_on_terms().await,
+            (false, _) => self.calm_times().await,
+        }
+    }
+
     /// Nothing goes wrong for a while: the laws hold, and single changes arrive.
     async fn calm_times(&mut self) {
         self.calm().await;

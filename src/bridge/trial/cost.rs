@@ -94,3 +94,27 @@ async fn a_first_pass_holds_a_page_of_ours() {
     assert_eq!((run.remote.total(), run.local.total(), run.failures.len()), (0, 0, 0));
     assert!(world.held < 2000, "{}", world.held);
 }
+
+// What comes back from the trash is found there without reading the rest of it
+#[tokio::test]
+async fn what_comes_back_costs_the_same_however_much_lies_in_the_trash() {
+    let mut costs = Vec::new();
+    for thrown in [10, 1000] {
+        let store = Arc::new(Memory::new());
+        let mut world = World::on(Arc::clone(&store) as Arc<dyn Store>, |mapping| {
+            mapping.on_local_delete = OnDelete::Restore;
+        })
+        .await;
+        for n in 0..thrown {
+            let name = format!("old{n}.ics");
+            world.put(&name, &event(&format!("old{n}"), "20T100000Z", "Old")).await;
+            world.delete(&name).await;
+        }
+        world.put("a.ics", &event("a", "20T100000Z", "A")).await;
+        world.settled().await;
+        world.delete("a.ics").await;
+        costs.push(cost(&mut world, &store, (1, 0)).await);
+        assert_eq!(world.titles().await, ["A"]);
+    }
+    assert_eq!(costs[0], costs[1]);
+}

@@ -43,6 +43,8 @@ pub(super) struct Inside {
     pub(super) swallows: u64,
     /// So many questions for objects by name are not answered.
     pub(super) mute: u64,
+    /// Objects that it cannot give the content of.
+    pub(super) broken: BTreeSet<&'static str>,
     /// So many complete listings are empty by mistake.
     pub(super) short: u64,
     /// How many objects were asked for by name.
@@ -169,6 +171,9 @@ impl Provider for Far {
             if let Some(less) = inside.mute.checked_sub(1) {
                 inside.mute = less;
                 return Err(Trouble::Unreachable("It does not answer.".into()));
+            }
+            if ids.iter().any(|id| inside.broken.contains(id.0.as_str())) {
+                return Err(Trouble::Unreachable("It cannot be read.".into()));
             }
             inside.reads += u64::try_from(ids.len()).unwrap();
             Ok(ids.iter().filter_map(|id| inside.seen(&id.0)).collect())

@@ -1,6 +1,8 @@
 //! Several mappings that meet: in a circle, and in one calendar.
 
+use super::super::record::{self, OnDelete};
 use super::*;
+use crate::store::Commit;
 
 // S1: cycles of mappings end by content and UID; a hidden calendar is the middle of a link between two far sides
 #[tokio::test]
@@ -73,4 +75,70 @@ async fn several_far_sides_meet_in_one_calendar() {
     assert_eq!(world.titles().await.len(), 10);
     assert_eq!((one.titles(), two.titles()), (world.titles().await, world.titles().await));
     assert_eq!((one.written().len(), two.written().len()), (5, 5));
+}
+
+/// Two calendars of ours that go into one there, the same event in both.
+async fn shared(change: impl Fn(&mut Mapping)) -> World {
+    let mut world = World::new().await;
+    let (far, second) = (Arc::clone(&world.links[0].far), world.at("second").await);
+    world.link(&second, far);
+    for link in &mut world.links {
+        link.mapping.direction = Direction::Push;
+        change(&mut link.mapping);
+        let key = record::mapping_key(&link.mapping.id);
+        let op = record::put(key, &link.mapping).unwrap();
+        world.session.house.store.commit(Commit::new(Origin::System, Timestamp(NOW)).op(op)).await.unwrap();
+    }
+    let name = Name::new("a.ics").unwrap();
+    for at in ["calendar", "second"] {
+        let text = Bytes::from(event("a", "20T100000Z", "A"));
+        world.session.put(&world.at(at).await, Put::new(&name, text)).await.unwrap();
+    }
+    turns(&mut world).await;
+    world
+}
+
+async fn turns(world: &mut World) {
+    for _ in 0..3 {
+        for n in 0..world.links.len() {
+            world.later(61);
+            world.try_pass(n, false).await.unwrap();
+        }
+    }
+}
+
+// S4-004: a copy that two calendars share stays as long as one of them has the event, whatever becomes of a removal
+#[tokio::test]
+async fn a_copy_of_two_calendars_goes_with_the_last() {
+    for fields in [Fields::Full, Fields::Busy] {
+        for on in [OnDelete::Trash, OnDelete::Cancel] {
+            let mut world = shared(|mapping| (mapping.fields, mapping.on_local_delete) = (fields, on)).await;
+            let far = Arc::clone(&world.links[0].far);
+            assert_eq!(far.titles().len(), 1, "{fields:?}");
+            let before = far.lock().objects.clone();
+            world.delete("a.ics").await;
+            turns(&mut world).await;
+            assert_eq!(far.lock().objects, before, "{fields:?} {on:?}: it is the other one's too");
+            assert_eq!(world.titles_in("second").await, ["A"]);
+            // The other one still goes on with it.
+            let (second, name) = (world.at("second").await, Name::new("a.ics").unwrap());
+            let later = Bytes::from(event("a", "21T100000Z", "A"));
+            world.session.put(&second, Put::new(&name, later)).await.unwrap();
+            turns(&mut world).await;
+            let text = |far: &Far| {
+                let inside = far.lock();
+                inside
+                    .objects
+                    .values()
+                    .map(|(b, _)| String::from_utf8(b.to_vec()).unwrap())
+                    .collect::<String>()
+            };
+            assert!(text(&far).contains("20270121T"), "{fields:?}");
+            world.session.delete(&second, &name, &When::always(), vec![]).await.unwrap();
+            turns(&mut world).await;
+            let expected = usize::from(on == OnDelete::Cancel);
+            assert_eq!(text(&far).matches("STATUS:CANCELLED").count(), expected, "{fields:?}");
+            assert_eq!(far.titles().len(), expected, "{fields:?} {on:?}");
+        }
+    }
 }

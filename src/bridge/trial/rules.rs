@@ -1,6 +1,6 @@
 //! What mappings promise whatever the far side is: whose copy is whose, what a night finds, what a record holds.
 
-use super::super::record::{self, Base, Reach};
+use super::super::record::{self, Base, Reach, RunStatus};
 use super::super::{preview, scope};
 use super::*;
 
@@ -318,4 +318,129 @@ async fn a_copy_whose_answer_was_lost_is_not_made_twice() {
         assert_eq!((world.far().titles().len(), world.titles().await.len()), (1, 1), "{fields:?}");
         assert!(world.far().text(&paths(world.far())[0]).unwrap().contains("20270121T"), "{fields:?}");
     }
+}
+
+// S3-057, S3-105: what begins within the hour does not go before it is known what is one at a first meeting
+#[tokio::test]
+async fn what_is_urgent_is_not_doubled_at_a_first_meeting() {
+    for content in [false, true] {
+        let mut world = World::new().await;
+        world.far().lock().content = content;
+        world.put("a.ics", &event("ours", "15T081500Z", "Dentist")).await;
+        world.far().store("/1.ics", &event("theirs", "15T081500Z", "Dentist"));
+        world.settled().await;
+        assert_eq!((world.titles().await.len(), world.far().titles().len()), (1, 1), "content {content}");
+        // Once both have met, it goes at once.
+        world.put("b.ics", &event("b", "15T083000Z", "Call")).await;
+        assert_eq!(world.pass().await.remote.inserted, 1);
+    }
+}
+
+// S3-006, E24: one event that cannot be read fails alone, says so, and is carried as soon as it can be
+#[tokio::test]
+async fn an_event_that_cannot_be_read_keeps_no_other_from_being_carried() {
+    for later in [false, true] {
+        let mut world = World::new().await;
+        if later {
+            world.settled().await;
+        }
+        for n in ["a", "b", "c", "d", "e"] {
+            world.far().store(&format!("/{n}.ics"), &event(n, "20T100000Z", n));
+        }
+        world.put("own.ics", &event("own", "20T100000Z", "own")).await;
+        world.far().lock().broken = ["/c.ics"].into();
+        let run = world.pass().await;
+        assert_eq!((run.status, run.failures.len()), (RunStatus::PartialFailure, 1), "{run:?}");
+        assert_eq!((run.local.inserted, run.remote.inserted), (4, 1), "{run:?}");
+        assert!(run.failures[0].reason.contains("It cannot be read."), "{run:?}");
+        assert_eq!(world.titles().await, ["a", "b", "d", "e", "own"]);
+        world.far().lock().broken.clear();
+        world.later(61);
+        world.settled().await;
+        assert_eq!(world.titles().await, ["a", "b", "c", "d", "e", "own"]);
+        assert!(world.links[0].state.again.is_empty());
+        // What is no calendar object at all fails alone as well.
+        world.far().store("/f.ics", "This is no calendar.");
+        world.far().store("/g.ics", &event("g", "20T100000Z", "g"));
+        let run = world.pass().await;
+        assert_eq!((run.status, run.local.inserted), (RunStatus::PartialFailure, 1), "{run:?}");
+        world.far().store("/f.ics", &event("f", "20T100000Z", "f"));
+        world.settled().await;
+        assert_eq!(world.titles().await, ["a", "b", "c", "d", "e", "f", "g", "own"]);
+    }
+}
+
+// E7: a copy that says only that somebody is busy is not judged by a filter that asks for its title
+#[tokio::test]
+async fn a_busy_copy_passes_with_its_original() {
+    let mut world = World::with(|mapping| {
+        let when = record::Match { title: Some("open".into()), ..record::Match::default() };
+        mapping.fields = Fields::Busy;
+        mapping.filters = vec![record::Filter { when, action: record::FilterAction::Include }];
+    })
+    .await;
+    world.put("a.ics", &event("a", "20T100000Z", "An open house")).await;
+    world.put("b.ics", &event("b", "20T110000Z", "Dentist")).await;
+    world.settled().await;
+    world.put("a.ics", &event("a", "21T100000Z", "An open house")).await;
+    world.settled().await;
+    assert_eq!(world.far().titles(), ["Busy"]);
+    assert!(world.links[0].state.again.is_empty(), "{:?}", world.links[0].state.again);
+    // A mapping that is made again knows it again.
+    let (far, mapping) = (Arc::clone(&world.links[0].far), world.links[0].mapping.clone());
+    world.links.clear();
+    let at = world.at("calendar").await;
+    let n = world.link(&at, far);
+    world.links[n].mapping = Mapping { id: "9".into(), ..mapping };
+    world.settled().await;
+    world.delete("a.ics").await;
+    world.settled().await;
+    assert_eq!(world.far().titles(), Vec::<String>::new());
+}
+
+// S2-012, S2-093: one way only, what is removed on the other side stays so, until it is edited where it comes from; it is
+// no reason to ask a person, and no reason to compare everything again and again (seed 37 of the stories of settings)
+#[tokio::test]
+async fn one_way_a_removed_copy_comes_back_with_the_next_edit() {
+    let mut world = World::with(|mapping| mapping.direction = Direction::Push).await;
+    world.put("a.ics", &event("a", "20T100000Z", "A")).await;
+    world.settled().await;
+    world.far().remove("/a.ics");
+    world.later(2 * DAY);
+    world.settled().await;
+    assert_eq!((world.titles().await.len(), world.far().titles().len()), (1, 0));
+    assert!(!world.links[0].state.missing);
+    world.put("a.ics", &event("a", "20T100000Z", "A edited")).await;
+    world.settled().await;
+    assert_eq!(world.far().titles(), ["A edited"]);
+    let mut world = World::with(|mapping| mapping.direction = Direction::Pull).await;
+    for n in 0..30 {
+        world.far().store(&format!("/{n}.ics"), &event(&format!("u{n}"), "20T100000Z", "A"));
+    }
+    world.settled().await;
+    for n in 0..30 {
+        world.delete(&format!("{n}.ics")).await;
+    }
+    world.settled().await;
+    assert_eq!((world.titles().await.len(), world.far().titles().len()), (0, 30));
+    world.far().store("/7.ics", &event("u7", "20T100000Z", "A edited"));
+    world.settled().await;
+    assert_eq!((world.titles().await, world.far().titles().len()), (vec!["A edited".to_owned()], 30));
+}
+
+// S3-170: what was removed on the one side and does not pass any more is not brought back by an edit (seed 1260)
+#[tokio::test]
+async fn an_edit_does_not_bring_back_what_a_filter_leaves_out() {
+    let mut world = World::with(|mapping| mapping.filters = super::laws::leave_out("secret")).await;
+    world.far().store("/a.ics", &event("a", "20T100000Z", "A"));
+    world.put("b.ics", &event("b", "20T100000Z", "B")).await;
+    world.put("c.ics", &event("c", "20T100000Z", "C")).await;
+    world.settled().await;
+    world.far().remove("/a.ics");
+    world.put("a.ics", &event("a", "20T100000Z", "A secret")).await;
+    world.delete("b.ics").await;
+    world.far().store("/b.ics", &event("b", "20T100000Z", "B secret"));
+    world.settled().await;
+    assert_eq!(world.titles().await, ["A secret", "C"]);
+    assert_eq!(world.far().titles(), ["B secret", "C"]);
 }

@@ -106,6 +106,30 @@ async fn a_deleted_event_comes_back_as_it_was() {
     home.sound().await;
 }
 
+// What lies in the trash of one event is found without reading the rest
+#[tokio::test]
+async fn the_last_deletion_of_an_event_is_found_by_its_uid() {
+    let home = Home::new().await;
+    let of = async |uid: &str| home.session.trashed_of(&home.calendar, uid).await.unwrap();
+    home.put("a.ics", "a@x", "One").await;
+    assert_eq!(of("a@x").await, None);
+    home.delete("a.ics").await;
+    let first = of("a@x").await.unwrap();
+    assert_eq!(home.trash().await, [first.clone()]);
+    home.session.restore_trashed(&first.id, None).await.unwrap();
+    assert_eq!(of("a@x").await, None);
+    home.later(1);
+    home.put("a.ics", "a@x", "Two").await;
+    home.delete("a.ics").await;
+    let second = of("a@x").await.unwrap();
+    assert_eq!(home.session.trashed_title(&second).await.unwrap().as_deref(), Some("Two"));
+    home.put("b.ics", "a@x", "Three").await;
+    home.later(1);
+    home.delete("b.ics").await;
+    assert!(of("a@x").await.unwrap().at > second.at);
+    assert_eq!(of("b@x").await, None);
+}
+
 #[tokio::test]
 async fn a_name_that_is_taken_is_left_alone_and_a_uid_that_is_refuses() {
     let home = Home::new().await;
