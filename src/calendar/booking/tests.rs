@@ -757,7 +757,8 @@ async fn what_is_kept_of_a_crowded_calendar_follows_its_log() {
         let order = |items: &mut Vec<Item>| {
             items.sort_by_key(|item| (item.start, item.end, item.name.clone()));
         };
-        (order(&mut known), order(&mut read));
+        order(&mut known);
+        order(&mut read);
         assert_eq!(known, read, "turn {turn}, {range:?}");
     }
     assert!(kept > 140, "{kept} of 150 questions were answered from what is kept");
