@@ -419,7 +419,10 @@ fn paths_of_other_documents_are_other_names() {
     };
     for alias in ALIASES {
         let answer = raw(&plain, &alias.method, &fill(alias.path));
-        assert_eq!(answer.status, 404, "{} {}", alias.method, alias.path);
+        // A page may have the same path; it knows no tokens.
+        let page = answer.all("content-type").iter().all(|kind| !kind.contains("json"));
+        let without = answer.status == 404 || (page && matches!(answer.status, 303 | 405));
+        assert!(without, "{} {}: {}", alias.method, alias.path, answer.show());
     }
     let all = ["compat.routes = [\"marketplace\", \"hub\", \"plan\", \"microservice\", \"feed\"]"];
     let app = App::with("read events bridges", &all);
@@ -434,7 +437,15 @@ fn paths_of_other_documents_are_other_names() {
     // A set that is not named stays away.
     let hub = App::with("read bridges", &["compat.routes = [\"hub\"]"]);
     assert_eq!(raw(&hub, &Method::GET, "/calendar-sync/calendars").status, 200);
-    assert_eq!(raw(&hub, &Method::GET, "/mappings").status, 404);
+    assert_eq!(raw(&hub, &Method::GET, "/caldav/calendars").status, 404);
+    // Who looks with a browser sees the page of that path.
+    let request = Request {
+        method: "GET".to_owned(),
+        target: "/mappings".to_owned(),
+        headers: vec![("Accept".to_owned(), "text/html,application/xhtml+xml,*/*;q=0.8".to_owned())],
+        body: Vec::new(),
+    };
+    assert_eq!(send(app.served.address(), &request).unwrap().status, 303);
 }
 
 // S0-001, S1-062, S2-063, S2-069, S2-074, S3-137, S3-139, S4-080, S4-082: what is behind them is the same

@@ -126,6 +126,8 @@ impl Post {
             }
             if self.send(&owner, to, &notices, now).await? {
                 mails -= 1;
+            } else if let Some(again) = self.troubles().get(&owner).map(|trouble| trouble.not_before) {
+                left = left.min(between(self.house.clock.now(), again));
             }
         }
         self.house.metrics.mails_wait(mails);

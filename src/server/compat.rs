@@ -110,6 +110,11 @@ aliases! {
 
 /// Returns the request as our own routes know it, if it is for one of the aliases that are switched on.
 pub(super) fn translated(sets: &[Set], mut request: Request) -> Request {
+    // Some of these paths are those of pages as well: who looks with a browser means the page.
+    let accepts = request.header("accept").unwrap_or_default();
+    if !request.headers.contains_key(http::header::AUTHORIZATION) && accepts.contains("text/html") {
+        return request;
+    }
     // HEAD is GET without a body, here as everywhere.
     let head = request.method == Method::HEAD;
     let method = if head { &Method::GET } else { &request.method };
