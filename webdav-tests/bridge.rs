@@ -7,9 +7,9 @@ pub(crate) mod side;
 use std::time::Duration;
 
 use kalends::auth::grant::Secret;
-use kalends::bridge::BridgeError;
 use kalends::bridge::provider::Trouble;
 use kalends::bridge::record::{ConflictStatus, Direction, Health, Policy, RunStatus};
+use kalends::bridge::{BridgeError, Mirrored};
 
 use self::proxy::{Bad, Proxy};
 use self::radicale::Radicale;
@@ -828,6 +828,8 @@ async fn calendars_are_found_from_whatever_address_is_given() {
             (format!("{base}{WORK}").as_str(), "Work")
         );
         assert!(found[0].writable && found[0].components.contains(&"VEVENT".to_owned()), "{found:?}");
+        // S3-015: the same account is not connected twice.
+        side.bridge.disconnect("anna", &made.id, Mirrored::Keep).await.unwrap();
     }
     for (given, field) in [("ftp://x/", "url"), ("http://", "url"), ("http://a:b@x/", "url")] {
         let refused = side.bridge.connect_caldav("anna", given, "anna", Secret::new("x")).await;

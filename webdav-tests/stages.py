@@ -125,8 +125,8 @@ class Run:
 class Server:
     """`kalends serve` on a fresh folder and a free port, with one user or none, and settings as in the environment."""
 
-    def __init__(self, name, user=True, **settings):
-        self.user = user
+    def __init__(self, name, user=True, rights=(), **settings):
+        self.user, self.rights = user, rights
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="kalends-data-"))
         with socket.socket() as probe, socket.socket() as other:
             probe.bind(("127.0.0.1", 0))
@@ -147,7 +147,7 @@ class Server:
 
     def __enter__(self):
         added = self.user and subprocess.run(
-            [binary(), "user", "add", USER, "--password-stdin", "--email", f"{USER}@kalends.example"],
+            [binary(), "user", "add", USER, "--password-stdin", "--email", f"{USER}@kalends.example", *self.rights],
             input=PASSWORD + "\n", text=True, env=self.environment, cwd=self.folder, capture_output=True, timeout=60,
         )
         if added and added.returncode:
@@ -298,7 +298,7 @@ def openapi():
     """The OpenAPI document, and every route's answers as it tells them."""
     source = TESTS / "clients" / "openapi"
     make_venv(TOOLS / "openapi-venv", source / "requirements.txt")
-    with Server("openapi") as server:
+    with Server("openapi", rights=["--admin"]) as server:
         tokens = {scope: server.token(scope) for scope in ("read", "events", "bookings", "bridges", "admin")}
         environment = dict(os.environ, KALENDS_URL=server.url, KALENDS_TOKENS=json.dumps(tokens))
         command = [TOOLS / "openapi-venv" / "bin" / "python", source / "check.py"]

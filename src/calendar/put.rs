@@ -119,6 +119,8 @@ impl Session {
             self.free(at, accepted.index.uid.as_deref(), need).await?;
             same_uid(before.as_ref(), &accepted.index)?;
             let mut commit = self.commit_on(at, put.name, before.as_ref(), &put.when);
+            // The former text ends when the new one begins.
+            commit.at = now;
             commit.expects.extend(self.room_for(at, &[put.name], &put.bytes).await?);
             if before.as_ref().is_some_and(|before| before.etag != etag) {
                 commit.ops.extend(keep);

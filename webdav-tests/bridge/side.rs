@@ -152,6 +152,8 @@ impl Side {
             direction,
             policy,
             fields: Fields::Full,
+            // What a test changes here by hand.
+            editable: Some(true),
             ..NewMapping::new(self.calendar().await.id(), connection, remote)
         };
         self.bridge.add_mapping("anna", new).await.unwrap().id

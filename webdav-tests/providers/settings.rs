@@ -54,7 +54,7 @@ fn a_server_may_limit_which_calendars_are_mapped() {
     // Both ends of a link count.
     let site = Site::with("google", &["mapping_limit = 1"]);
     let (first, second) = (site.offered()[0]["id"].clone(), json!("team@group.calendar.google.com"));
-    let end = |calendar: &Value| json!({"connection": site.connection, "remote_calendar": calendar});
+    let end = |calendar: &Value| json!({"connection": site.connection["id"], "remote_calendar": calendar});
     let link = json!({"from": end(&first), "to": end(&second)});
     let (status, field, detail) = refused(&site, "/mappings/link", link);
     assert_eq!((status, field.as_str()), (422, "to.remote_calendar"), "{detail}");

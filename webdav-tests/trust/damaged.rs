@@ -139,7 +139,11 @@ fn a_damaged_answer_is_refused_logged_by_its_shape_and_tried_again() {
         let says = |line: &String| !line.contains("kalends::request:") && line.to_lowercase().contains(HUSH);
         let leaks: Vec<String> = story.program.logged().into_iter().filter(says).collect();
         assert!(leaks.is_empty(), "{kind}: {leaks:#?}");
-        let (_, runs) = story.program.api("GET", &format!("/runs?mapping={}", story.mapping), None);
+        let (_, mut runs) = story.program.api("GET", &format!("/runs?mapping={}", story.mapping), None);
+        // What was written is told by its UID, which on a CalDAV server is the far side's own.
+        for run in runs["items"].as_array_mut().unwrap() {
+            run["wrote"] = json!([]);
+        }
         assert!(!runs.to_string().to_lowercase().contains(HUSH), "{kind}: {runs}");
         assert_ne!(runs["items"], json!([]));
     }

@@ -115,7 +115,7 @@ async fn the_last_deletion_of_an_event_is_found_by_its_uid() {
     assert_eq!(of("a@x").await, None);
     home.delete("a.ics").await;
     let first = of("a@x").await.unwrap();
-    assert_eq!(home.trash().await, [first.clone()]);
+    assert_eq!(home.trash().await, std::slice::from_ref(&first));
     home.session.restore_trashed(&first.id, None).await.unwrap();
     assert_eq!(of("a@x").await, None);
     home.later(1);
