@@ -10,10 +10,14 @@ use super::front::{Bridge, BridgeError};
 use super::pace::later;
 use super::provider::{Bearer, Fut, Trouble};
 use super::record::{self, Connection, Health, Kind, connection_state_key, secret_key};
-use crate::auth::grant::{Keyring, Secret};
+use crate::auth::grant::{Keyring, SealError, Secret};
 use crate::auth::oauth::{Client, Denial, Grant};
 use crate::calendar::House;
 use crate::store::{Commit, CommitError, Expect, Key, Op, Origin, Table};
+
+/// What people are told when the key file is not the one that sealed an account's secret.
+const LOCKED: &str = "What was stored to sign in cannot be opened with the server's key file: put the right key file \
+     back and restart, or connect the account again.";
 
 /// A token that ends sooner is fetched anew.
 const AHEAD: Duration = Duration::from_secs(5 * 60);
@@ -65,6 +69,22 @@ impl Bearer for Holder {
 }
 
 impl Bridge {
+    pub(super) async fn secret(&self, connection: &str) -> Result<Secret, BridgeError> {
+        let key = secret_key(connection);
+        let sealed = self.house.store.record(&key).await?;
+        let sealed = sealed.ok_or_else(|| {
+            let why = "The account is not connected yet, or no longer: connect it again.";
+            BridgeError::Conflict(why.into())
+        })?;
+        match self.keys.unseal(&key, &sealed) {
+            Err(error @ (SealError::UnknownKey(_) | SealError::Damaged)) => {
+                tracing::error!(connection, "the secret of a connection cannot be opened: {error}");
+                Err(BridgeError::Conflict(LOCKED.into()))
+            }
+            opened => Ok(opened?),
+        }
+    }
+
     /// Fetches the tokens of accounts anew that nothing has called for a month, once an hour: vendors end a consent that is
     /// not used, Microsoft after 90 days, Google after six months (E33).
     pub(super) async fn keep_alive(&self) -> Result<(), BridgeError> {
@@ -108,7 +128,7 @@ impl Holder {
         let sealed = self.house.store.record(&self.key()).await.map_err(|_| unkept())?.ok_or_else(gone)?;
         let text = self.keys.unseal(&self.key(), &sealed).map_err(|error| {
             tracing::error!(connection = %self.connection, "a token cannot be read: {error}");
-            unkept()
+            Trouble::Unauthorised(LOCKED.into())
         })?;
         Ok((sealed, Grant::read(&text).ok_or_else(gone)?))
     }

@@ -474,16 +474,6 @@ impl Bridge {
         }))
     }
 
-    pub(super) async fn secret(&self, connection: &str) -> Result<Secret, BridgeError> {
-        let key = secret_key(connection);
-        let sealed = self.house.store.record(&key).await?;
-        let sealed = sealed.ok_or_else(|| {
-            let why = "The account is not connected yet, or no longer: connect it again.";
-            BridgeError::Conflict(why.into())
-        })?;
-        Ok(self.keys.unseal(&key, &sealed)?)
-    }
-
     /// Returns how a connection is after a call.
     pub(super) fn health(
         &self,

@@ -360,3 +360,50 @@ fn a_backup_holds_no_secret_in_clear() {
         !pair.text_here("later.ics").is_empty()
     });
 }
+
+// E9, S3-034: a new key seals every secret while the server runs; the old one opens nothing any more
+#[test]
+fn a_new_key_seals_every_secret_while_the_server_runs() {
+    let mut pair = Pair::start();
+    let mapping = pair.map(json!({}));
+    let feed = pair.made("/feeds", json!({"calendars": [pair.calendar()]}));
+    let key = pair.near.directory().join("db/key");
+    let old = std::fs::read_to_string(&key).unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_kalends"))
+        .arg("rotate-key")
+        .env("KALENDS_STORE__URL", format!("sled:{}", pair.near.directory().join("db").display()))
+        .current_dir(pair.near.directory())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{said}{}", String::from_utf8_lossy(&done.stderr));
+    let sealed: usize = said.split(' ').next().unwrap().parse().unwrap();
+    assert!(sealed >= 2, "the password and the feed's secret: {said}");
+    let new = std::fs::read_to_string(&key).unwrap();
+    let keys = |text: &str| -> Vec<String> { text.lines().skip(1).map(str::to_owned).collect() };
+    assert_eq!((keys(&old).len(), keys(&new).len()), (1, 1), "the old key is forgotten");
+    assert_ne!(keys(&old), keys(&new));
+    // It goes on at once, and after a restart.
+    for round in ["at once", "after a restart"] {
+        let name = format!("{}.ics", round.replace(' ', "-"));
+        assert_eq!(pair.there("anna", "PUT", &name, &titled(round, round)).status, 201);
+        eventually(round, || {
+            pair.sync(&mapping);
+            !pair.text_here(&name).is_empty()
+        });
+        let (_, shown) = pair.ask("GET", &format!("/feeds/{}", feed["id"].as_str().unwrap()), None);
+        // The port is another one after a restart.
+        let token = |feed: &Value| feed["url"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        assert_eq!(token(&shown), token(&feed), "{round}: {shown}");
+        crate::dialogue::Host::restart(&mut pair.near).unwrap();
+    }
+    // With the old key nothing can be opened: people are told, and nothing is taken for empty.
+    pair.near.stop();
+    std::fs::write(&key, old).unwrap();
+    crate::dialogue::Host::restart(&mut pair.near).unwrap();
+    pair.sync(&mapping);
+    eventually("what is wrong is said", || {
+        let (_, told) = pair.ask("GET", &format!("/mappings/{mapping}"), None);
+        told["message"].as_str().is_some_and(|sentence| sentence.contains("key"))
+    });
+}
