@@ -70,6 +70,10 @@ fn events_are_told_whoever_writes_them() {
     let log = receiver.log();
     let kinds: Vec<&str> = ["event.created", "event.updated", "event.deleted", "event.created"].into();
     assert_eq!(receiver.kinds(), kinds);
+    // S3-153: whoever runs the server sees how many were taken.
+    let metrics = &app.served.guard().house().metrics;
+    let counted = metrics.text(&kalends::metrics::Standing::default());
+    assert!(counted.contains("kalends_webhook_deliveries_total{outcome=\"taken\"} 4"), "{counted}");
     for (at, got) in log.iter().enumerate() {
         assert_eq!(got.signed(secret), 1, "{:?}", got.headers);
         assert_eq!(got.id(), format!("msg_{}_{}", id(&hook), at + 1));

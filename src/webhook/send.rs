@@ -303,6 +303,11 @@ impl Webhooks {
         };
         let took = self.now().0.saturating_sub(at.0);
         let millis = u64::try_from(took).unwrap_or(0);
+        self.house.metrics.delivery(match &sent {
+            Ok(answer) if answer.status.is_success() => "taken",
+            Ok(_) => "refused",
+            Err(_) => "failed",
+        });
         Ok(match sent {
             Ok(answer) => Outcome {
                 wait: answer.retry_after(),
