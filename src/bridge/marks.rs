@@ -1,10 +1,10 @@
 //! Where the events of a calendar came from, for whoever shows them.
 //!
-//! Owns: one look-up for each mapping of the calendar and event. Does not own: the whole story (`why`).
+//! Owns: look-ups by key for each mapping of the calendar and event; a calendar without mappings costs none. Does not own: the whole story (`why`).
 
 use super::front::{Bridge, BridgeError};
 use super::kept;
-use super::record::{self, Base, Kind, Mapping, base_key};
+use super::record::{self, Base, Connection, Kind, Mapping, base_key, connection_key, mapping_key};
 use crate::store::{CollectionId, Timestamp};
 
 /// What a mapping has to do with an event.
@@ -34,20 +34,21 @@ impl Bridge {
     /// # Errors
     /// When the store fails.
     pub async fn marks(&self, owner: &str, calendar: CollectionId) -> Result<Marks, BridgeError> {
-        let mut of_it: Vec<Mapping> =
-            self.mappings(owner).await?.into_iter().map(|(mapping, _)| mapping).collect();
-        of_it.retain(|mapping| mapping.collection == calendar);
-        if of_it.is_empty() {
-            return Ok(Marks::default());
-        }
-        let connections = self.connections(owner).await?;
-        let account = |mapping: &Mapping| {
-            let found = connections.iter().find(|(connection, _)| connection.id == mapping.connection);
-            found.map(|(connection, _)| (connection.kind, connection.account.clone()))
+        let ids: Vec<String> = {
+            let lines = self.lines();
+            lines.iter().filter(|(_, line)| line.collection == calendar).map(|(id, _)| id.clone()).collect()
         };
-        Ok(Marks(
-            of_it.into_iter().map(|mapping| (account(&mapping), mapping)).map(|(a, m)| (m, a)).collect(),
-        ))
+        let store = &*self.house.store;
+        let mut of_it = Vec::with_capacity(ids.len());
+        for id in ids {
+            let mapping: Option<Mapping> = record::load(store, &mapping_key(&id)).await?;
+            let Some(mapping) = mapping.filter(|mapping| mapping.owner == owner) else { continue };
+            let connection: Option<Connection> =
+                record::load(store, &connection_key(&mapping.connection)).await?;
+            of_it.push((mapping, connection.map(|connection| (connection.kind, connection.account))));
+        }
+        of_it.sort_by_key(|(mapping, _)| (mapping.created, mapping.id.clone()));
+        Ok(Marks(of_it))
     }
 
     /// Returns what mappings have to do with an event.

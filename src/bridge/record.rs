@@ -588,14 +588,14 @@ pub async fn load_all<T: DeserializeOwned>(
 /// When the store fails.
 pub async fn rows(store: &dyn Store, table: Table, prefix: &str) -> Result<Vec<(Key, Bytes)>, Fault> {
     let mut all: Vec<(Key, Bytes)> = Vec::new();
-    loop {
+    let mut last = PAGE;
+    while last == PAGE {
         let after = all.last().map(|(key, _)| key.path.as_str());
         let page = store.records(table, prefix, after, PAGE).await?;
-        if page.is_empty() {
-            return Ok(all);
-        }
+        last = page.len();
         all.extend(page);
     }
+    Ok(all)
 }
 
 #[cfg(test)]
