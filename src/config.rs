@@ -624,7 +624,7 @@ mod tests {
                 "1: server.listen: \"8008\" is not an address with a port like 127.0.0.1:8008",
             ),
             ("limits.quota = \"much\"", "1: limits.quota: \"much\" is no size like 10 MiB"),
-            ("log.format = \"xml\"", "1: log.format: \"xml\" is neither text nor json"),
+            ("log.format = \"xml\"", "1: log.format: \"xml\" is none of text, json"),
             (
                 "store.url = \"mysql:x\"",
                 "1: store.url: \"mysql:x\" is no store; write sled: and a directory, as in sled:./kalends-data",

@@ -1,6 +1,6 @@
 //! The JSON door in front of the bridge, on a whole server with its follower: shapes, scopes, refusals, secrets.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base64::Engine as _;
 use kalends::auth::{Scope, Scopes};
@@ -10,6 +10,7 @@ use crate::app::document;
 use crate::bridge::radicale::Radicale;
 use crate::dialogue::{Host as _, Request, Response, Setup, password, send};
 use crate::host::Served;
+use crate::wait::{PATIENCE, eventually, wait_for};
 
 const WORK: &str = "/anna/work/";
 
@@ -65,7 +66,7 @@ impl Program {
                 |side: &str| ["inserted", "updated", "deleted"].iter().all(|count| run[side][count] == 0);
             none("local") && none("remote")
         };
-        let until = Instant::now() + WAIT;
+        let until = Instant::now() + PATIENCE;
         // The first may have begun before the last change.
         let mut quiet = 0;
         while quiet < 2 {
@@ -78,34 +79,18 @@ impl Program {
 
     /// Follows a run to its end.
     fn follow(&self, run: &str) -> Value {
-        let until = Instant::now() + WAIT;
-        loop {
+        let look = || {
             let (status, run) = self.ask("GET", &format!("/runs/{run}"), None);
             assert_eq!(status, 200, "{run}");
-            if run["status"] != "running" {
-                return run;
-            }
-            assert!(Instant::now() < until, "{run}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+            run
+        };
+        wait_for("the end of a run", look, |run| run["status"] != "running")
     }
 }
 
 fn token(served: &Served, user: &str, scopes: &[Scope]) -> String {
     let made = served.guard().add_token(user, "test", Scopes::from(scopes.to_vec()));
     served.runtime().block_on(made).unwrap().1
-}
-
-/// How long is waited for what has to happen: far longer than it takes on a machine with much to do.
-const WAIT: Duration = Duration::from_secs(60);
-
-fn eventually(what: &str, within: Duration, mut holds: impl FnMut() -> bool) -> Duration {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < within, "{what} did not happen within {within:?}");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    begun.elapsed()
 }
 
 fn event(uid: &str, summary: &str) -> String {
@@ -184,7 +169,7 @@ fn a_program_connects_maps_and_follows_a_sync() {
     problem(&again, 409, "conflict");
     let map = mapping["id"].as_str().unwrap().to_owned();
     // The follower has begun by itself.
-    eventually("the first pass", WAIT, || program.dav("GET", "t.ics", "").status == 200);
+    eventually("the first pass", || program.dav("GET", "t.ics", "").status == 200);
     let (status, asked) = program.ask("POST", &format!("/mappings/{map}/sync"), None);
     assert_eq!(status, 202, "{asked}");
     let run = program.follow(asked["run"].as_str().unwrap());
@@ -197,10 +182,9 @@ fn a_program_connects_maps_and_follows_a_sync() {
     assert!(run["started_at"].as_str().unwrap().ends_with('Z') && run["failures"] == json!([]), "{run}");
     // A change here is at the far side at once, without anybody asking.
     assert_eq!(program.dav("PUT", "h.ics", &event("here@x", "Here")).status, 201);
-    let took = eventually("the push", WAIT, || radicale.get("/anna/work/here%40x.ics").is_some());
-    println!("a new event was at the far side after {took:?}");
+    eventually("the push", || radicale.get("/anna/work/here%40x.ics").is_some());
     assert_eq!(program.dav("DELETE", "t.ics", "").status, 204);
-    eventually("the removal", WAIT, || radicale.get("/anna/work/t.ics").is_none());
+    eventually("the removal", || radicale.get("/anna/work/t.ics").is_none());
     // Nothing else is written: our log and its files stand still.
     program.settle(&map);
     let files = radicale.files(WORK);
@@ -221,7 +205,7 @@ fn a_program_connects_maps_and_follows_a_sync() {
     assert_ne!(more["items"][0]["id"], runs["items"][0]["id"]);
     // Removing the mapping leaves the events where they are.
     let mut mapping = Value::Null;
-    eventually("rest", WAIT, || {
+    eventually("rest", || {
         mapping = program.ask("GET", &format!("/mappings/{map}"), None).1;
         mapping["status"] == "active"
     });
@@ -252,7 +236,7 @@ fn a_restart_keeps_mappings_and_what_was_missed_is_carried_over() {
     let map = connected(&program, &radicale);
     assert_eq!(program.dav("PUT", "h.ics", &event("here@x", "Here")).status, 201);
     let path = "/anna/work/here%40x.ics";
-    eventually("the push", WAIT, || radicale.get(path).is_some());
+    eventually("the push", || radicale.get(path).is_some());
     program.served.restart().unwrap();
     program.token = token(&program.served, "anna", &[Scope::Bridges]);
     radicale.put(path, &event("here@x", "Edited meanwhile"));
@@ -261,7 +245,7 @@ fn a_restart_keeps_mappings_and_what_was_missed_is_carried_over() {
     let run = program.follow(asked["run"].as_str().unwrap());
     assert_eq!(run["status"], "success", "{run}");
     // The run may be the one that a start begins with; then another follows it at once.
-    eventually("the edit", WAIT, || {
+    eventually("the edit", || {
         String::from_utf8(program.dav("GET", "h.ics", "").body).unwrap().contains("Edited meanwhile")
     });
 }
@@ -550,7 +534,7 @@ fn the_log_of_a_sync_holds_no_secret() {
         own["items"].as_array().unwrap().iter().find(|c| c["name"] == "calendar").unwrap()["id"].clone();
     let wish = json!({"calendar": own, "connection": made["id"], "remote_calendar": format!("{url}{WORK}")});
     let mapping = ask("POST", "/mappings", wish);
-    eventually("the first pass", WAIT, || {
+    eventually("the first pass", || {
         let runs = ask("GET", &format!("/runs?mapping={}", mapping["id"].as_str().unwrap()), Value::Null);
         runs["items"].as_array().is_some_and(|all| all.iter().any(|run| run["local"]["inserted"] == 1))
     });

@@ -19,7 +19,8 @@ use serde_json::json;
 use crate::bridge::side::Side;
 use crate::oauth::objects;
 use crate::oauth::peer::Peer;
-use crate::push::{Simulated, answer, eventually, later, side};
+use crate::push::{Simulated, answer, later, side};
+use crate::wait::eventually;
 
 /// Maps anna's calendar to the peer's feed.
 async fn mapped(side: &Side, peer: &Peer) -> String {
@@ -43,7 +44,7 @@ async fn many_who_confirm_begin_one_pass() {
     let mapping = mapped(&side, &peer).await;
     side.sync(&mapping).await;
     side.sync(&mapping).await;
-    peer.far().slow = Duration::from_millis(200);
+    peer.far().held = true;
     let asked = || peer.asked("/feed.ics").len();
     let confirm = async || -> HashSet<String> {
         let mut runs = HashSet::new();
@@ -56,6 +57,7 @@ async fn many_who_confirm_begin_one_pass() {
     let before = asked();
     let plain = side.bridge.sync("anna", &mapping, false).await.unwrap();
     assert_eq!(confirm().await, HashSet::from([plain]));
+    peer.far().held = false;
     side.bridge.settled(&mapping).await;
     assert_eq!(asked() - before, 1);
     // Something waits: one more pass, however many ask.
@@ -63,6 +65,7 @@ async fn many_who_confirm_begin_one_pass() {
     let now = side.house.clock.now();
     state.hold = Some(Hold { since: now, local: 2, remote: 0, sentence: "Held.".into() });
     side.store.commit(write(mapping_state_key(&mapping), &state)).await.unwrap();
+    peer.far().held = true;
     let before = asked();
     let plain = side.bridge.sync("anna", &mapping, false).await.unwrap();
     let runs = confirm().await;
@@ -72,6 +75,7 @@ async fn many_who_confirm_begin_one_pass() {
         going.iter().filter(|run| run.ended.is_none()).map(|run| run.id.as_str()).collect();
     assert!(going.len() == 2 && going.contains(&plain.as_str()), "{going:?}");
     assert_eq!(side.bridge.run("anna", &plain).await.unwrap().id, plain, "the first one is known all along");
+    peer.far().held = false;
     side.bridge.settled(&mapping).await;
     assert_eq!(asked() - before, 2, "the one that ran and the one that confirms");
     assert_eq!(side.state(&mapping).await.hold, None);

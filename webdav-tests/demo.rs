@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 use url::Url;
 
 use crate::dialogue::{Request, Response, send};
-use crate::providers::{date, event, eventually};
+use crate::providers::{date, event};
+use crate::wait::eventually;
 
 /// What is printed last.
 const READY: &str = "Ctrl-C ends it.";

@@ -16,7 +16,8 @@ use serde_json::{Value, json};
 
 use crate::bridge::side::Side;
 use crate::oauth::House;
-use crate::providers::{date, eventually};
+use crate::providers::date;
+use crate::wait::eventually;
 
 /// What the web server has at its one address.
 #[derive(Debug, Clone, Default)]

@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::app::App;
 use crate::dialogue::{Host as _, Setup};
 use crate::host::Served;
-use crate::operator::wait_for;
+use crate::wait::wait_for;
 
 /// How the server takes TLS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Sink {
     /// Waits until so many mails came.
     #[track_caller]
     fn wait(&self, many: usize) -> Vec<String> {
-        wait_for(|| self.mails(), |mails| mails.len() >= many)
+        wait_for("the mail", || self.mails(), |mails| mails.len() >= many)
     }
 }
 
@@ -217,7 +217,7 @@ fn a_mail_server_that_refuses_is_asked_again_and_a_restart_forgets_nothing() {
     assert_eq!(sink.tried(), 3, "two refusals and one that was taken");
     sink.refuse(&["451 later\r\n"]);
     raise(&served, "bert", &["Something else is wrong."]);
-    wait_for(|| sink.tried(), |tried| *tried >= 4);
+    wait_for("another try", || sink.tried(), |tried| *tried >= 4);
     served.restart().unwrap();
     let mails = sink.wait(2);
     assert!(mails[1].contains("Something else is wrong."), "{mails:?}");
@@ -257,7 +257,7 @@ fn mail_goes_over_tls_with_a_password_from_a_file() {
         let told = crate::operator::metrics(&stranger, &admin);
         crate::operator::value(&told, "kalends_mails_total{outcome=\"failed\"}")
     };
-    wait_for(failed, |count| count.is_some_and(|count| count >= 1.0));
+    wait_for("the count", failed, |count| count.is_some_and(|count| count >= 1.0));
     assert_eq!((sink.mails().len(), sink.letters.logins.lock().unwrap().len()), (1, 1));
 }
 

@@ -58,4 +58,5 @@ mod trash;
 mod trust;
 mod upstreams;
 mod versions;
+mod wait;
 mod webhooks;

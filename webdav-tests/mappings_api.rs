@@ -5,7 +5,6 @@ mod booked;
 mod kept;
 mod story;
 
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use kalends::auth::{Scope, Scopes};
@@ -13,8 +12,7 @@ use serde_json::{Value, json};
 
 use crate::dialogue::{Host as _, Request, Response, Setup, password, send};
 use crate::host::Served;
-
-const WAIT: Duration = Duration::from_secs(60);
+use crate::wait::eventually;
 
 /// Anna's server, one that she has an account on, and a token for the first.
 struct Pair {
@@ -187,14 +185,6 @@ fn text(answer: &Response) -> String {
     match answer.status {
         200 | 207 => String::from_utf8(answer.body.clone()).unwrap().replace("\r\n ", ""),
         _ => String::new(),
-    }
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < WAIT, "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

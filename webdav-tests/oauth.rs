@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::dialogue::{Host as _, Request, Response, Setup, send};
 use crate::host::Served;
+use crate::wait::wait_for;
 
 pub(crate) mod peer;
 
@@ -568,16 +569,12 @@ pub(crate) fn mapped_feed(house: &House, peer: &Peer, titles: &[&str]) -> (Strin
 
 /// Follows a run to its end.
 pub(crate) fn follow(house: &House, run: &str) -> Value {
-    let until = std::time::Instant::now() + Duration::from_secs(60);
-    loop {
+    let look = || {
         let (status, run) = house.api("GET", &format!("/runs/{run}"), None);
         assert_eq!(status, 200, "{run}");
-        if run["status"] != "running" {
-            return run;
-        }
-        assert!(std::time::Instant::now() < until, "{run}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+        run
+    };
+    wait_for("the end of a run", look, |run| run["status"] != "running")
 }
 
 /// How many objects anna's calendar holds.
@@ -650,11 +647,7 @@ fn confirming_counts_as_asking_by_hand() {
     let (_, mapping) = mapped_feed(&house, &peer, &["one", "two", "three"]);
     let path = format!("/mappings/{mapping}");
     let until = |status: &str| {
-        let begun = std::time::Instant::now();
-        while house.api("GET", &path, None).1["status"] != status {
-            assert!(begun.elapsed() < Duration::from_secs(60), "it is never {status}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for(status, || house.api("GET", &path, None).1, |mapping| mapping["status"] == status);
     };
     until("active");
     // Nothing waits: the word begins nothing and costs nothing.

@@ -20,6 +20,7 @@ use crate::dialogue::Host as _;
 use crate::host::Served;
 use crate::oauth::peer::Peer;
 use crate::oauth::{House, follow, mapped_feed, objects};
+use crate::wait::eventually;
 
 const WORK: &str = "/anna/work/";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -107,7 +108,7 @@ fn two_passes_of_one_mapping_never_run_at_once() {
     let path = format!("/mappings/{mapping}/sync");
     let (_, first) = house.api("POST", &path, None);
     follow(&house, first["run"].as_str().unwrap());
-    peer.far().slow = Duration::from_millis(1500);
+    peer.far().held = true;
     let before = peer.asked("/feed.ics").len();
     let (_, begun) = house.api("POST", &path, None);
     let run = begun["run"].as_str().unwrap().to_owned();
@@ -126,9 +127,10 @@ fn two_passes_of_one_mapping_never_run_at_once() {
     assert_eq!(house.api("GET", &format!("/mappings/{mapping}"), None).1["status"], "syncing");
     let (_, running) = house.api("GET", &format!("/runs/{run}"), None);
     assert_eq!((&running["status"], &running["ended_at"]), (&json!("running"), &Value::Null), "{running}");
+    eventually("the far side is asked", || peer.asked("/feed.ics").len() > before);
     assert_eq!(peer.asked("/feed.ics").len() - before, 1, "six more asked, and the far side heard of none");
+    peer.far().held = false;
     follow(&house, &run);
-    peer.far().slow = Duration::ZERO;
     let (_, again) = house.api("POST", &path, None);
     let again = follow(&house, again["run"].as_str().unwrap());
     assert_eq!(again["status"], "success", "{again}");

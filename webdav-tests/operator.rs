@@ -1,7 +1,5 @@
 //! What whoever runs the server is told and can settle: `/status`, `/metrics`, limits, accounts, other paths.
 
-use std::time::{Duration, Instant};
-
 use base64::Engine as _;
 use http::Method;
 use kalends::auth::Scope;
@@ -12,6 +10,7 @@ use serde_json::{Value, json};
 use crate::app::{App, document, event, problem, say};
 use crate::dialogue::{Host as _, Request, Response, Setup, password, send};
 use crate::host::Served;
+use crate::wait::wait_for;
 
 /// Makes the administrator olga and returns a token of hers.
 pub(crate) fn administrator(served: &Served) -> String {
@@ -69,23 +68,6 @@ fn status_is_told_to_those_who_sign_in() {
     assert_eq!((&whole["server"]["users"], &whole["server"]["objects"]), (&json!(3), &json!(1)), "{whole}");
 }
 
-/// Asks again and again until the answer is as wished, for half a minute at most.
-#[track_caller]
-pub(crate) fn wait_for<T>(mut look: impl FnMut() -> T, wish: impl Fn(&T) -> bool) -> T
-where
-    T: std::fmt::Debug,
-{
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
-        let seen = look();
-        if wish(&seen) {
-            return seen;
-        }
-        assert!(Instant::now() < until, "it did not come: {seen:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
 // S4-078, S2-018, S2-019, S1-033, S1-036, S1-091, S3-160, S3-169: a feed is read, then it is gone
 #[test]
 fn status_and_metrics_say_how_the_bridge_is() {
@@ -108,7 +90,7 @@ fn status_and_metrics_say_how_the_bridge_is() {
     let (status, mapping) = app.ask("POST", "/mappings", Some(wish));
     assert_eq!(status, 201, "{mapping}");
     let look = || app.get("/status");
-    let well = wait_for(look, |told| told["mappings"][0]["status"] == "active");
+    let well = wait_for("health", look, |told| told["mappings"][0]["status"] == "active");
     assert_eq!((&well["status"], &well["connections"][0]["status"]), (&json!("ok"), &json!("active")));
     assert!(
         well["mappings"][0]["last_synced_at"].is_string()
@@ -137,7 +119,7 @@ fn status_and_metrics_say_how_the_bridge_is() {
         app.ask("POST", &format!("/feeds/{}/rotate", feed["id"].as_str().unwrap()), Some(json!({})));
     assert_eq!(status, 200);
     assert_eq!(app.ask("POST", "/sync", None).0, 202);
-    let ill = wait_for(look, |told| told["status"] == "attention");
+    let ill = wait_for("attention", look, |told| told["status"] == "attention");
     assert!(ill["mappings"][0]["message"].is_string(), "{ill}");
     assert_eq!(ill["mappings"][0]["last_synced_at"], well["mappings"][0]["last_synced_at"]);
     let told = figures();

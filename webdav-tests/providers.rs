@@ -5,7 +5,6 @@ mod settings;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -23,6 +22,7 @@ use url::Url;
 
 use crate::dialogue::{Request, Response, send};
 use crate::oauth::House;
+use crate::wait::eventually;
 
 const DAY: i64 = 86_400;
 const APPLE: &str = "abcd-efgh-ijkl-mnop";
@@ -292,14 +292,6 @@ impl Site {
     }
 }
 
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(30));
-    }
-}
-
 /// An event that is made, moved and removed on each of both sides.
 fn life(kind: &'static str) {
     let site = Site::start(kind);
@@ -332,17 +324,6 @@ fn life(kind: &'static str) {
     let place = site.there()["ours"].id.clone();
     // Moved and renamed here: the same event is there, at its new time.
     site.put("ours.ics", &berlin("Choir and tea", 20));
-    if kind == "cozi" {
-        std::thread::sleep(Duration::from_secs(4));
-        println!(
-            "{:?}\n{}",
-            site.there().values().map(|s| String::from_utf8_lossy(&s.bytes).into_owned()).collect::<Vec<_>>(),
-            site.house.api("GET", "/mappings", None).1
-        );
-        for e in site.far.log().entries() {
-            println!("{} {} {:?} {} {}", e.method, e.path, e.query, e.status, e.wrote);
-        }
-    }
     eventually("the change", || stands("ours", &berlin("Choir and tea", 20)));
     assert_eq!((site.there().len(), &site.there()["ours"].id), (2, &place));
     // Made there, then renamed there.

@@ -1,7 +1,7 @@
 //! Notifications: whom a word is believed, and what it begins.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -23,14 +23,7 @@ use crate::bridge::side::Side;
 use crate::dialogue::{Host as _, Request, send};
 use crate::oauth::peer::Peer;
 use crate::oauth::{House, agreed, follow, mapped_feed, objects};
-
-pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < Duration::from_secs(60), "{what} did not happen");
-        std::thread::sleep(Duration::from_millis(10));
-    }
-}
+use crate::wait::eventually;
 
 // S1-077, S3-078, E21, Bad input: a hook without the right secret is 404 or 403 and costs nothing
 #[test]

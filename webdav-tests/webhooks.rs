@@ -14,8 +14,8 @@ use serde_json::{Value, json};
 
 use crate::app::{App, event, problem};
 use crate::dialogue::{Host as _, Request, send};
-use crate::push::eventually;
 use crate::trust::Program;
+use crate::wait::eventually;
 use desk::Desk;
 use receiver::Receiver;
 

@@ -128,6 +128,20 @@ pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
     Ok(done())
 }
 
+/// Reads a list of the caller's calendars, each once; an id that is none is told with its place.
+pub(super) async fn find_all(api: &Api, call: &Call, ids: &[String]) -> Result<Vec<u64>, Problem> {
+    let session = call.session(&api.house);
+    let mut found = Vec::new();
+    for (at, id) in ids.iter().enumerate() {
+        let missing = |_| Problem::invalid(&format!("calendars[{at}]"), "There is no such calendar.");
+        let calendar = find(&session, id).await.map_err(missing)?;
+        if !found.contains(&calendar.id().0) {
+            found.push(calendar.id().0);
+        }
+    }
+    Ok(found)
+}
+
 pub(super) async fn find(session: &Session, id: &str) -> Result<Writable, Problem> {
     let missing = || Problem::missing("There is no such calendar.");
     if id == "default" {

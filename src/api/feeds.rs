@@ -4,7 +4,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::calendars::find;
+use super::calendars::{find, find_all};
 use super::json::{Call, reply, time};
 use super::problem::Problem;
 use super::{Api, done, located};
@@ -131,16 +131,7 @@ async fn calendars(api: &Api, call: &Call, ids: &[String]) -> Result<Vec<u64>, P
     if ids.is_empty() || ids.len() > MOST {
         return Err(Problem::invalid("calendars", format!("Name 1 to {MOST} calendars by their ids.")));
     }
-    let session = call.session(&api.house);
-    let mut found = Vec::new();
-    for (at, id) in ids.iter().enumerate() {
-        let missing = |_| Problem::invalid(&format!("calendars[{at}]"), "There is no such calendar.");
-        let calendar = find(&session, id).await.map_err(missing)?;
-        if !found.contains(&calendar.id().0) {
-            found.push(calendar.id().0);
-        }
-    }
-    Ok(found)
+    find_all(api, call, ids).await
 }
 
 fn named(name: String) -> Result<String, Problem> {

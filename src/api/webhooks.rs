@@ -6,7 +6,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::calendars::find;
+use super::calendars::find_all;
 use super::json::{Call, reply, time, time_or_null};
 use super::moments::length;
 use super::problem::Problem;
@@ -256,16 +256,7 @@ async fn calendars(api: &Api, call: &Call, ids: &[String]) -> Result<Vec<u64>, P
     if ids.len() > CALENDARS {
         return Err(Problem::invalid("calendars", format!("Name {CALENDARS} calendars at most.")));
     }
-    let session = call.session(&api.house);
-    let mut found = Vec::new();
-    for (at, id) in ids.iter().enumerate() {
-        let missing = |_| Problem::invalid(&format!("calendars[{at}]"), "There is no such calendar.");
-        let calendar = find(&session, id).await.map_err(missing)?;
-        if !found.contains(&calendar.id().0) {
-            found.push(calendar.id().0);
-        }
-    }
-    Ok(found)
+    find_all(api, call, ids).await
 }
 
 fn described(text: String) -> Result<String, Problem> {

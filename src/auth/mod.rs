@@ -1,7 +1,9 @@
 //! Who is asking: Basic passwords, app passwords and bearer tokens; and the commands that change them.
 //!
 //! Owns: verifying what a request carries (`Guard`), the cache of verified credentials (`cache`), slowing of failures
-//! (`throttle`), how often one caller may ask (`rate`), password hashes (`password`), app passwords and tokens (`token`), sessions of browsers (`session`), what far sides entrusted to us (`grant`),
+//! (`throttle`), how often one caller may ask (`rate`), password hashes (`password`), app passwords and tokens (`token`),
+//! sessions of browsers (`session`), signatures of
+//! webhooks (`signing`), what far sides entrusted to us (`grant`),
 //! whose word about a client's address is believed (`proxy`).
 //! Does not own: what a principal may do (`calendar`), the answers to a refusal (`server`).
 
@@ -13,6 +15,7 @@ pub mod password;
 pub mod proxy;
 mod rate;
 pub mod session;
+pub mod signing;
 mod throttle;
 mod token;
 

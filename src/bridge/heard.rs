@@ -5,16 +5,14 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use subtle::ConstantTimeEq as _;
 
 use super::front::{Bridge, BridgeError};
 use super::pace::{Pace, later};
 use super::record::{Kind, Watched, hook_key};
 use crate::auth::grant::Secret;
-use crate::auth::oauth;
-use crate::store::{Fault, Op};
+use crate::auth::{oauth, signing};
+use crate::store::Op;
 
 /// Notifications that come so close together belong to one stream.
 const TOGETHER: Duration = Duration::from_secs(2);
@@ -185,9 +183,7 @@ impl Bridge {
     /// `Missing`; when the store fails.
     pub async fn open_hook(&self, owner: &str, mapping: &str) -> Result<(String, Secret), BridgeError> {
         self.mapping(owner, mapping).await?;
-        let mut bytes = [0u8; 32];
-        getrandom::fill(&mut bytes).map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
-        let secret = Secret::new(format!("whsec_{}", STANDARD.encode(bytes)));
+        let secret = signing::fresh()?;
         let key = hook_key(mapping);
         let sealed = self.keys.seal(&key, &secret)?;
         self.commit(vec![Op::PutRecord(key, sealed)]).await?;

@@ -3,7 +3,7 @@
 //! Owns: their names and defaults. Does not own: keeping to them (`crate::bridge`).
 
 use super::Setting;
-use super::values::{duration, interval, items, parsed, reach, time_of_day};
+use super::values::{duration, interval, items, parsed, reach, time_of_day, word};
 use crate::bridge::Detect;
 use crate::bridge::record::Direction;
 use crate::http::dns::{Dns, name_server};
@@ -92,13 +92,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Whether somebody is told when an event from a far side overlaps one that is here: off, bookings (only those\n\
               that were booked through this server) or all.",
         set: |config, text| {
-            config.detect_overlap = match text {
-                "off" => Detect::Off,
-                "bookings" => Detect::Bookings,
-                "all" => Detect::All,
-                _ => return Err(format!("{text:?} is none of off, bookings and all")),
-            };
-            Ok(())
+            let words = [("off", Detect::Off), ("bookings", Detect::Bookings), ("all", Detect::All)];
+            word(text, &words, &mut config.detect_overlap)
         },
     },
     Setting {
@@ -107,13 +102,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         example: "",
         doc: "Which way a new mapping carries if nobody says: both, pull (from there to here) or push.",
         set: |config, text| {
-            config.default_direction = match text {
-                "both" => Direction::Both,
-                "pull" => Direction::Pull,
-                "push" => Direction::Push,
-                _ => return Err(format!("{text:?} is none of both, pull and push")),
-            };
-            Ok(())
+            let words = [("both", Direction::Both), ("pull", Direction::Pull), ("push", Direction::Push)];
+            word(text, &words, &mut config.default_direction)
         },
     },
     Setting {

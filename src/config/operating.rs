@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::values::{duration, first_line, items, parsed};
+use super::values::{duration, first_line, items, parsed, word};
 use super::{LogFormat, Setting};
 use crate::auth::grant::Secret;
 
@@ -108,12 +108,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         example: "",
         doc: "How log lines look, on standard error: text or json.",
         set: |config, text| {
-            config.log_format = match text {
-                "text" => LogFormat::Text,
-                "json" => LogFormat::Json,
-                _ => return Err(format!("{text:?} is neither text nor json")),
-            };
-            Ok(())
+            let words = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+            word(text, &words, &mut config.log_format)
         },
     },
     Setting {

@@ -7,7 +7,7 @@ use std::path::Path;
 use url::{Host, Url};
 
 use super::Setting;
-use super::values::first_line;
+use super::values::{first_line, word};
 use crate::auth::grant::Secret;
 use crate::bridge::CoziState;
 
@@ -151,13 +151,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         doc: "Whether Cozi accounts can be connected: on, beta (with a word of warning) or off. Cozi offers no official\n\
               interface: it can change or close at any time.",
         set: |config, text| {
-            config.providers.cozi_state = match text {
-                "on" => CoziState::On,
-                "beta" => CoziState::Beta,
-                "off" => CoziState::Off,
-                _ => return Err(format!("{text:?} is neither on nor beta nor off")),
-            };
-            Ok(())
+            let words = [("on", CoziState::On), ("beta", CoziState::Beta), ("off", CoziState::Off)];
+            word(text, &words, &mut config.providers.cozi_state)
         },
     },
 ];

@@ -12,6 +12,20 @@ pub(super) fn parsed<T: std::str::FromStr>(text: &str, what: &str, into: &mut T)
     Ok(())
 }
 
+/// Reads one of a few words.
+pub(super) fn word<T: Copy>(text: &str, words: &[(&str, T)], into: &mut T) -> Result<(), String> {
+    match words.iter().find(|(word, _)| *word == text) {
+        Some((_, value)) => {
+            *into = *value;
+            Ok(())
+        }
+        None => {
+            let all: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+            Err(format!("{text:?} is none of {}", all.join(", ")))
+        }
+    }
+}
+
 /// Reads a number of calls, which cannot be none.
 pub(super) fn calls<T: std::str::FromStr + PartialOrd + From<u32>>(
     text: &str,

@@ -3,12 +3,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use sha2::Sha256;
 use subtle::ConstantTimeEq as _;
 
 use super::{Answered, Hooks, body};
 use crate::auth::grant::Secret;
+use crate::auth::signing;
 use crate::bridge::Heard;
 use crate::http::Request;
 use crate::store::Timestamp;
@@ -77,13 +76,7 @@ impl Signature<'_> {
 
     /// Tells whether one of the signatures is right.
     fn holds(&self, secret: &Secret, body: &[u8]) -> bool {
-        let text = secret.reveal();
-        let Ok(key) = STANDARD.decode(text.strip_prefix("whsec_").unwrap_or(text)) else { return false };
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(&key) else { return false };
-        for part in [self.id.as_bytes(), b".", self.at.as_bytes(), b".", body] {
-            mac.update(part);
-        }
-        let wanted = mac.finalize().into_bytes();
+        let Some(wanted) = signing::signature(secret, self.id, self.at, body) else { return false };
         self.all.iter().any(|signature| bool::from(signature.as_slice().ct_eq(wanted.as_slice())))
     }
 }

@@ -16,10 +16,11 @@ use super::record::{
     self, Delivery, Group, Hook, PAGE, Pause, Why, decode, deliveries, delivery_key, hook_key, put,
     secret_key, told_key,
 };
-use super::sign;
+
 use super::voice::Voice;
 use super::work::State;
 use crate::auth::grant::{Keyring, SealError, Secret};
+use crate::auth::signing;
 use crate::calendar::House;
 use crate::http::fetch::{Fetch, FetchError};
 use crate::store::{Commit, CommitError, Expect, Fault, Key, Op, Origin, Store, Table, Timestamp};
@@ -246,7 +247,7 @@ impl Webhooks {
         hooks.push(hook.clone());
         self.enter(owner).await?;
         self.begin(voice, owner, &Group::wanted(&hooks)).await?;
-        let secret = sign::fresh()?;
+        let secret = signing::fresh()?;
         let sealed = self.keys.seal(&secret_key(&hook.id), &secret)?;
         let key = hook_key(owner, &hook.id);
         let expect = Expect::Record(key.clone(), None);
@@ -298,7 +299,7 @@ impl Webhooks {
         let _turn = self.turn(owner).await;
         let before = self.one(owner, id).await?;
         let old = self.secrets(&before).await?;
-        let secret = sign::fresh()?;
+        let secret = signing::fresh()?;
         let mut all = vec![secret.reveal()];
         all.extend(old.first().filter(|_| keep > 0).map(Secret::reveal));
         let sealed = self.keys.seal(&secret_key(id), &Secret::new(all.join("\n")))?;

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Pair, eventually};
+use super::Pair;
+use crate::wait::eventually;
 
 /// Books. Returns the names of its event here and there, and where it is in the API.
 fn booked(pair: &Pair, start: &str) -> (String, String, String) {

@@ -2,9 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Pair, dav, event, eventually, text};
+use super::{Pair, dav, event, text};
 use crate::app::problem;
 use crate::dialogue::Host as _;
+use crate::wait::eventually;
 
 const PRIVILEGES: &str = "<propfind xmlns=\"DAV:\"><prop><current-user-privilege-set/></prop></propfind>";
 

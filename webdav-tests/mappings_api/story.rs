@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{Pair, event, eventually};
+use super::{Pair, event};
+use crate::wait::eventually;
 
 /// The word and the sentences of an event, over the only mapping.
 fn told(pair: &Pair, uid: &str) -> (Value, String) {

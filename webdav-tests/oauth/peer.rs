@@ -52,6 +52,8 @@ pub(crate) struct Far {
     pub(crate) loses: bool,
     /// Every answer takes this long.
     pub(crate) slow: Duration,
+    /// Answers wait until this is taken back; a minute at most.
+    pub(crate) held: bool,
     pub(crate) refresh: BTreeSet<String>,
     pub(crate) access: BTreeSet<String>,
     /// Calendars that cannot be watched.
@@ -89,6 +91,7 @@ impl Peer {
             refuses: None,
             loses: false,
             slow: Duration::ZERO,
+            held: false,
             refresh: BTreeSet::new(),
             access: BTreeSet::new(),
             unwatched: false,
@@ -290,6 +293,12 @@ fn serve(mut stream: TcpStream, far: &Mutex<Far>) -> Option<()> {
         (far.answer(&asked), far.slow)
     };
     std::thread::sleep(slow);
+    for _ in 0..6000 {
+        if !far.lock().unwrap().held {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
     let (status, body) = said?;
     let kind = if asked.path.ends_with(".ics") { "text/calendar" } else { "application/json" };
     let head = format!(

@@ -3,7 +3,8 @@
 use serde_json::{Value, json};
 use url::Url;
 
-use super::{Site, date, event, eventually};
+use super::{Site, date, event};
+use crate::wait::eventually;
 
 fn refused(site: &Site, path: &str, body: Value) -> (u16, String, String) {
     let (status, problem) = site.house.api("POST", path, Some(body));

@@ -6,6 +6,7 @@ use kalends::sim::{Fault, Rule};
 use serde_json::json;
 
 use super::{Far, Story, event, next_week};
+use crate::wait::wait_for;
 
 /// Stands in everything that is private: events here and there, and whatever a damaged answer holds.
 const HUSH: &str = "hushhush";
@@ -121,15 +122,10 @@ fn a_damaged_answer_is_refused_logged_by_its_shape_and_tried_again() {
             );
             assert!(told["next_run_at"].is_string(), "{kind}: {what}: {told}");
             // The log has the shape. What comes from another process comes in its own time.
-            let begun = Instant::now();
-            let new = loop {
-                let new = story.program.logged().split_off(logged);
-                if new.iter().any(|line| line.contains("shape=")) {
-                    break new;
-                }
-                assert!(begun.elapsed() < Duration::from_secs(30), "{kind}: {what}: no shape in {new:#?}");
-                std::thread::sleep(Duration::from_millis(20));
-            };
+            let look = || story.program.logged().split_off(logged);
+            let new = wait_for(&format!("{kind}: {what}: the shape"), look, |new| {
+                new.iter().any(|line| line.contains("shape="))
+            });
             assert!(
                 new.iter().any(|line| line.contains("WARN") && line.contains("shape=")),
                 "{kind}: {what}: {new:#?}"

@@ -5,13 +5,14 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use kalends::ical::Ical;
 use serde_json::{Value, json};
 
 use crate::dialogue::{Request, Response, send};
+use crate::wait::wait_for;
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -151,15 +152,8 @@ impl Program {
         }
         assert_eq!(status, 202, "{asked}");
         let run = asked["run"].as_str().unwrap_or_default().to_owned();
-        let begun = Instant::now();
-        loop {
-            let (_, run) = self.api("GET", &format!("/runs/{run}"), None);
-            if run["status"] != "running" && !run["status"].is_null() {
-                return run;
-            }
-            assert!(begun.elapsed() < Duration::from_secs(60), "a pass does not end: {run}");
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        let look = || self.api("GET", &format!("/runs/{run}"), None).1;
+        wait_for("the end of a run", look, |run| run["status"] != "running" && !run["status"].is_null())
     }
 
     /// Connects an account with what its owner knows.
