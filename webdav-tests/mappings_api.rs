@@ -5,7 +5,6 @@ mod booked;
 mod kept;
 mod story;
 
-
 use base64::Engine as _;
 use kalends::auth::{Scope, Scopes};
 use serde_json::{Value, json};

@@ -329,6 +329,9 @@ async fn a_budget_that_is_used_up_defers_until_it_is_filled_again() {
     let caldav = Rate { minute: 10, day: 40, saved: 3 };
     let rates = Rates { caldav, ..Rates::default() };
     let side = Side::with(Settings { rates, ..Settings::default() }).await;
+    // Days are UTC's: not a few minutes before the next one.
+    let day = 86_400_000;
+    side.later(Duration::from_millis(u64::try_from(day + day / 4 - side.now() % day).unwrap()));
     for n in 0..30 {
         side.put(&format!("{n}.ics"), &event(&format!("{n}@x"), "SUMMARY:E")).await;
     }

@@ -110,6 +110,11 @@ fn two_passes_of_one_mapping_never_run_at_once() {
     follow(&house, first["run"].as_str().unwrap());
     peer.far().held = true;
     let before = peer.asked("/feed.ics").len();
+    // Until one has begun that asks the far side and waits for it.
+    eventually("the far side is asked", || {
+        house.api("POST", &path, None);
+        peer.asked("/feed.ics").len() > before
+    });
     let (_, begun) = house.api("POST", &path, None);
     let run = begun["run"].as_str().unwrap().to_owned();
     let joined: BTreeSet<String> = std::thread::scope(|scope| {
@@ -127,7 +132,6 @@ fn two_passes_of_one_mapping_never_run_at_once() {
     assert_eq!(house.api("GET", &format!("/mappings/{mapping}"), None).1["status"], "syncing");
     let (_, running) = house.api("GET", &format!("/runs/{run}"), None);
     assert_eq!((&running["status"], &running["ended_at"]), (&json!("running"), &Value::Null), "{running}");
-    eventually("the far side is asked", || peer.asked("/feed.ics").len() > before);
     assert_eq!(peer.asked("/feed.ics").len() - before, 1, "six more asked, and the far side heard of none");
     peer.far().held = false;
     follow(&house, &run);

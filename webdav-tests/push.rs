@@ -23,7 +23,7 @@ use crate::bridge::side::Side;
 use crate::dialogue::{Host as _, Request, send};
 use crate::oauth::peer::Peer;
 use crate::oauth::{House, agreed, follow, mapped_feed, objects};
-use crate::wait::eventually;
+use crate::wait::{eventually, wait_for};
 
 // S1-077, S3-078, E21, Bad input: a hook without the right secret is 404 or 403 and costs nothing
 #[test]
@@ -578,7 +578,7 @@ fn what_a_channel_says_of_itself_is_heeded() {
         entries.iter().filter(|entry| entry.method == method && entry.path.contains(part)).count()
     };
     says("reauthorizationRequired");
-    eventually("its renewal", || asked("PATCH", "/subscriptions/") == 1);
+    wait_for("its renewal", || asked("PATCH", "/subscriptions/"), |renewed| *renewed >= 1);
     let before = asked("GET", "delta");
     says("missed");
     eventually("a look", || asked("GET", "delta") > before);

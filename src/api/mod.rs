@@ -35,7 +35,7 @@ mod why;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use http::{HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
@@ -161,20 +161,18 @@ impl Api {
             return Ok(json::reply(StatusCode::OK, &openapi::DOCUMENT));
         }
         let caller = recognised(caller)?;
-        let mut matching: Vec<(&Route, Vec<String>)> =
-            ROUTES.iter().filter_map(|route| Some((route, captures(route.path, below)?))).collect();
-        // A path that is spelled out goes before one with a name in it.
-        if matching.iter().any(|(_, ids)| ids.is_empty()) {
-            matching.retain(|(_, ids)| ids.is_empty());
-        }
+        let matching = matching(below);
         let head = request.method == Method::HEAD;
-        let method = if head { Method::GET } else { request.method.clone() };
-        let Some((route, ids)) = matching.iter().find(|(route, _)| route.method == method) else {
+        let method = if head { &Method::GET } else { &request.method };
+        let Some(route) = matching.iter().find(|route| route.method == *method) else {
             if matching.is_empty() {
                 return Err(Problem::missing("There is nothing at this address."));
             }
-            let allow: Vec<&str> = matching.iter().map(|(route, _)| route.method.as_str()).collect();
+            let allow: Vec<&str> = matching.iter().map(|route| route.method.as_str()).collect();
             return Err(Problem::method(&allow.join(", ")));
+        };
+        let Some(ids) = captures(route.path, below) else {
+            return Err(Problem::missing("There is nothing at this address."));
         };
         if !route.scopes.iter().any(|scope| caller.may(*scope)) {
             let names: Vec<&str> = route.scopes.iter().map(|scope| scope.as_str()).collect();
@@ -183,7 +181,7 @@ impl Api {
         // One that cannot be read is refused like an empty one: to ignore it would be to do a thing twice.
         let chosen = request.headers.get("idempotency-key").filter(|_| route.method == Method::POST);
         let chosen = chosen.map(|value| value.to_str().unwrap_or_default().to_owned());
-        let call = Call::read(request, caller, ids.clone()).await?;
+        let call = Call::read(request, caller, ids).await?;
         call.agrees(route.told.query)?;
         match chosen {
             Some(chosen) => self.once(route, below, call, &chosen).await,
@@ -220,6 +218,38 @@ fn recognised(caller: Result<Caller, Denied>) -> Result<Caller, Problem> {
         }
         Err(Denied::Fault(fault)) => Err(fault.into()),
     }
+}
+
+/// The routes by how many segments their paths have.
+static BY_LENGTH: LazyLock<Vec<Vec<&'static Route>>> = LazyLock::new(|| {
+    let mut all = Vec::new();
+    for route in ROUTES {
+        let length = route.path.split('/').count();
+        if all.len() <= length {
+            all.resize_with(length + 1, Vec::new);
+        }
+        if let Some(of) = all.get_mut(length) {
+            of.push(route);
+        }
+    }
+    all
+});
+
+/// Returns the routes that a path is of; one that is spelled out goes before one with a name in it.
+fn matching(path: &str) -> Vec<&'static Route> {
+    let alike = |route: &Route| {
+        let mut segments = route.path.split('/').zip(path.split('/'));
+        segments.all(|(wanted, said)| match wanted.starts_with('{') {
+            true => !said.is_empty(),
+            false => wanted == said,
+        })
+    };
+    let of = BY_LENGTH.get(path.split('/').count()).into_iter().flatten().copied();
+    let mut found: Vec<&Route> = of.filter(|route| alike(route)).collect();
+    if found.iter().any(|route| !route.path.contains('{')) {
+        found.retain(|route| !route.path.contains('{'));
+    }
+    found
 }
 
 /// Returns what stands for the `{}` of a route, if the path is one of its.

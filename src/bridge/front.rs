@@ -16,6 +16,7 @@ use super::breaker::{Breaker, Gate};
 use super::budget::{Budgets, Rates};
 use super::connections::Mirrored;
 use super::kept::Records;
+use super::lines::{Line, Lines};
 use super::overlap::Detect;
 use super::pace::{Pace, Schedule};
 use super::provider::{RemoteId, Trouble};
@@ -26,7 +27,6 @@ use super::record::{
 use super::run::MassDelete;
 use super::sites::Providers;
 use super::ties::Ties;
-use super::work::Job;
 use crate::auth::grant::{Keyring, SealError};
 use crate::calendar::House;
 use crate::calendar::booking::is_holds;
@@ -250,26 +250,6 @@ impl NewMapping {
     }
 }
 
-/// What the bridge keeps in memory of one mapping.
-#[derive(Debug)]
-pub(super) struct Line {
-    pub(super) collection: CollectionId,
-    pub(super) connection: String,
-    pub(super) enabled: bool,
-    pub(super) pace: Pace,
-    /// Something changed here since the last pass began.
-    pub(super) dirty: bool,
-    /// What changed here goes out at once.
-    pub(super) prompt: bool,
-    pub(super) running: Option<Arc<Job>>,
-    /// Another pass was asked for while this one runs.
-    pub(super) again: bool,
-    /// The last run that somebody joined, and may come back for.
-    pub(super) told: Option<String>,
-    /// Held while the mapping or what it remembers is changed.
-    pub(super) lock: Arc<tokio::sync::Mutex<()>>,
-}
-
 /// The bridge. One for a server; followed by `follow::follow`.
 pub struct Bridge {
     pub(super) house: Arc<House>,
@@ -278,7 +258,7 @@ pub struct Bridge {
     pub(super) settings: Settings,
     pub(super) budgets: Budgets,
     pub(super) alarms: Alarms,
-    pub(super) lines: Mutex<HashMap<String, Line>>,
+    pub(super) lines: Mutex<Lines>,
     /// Connections that are left alone, or failed of late.
     pub(super) breakers: Mutex<HashMap<String, Breaker>>,
     pub(super) wake: Notify,
@@ -310,7 +290,7 @@ impl Bridge {
         fetch: Fetch,
         settings: Settings,
     ) -> Result<Arc<Bridge>, Fault> {
-        let mut lines = HashMap::new();
+        let mut lines = Lines::default();
         // An account that was removed while nobody followed is noticed at the first look.
         let connections = record::load_all::<Connection>(&*house.store, Table::Connection, "").await?;
         let mut breakers = HashMap::new();
@@ -400,7 +380,7 @@ impl Bridge {
         self.breakers().get(connection).map_or(Gate::Open, |breaker| breaker.gate(now))
     }
 
-    pub(super) fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<String, Line>> {
+    pub(super) fn lines(&self) -> std::sync::MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
@@ -448,10 +428,7 @@ impl Bridge {
 
     /// Has the mappings of a calendar go on that was deleted and is back.
     pub fn calendar_is_back(&self, collection: CollectionId) {
-        let lines = self.lines();
-        let of = lines.iter().filter(|(_, line)| line.collection == collection);
-        let mappings: Vec<String> = of.map(|(id, _)| id.clone()).collect();
-        drop(lines);
+        let mappings = self.lines().of(collection).to_vec();
         for mapping in mappings {
             self.run_soon(&mapping);
         }

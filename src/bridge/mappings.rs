@@ -44,7 +44,10 @@ impl Bridge {
         // Those of a link share the one calendar in its middle.
         let Some(calendar) = mappings.first().map(|mapping| mapping.collection) else { return Ok(()) };
         self.commit_marked(calendar, ops, |all| all.extend(mappings.iter().cloned())).await?;
-        self.lines().extend(begun);
+        {
+            let mut lines = self.lines();
+            begun.into_iter().for_each(|(id, line)| lines.insert(id, line));
+        }
         self.wake.notify_one();
         Ok(())
     }

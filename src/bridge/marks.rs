@@ -34,10 +34,7 @@ impl Bridge {
     /// # Errors
     /// When the store fails.
     pub async fn marks(&self, owner: &str, calendar: CollectionId) -> Result<Marks, BridgeError> {
-        let ids: Vec<String> = {
-            let lines = self.lines();
-            lines.iter().filter(|(_, line)| line.collection == calendar).map(|(id, _)| id.clone()).collect()
-        };
+        let ids = self.lines().of(calendar).to_vec();
         let store = &*self.house.store;
         let mut of_it = Vec::with_capacity(ids.len());
         for id in ids {

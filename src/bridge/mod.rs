@@ -32,6 +32,7 @@ mod kept;
 mod latency;
 mod ledger;
 mod left;
+mod lines;
 mod make;
 mod mappings;
 mod marks;

@@ -14,7 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::alarms::After;
 use super::breaker::Gate;
-use super::front::{Bridge, BridgeError, Line};
+use super::front::{Bridge, BridgeError};
+use super::lines::Line;
 use super::mappings::may_write;
 use super::pace::{Outcome, Pace, Schedule};
 use super::provider::Trouble;
@@ -521,11 +522,13 @@ impl Follower for Wakeful {
     fn notice(&self, notice: &Notice) {
         let people = notice.keys.iter().filter(|key| key.table == Table::Principal);
         self.0.departed().extend(people.map(|key| key.path.clone()));
+        let by = match &notice.origin {
+            Origin::Mapping(by) => Some(by.as_str()),
+            _ => None,
+        };
         let mut lines = self.0.lines();
-        for (id, line) in lines.iter_mut() {
-            let ours = matches!(&notice.origin, Origin::Mapping(by) if by == id);
-            if !ours && notice.revs.iter().any(|(collection, _)| *collection == line.collection) {
-                line.dirty = true;
+        for (calendar, _) in &notice.revs {
+            if lines.changed(*calendar, by) {
                 self.0.calm_until.store(0, Ordering::Relaxed);
             }
         }

@@ -182,13 +182,13 @@ fn overrides(ical: &Ical, master: Component<'_>, zones: Zones<'_>) -> Fields {
             found.insert(key, json!({ "excluded": true }));
         }
     }
-    let general = component(master, zones);
+    let general = std::cell::OnceCell::new();
     let calendar = ical.calendar();
     for event in calendar.iter().flat_map(|calendar| calendar.named("VEVENT")) {
         let Some(id) = event.property("RECURRENCE-ID") else { continue };
         let Some(time) = date_time(&id) else { continue };
         let civil = place(&timing.form, &time, zones);
-        let mut usual = general.clone();
+        let mut usual: Fields = general.get_or_init(|| component(master, zones)).clone();
         times(&mut usual, &timing.beginning(civil));
         let mut own = component(event, zones);
         own.retain(|name, value| usual.get(name) != Some(value));
