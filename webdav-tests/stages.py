@@ -368,10 +368,14 @@ def web():
         settings = {f"KALENDS_PROVIDERS__GOOGLE__{key.upper()}": value for key, value in providers.items()}
         settings["KALENDS_BRIDGE__ALLOW_PRIVATE"] = "true"
         with Server("web", user=False, **settings) as server:
-            link = re.search(r"http://\S+/setup\?code=\w+", server.log.read_text())[0]
-            environment = dict(os.environ, KALENDS_SETUP=link, KALENDS_SIM_CALDAV=caldav.url, KALENDS_SIM_GOOGLE=google.url)
+            end = time.monotonic() + 30
+            while not (link := re.search(r"http://\S+/setup\?code=\w+\n", server.log.read_text())):
+                if time.monotonic() > end:
+                    raise Failed("no set-up link was printed")
+                time.sleep(0.05)
+            environment = dict(os.environ, KALENDS_SETUP=link[0].strip(), KALENDS_SIM_CALDAV=caldav.url, KALENDS_SIM_GOOGLE=google.url)
             environment["KALENDS_SHOTS"] = str(TOOLS / "shots")
-            return counted(Run("web", ["node", folder / "check.mjs"], 600, env=environment), "web")
+            return counted(Run("web", ["node", folder / "check.mjs"], 1200, env=environment), "web")
 
 
 def readme():

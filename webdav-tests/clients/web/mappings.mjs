@@ -1,0 +1,21 @@
+// Mappings: their settings, resting and going on.
+import assert from 'node:assert/strict';
+import { button, go, page, step } from './browser.mjs';
+
+// S1-090, E15, S4-045: what is only pulled is not to be changed here; settings are used at once. S4-039: a mapping rests and goes on
+await step('a mapping is set to pull, rests and goes on; what it brings is not to be changed', async () => {
+  await go('/mappings');
+  await page.locator('#rows a').first().click();
+  await button('Let it rest').click();
+  await button('Go on').click();
+  await page.getByRole('radio', { name: /^From there to here/ }).check();
+  await button('Save').click();
+  await page.waitForLoadState('load');
+  assert.ok(await page.getByRole('radio', { name: /^From there to here/ }).isChecked());
+  await go('/');
+  const mirrored = page.locator('.fc-event', { hasText: /Ours|Theirs/ }).first();
+  await mirrored.click();
+  await page.getByText('it is changed where it came from').waitFor();
+  assert.equal(await button('Save').count(), 0);
+  await page.keyboard.press('Escape');
+});
