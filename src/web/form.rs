@@ -45,6 +45,28 @@ impl Form {
         form
     }
 
+    /// Takes every value that was sent for a name: boxes that were ticked.
+    pub(super) fn gather(&mut self, visit: &Visit, name: &str) {
+        let all: Vec<&str> = visit.fields().filter(|(n, _)| *n == name).map(|(_, value)| value).collect();
+        self.set_all(name, all);
+    }
+
+    /// Ticks these boxes.
+    pub(super) fn set_all<'a>(&mut self, name: &str, values: impl IntoIterator<Item = &'a str>) {
+        let all: Vec<&str> = values.into_iter().collect();
+        self.values.insert(name.to_owned(), all.join("\n"));
+    }
+
+    /// Returns the boxes that are ticked.
+    pub(super) fn all(&self, name: impl AsRef<str>) -> Vec<&str> {
+        self.value(name).split('\n').filter(|value| !value.is_empty()).collect()
+    }
+
+    /// Tells whether a box is ticked.
+    pub(super) fn has(&self, name: impl AsRef<str>, value: impl AsRef<str>) -> bool {
+        self.value(name).split('\n').any(|one| one == value.as_ref())
+    }
+
     /// Fills a field in.
     pub(super) fn set(&mut self, name: &str, value: impl Into<String>) {
         self.values.insert(name.to_owned(), value.into());
@@ -95,5 +117,8 @@ mod tests {
         assert_eq!(form.wrong(""), Some("Not that."));
         assert_eq!((form.value("start"), form.value("gone")), ("soon", ""));
         assert_ne!(form.once, Form::new(&[]).once);
+        form.set_all("rules", ["a", "b c"]);
+        assert_eq!(form.all("rules"), ["a", "b c"]);
+        assert!(form.has("rules", "b c") && !form.has("rules", "b") && !form.has("gone", "a"));
     }
 }

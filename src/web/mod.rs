@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use self::pages::{
-    account, calendar, conflicts, connections, devices, mappings, notifications, setup, sign_in, start,
+    account, calendar, conflicts, connections, devices, mappings, notifications, setup, sharing, sign_in, start,
 };
 use self::shell::Shell;
 use self::visit::{Stop, Visit};
@@ -115,6 +115,13 @@ routes! {
     GET "/start" Members start::show;
     GET "/start/reached" Members start::state;
     GET "/hello/{code}" All start::hello;
+    GET "/sharing" Members sharing::show;
+    POST "/sharing" Members sharing::make;
+    GET "/sharing/new" Members sharing::new;
+    GET "/sharing/{feed}" Members sharing::one;
+    POST "/sharing/{feed}" Members sharing::change;
+    POST "/sharing/{feed}/rotate" Members sharing::rotate;
+    POST "/sharing/{feed}/end" Members sharing::end;
     GET "/live" Members calendar::live;
     GET "/assets/{digest}/{name}" All assets::serve;
 }

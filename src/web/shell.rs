@@ -17,18 +17,37 @@ pub(super) struct Entry {
     pub(super) path: &'static str,
     pub(super) icon: &'static str,
     pub(super) words: &'static str,
+    pub(super) place: Place,
+}
+
+/// Where an entry of the menu is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the bar, always in sight: what is looked at most.
+    Bar,
+    /// Below the last entry of the bar.
+    More,
 }
 
 /// The menu. A page that is not there is not in it.
 pub(super) const MENU: &[Entry] = &[
-    Entry { path: "/", icon: "calendar", words: T.menu_calendar },
-    Entry { path: "/connections", icon: "link", words: T.menu_connections },
-    Entry { path: "/mappings", icon: "arrows", words: T.menu_mappings },
-    Entry { path: "/conflicts", icon: "conflict", words: T.menu_conflicts },
-    Entry { path: "/devices", icon: "phone", words: T.menu_devices },
-    Entry { path: "/notifications", icon: "bell", words: T.menu_notifications },
-    Entry { path: "/account", icon: "person", words: T.menu_account },
+    bar("/", "calendar", T.menu_calendar),
+    bar("/connections", "link", T.menu_connections),
+    bar("/mappings", "arrows", T.menu_mappings),
+    bar("/conflicts", "conflict", T.menu_conflicts),
+    bar("/notifications", "bell", T.menu_notifications),
+    more("/sharing", "share", T.menu_sharing),
+    more("/devices", "phone", T.menu_devices),
+    more("/account", "person", T.menu_account),
 ];
+
+const fn bar(path: &'static str, icon: &'static str, words: &'static str) -> Entry {
+    Entry { path, icon, words, place: Place::Bar }
+}
+
+const fn more(path: &'static str, icon: &'static str, words: &'static str) -> Entry {
+    Entry { path, icon, words, place: Place::More }
+}
 
 /// What the frame of a page needs.
 #[derive(Debug, Clone)]
@@ -74,6 +93,16 @@ impl Shell {
             (shell.menu, shell.at) = (MENU, at);
         }
         shell
+    }
+
+    /// Returns the entries of the menu in that place.
+    pub(super) fn entries(&self, place: Place) -> impl Iterator<Item = &'static Entry> + use<> {
+        self.menu.iter().filter(move |entry| entry.place == place)
+    }
+
+    /// Tells whether the page that is open is below the last entry of the bar.
+    pub(super) fn within_more(&self) -> bool {
+        self.entries(Place::More).any(|entry| entry.path == self.at)
     }
 
     /// Returns the address of an asset.

@@ -1,20 +1,26 @@
 //! What pages say, in one place, so that translations can come. What the API says of a failure is the API's.
+//!
+//! The words of a topic with many pages are in a file of its own below `texts/`, as a `T` of its own.
 
 macro_rules! texts {
     ($($name:ident: $text:literal,)*) => {
         /// The texts of a language.
         #[derive(Debug)]
-        pub(super) struct Texts {
-            $(pub(super) $name: &'static str,)*
+        pub(in crate::web) struct Texts {
+            $(pub(in crate::web) $name: &'static str,)*
         }
 
         /// English.
-        pub(super) const T: Texts = Texts { $($name: $text,)* };
+        pub(in crate::web) const T: Texts = Texts { $($name: $text,)* };
     };
 }
 
+pub(super) mod sharing;
+
 texts! {
     // The frame.
+    menu_more: "More",
+    menu_sharing: "Sharing",
     menu_calendar: "Calendar",
     menu_account: "You",
     missing: "Nothing here",

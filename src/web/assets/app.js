@@ -53,6 +53,15 @@
     if (from.dataset.close !== undefined) close();
     if (from.dataset.copy !== undefined) navigator.clipboard?.writeText(from.dataset.copy).then(() => say(from.dataset.copied));
   });
+  // The rest of the menu closes when one looks elsewhere.
+  const further = document.querySelector('.further');
+  const shut = () => { if (further && further.open) further.open = false; };
+  document.addEventListener('click', (event) => { if (further && !further.contains(event.target)) shut(); });
+  document.addEventListener('focusin', (event) => { if (further && !further.contains(event.target)) shut(); });
+  document.addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape' || !further?.open) return;
+    shut(); further.querySelector('summary').focus();
+  });
   dialog.addEventListener('click', (event) => { if (event.target === dialog) close(); });
   // A field that another one makes needless is not shown: data-if="name=value|value" of the form.
   const fit = (root) => root.querySelectorAll('[data-if]').forEach((part) => {

@@ -8,8 +8,10 @@ pub(super) mod devices;
 pub(super) mod mappings;
 pub(super) mod notifications;
 pub(super) mod setup;
+pub(super) mod sharing;
 pub(super) mod sign_in;
 pub(super) mod start;
+pub(super) mod ticks;
 
 use askama::Template;
 

@@ -45,7 +45,7 @@ impl Calendar {
         self.components.is_empty() || self.components.iter().any(|component| component == "VEVENT")
     }
 
-    fn color(&self, at: usize) -> String {
+    pub(in crate::web) fn color(&self, at: usize) -> String {
         let said = self.color.as_deref().and_then(rgb);
         said.unwrap_or_else(|| COLORS.get(at % COLORS.len()).copied().unwrap_or("#3556c7").to_owned())
     }
