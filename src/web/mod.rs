@@ -23,7 +23,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use self::pages::{
-    account, calendar, conflicts, connections, devices, mappings, notifications, setup, sharing, sign_in, start,
+    account, calendar, conflicts, connections, devices, mappings, notifications, setup, sharing, sign_in,
+    start,
 };
 use self::shell::Shell;
 use self::visit::{Stop, Visit};
