@@ -3,7 +3,7 @@
 # Accounts: docker exec -it CONTAINER kalends user add anna
 FROM rust:1-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock ./
+COPY Cargo.toml Cargo.lock askama.toml ./
 COPY src ./src
 # These targets are named in Cargo.toml, so the files must be there; they are not built.
 COPY webdav-tests/main.rs ./webdav-tests/main.rs

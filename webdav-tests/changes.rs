@@ -175,8 +175,14 @@ fn a_stream_tells_of_changes_and_goes_on_where_it_ended() {
     let told: Vec<Option<String>> =
         (0..2).map(|_| again.change().unwrap().1["uid"].as_str().map(str::to_owned)).collect();
     assert_eq!(told, [Some("b".to_owned()), Some("a".to_owned())]);
-    // Whose token ends is not told any more.
+    // Another token's end is nothing to this one.
     let guard = app.served.guard();
+    let scopes = kalends::auth::Scopes::from(vec![kalends::auth::Scope::Read]);
+    let (other, _) = app.served.runtime().block_on(guard.add_token("bert", "other", scopes)).unwrap();
+    app.served.runtime().block_on(guard.revoke_token("bert", &other.id)).unwrap();
+    assert_eq!(app.dav("PUT", "c.ics", &event("c", "C", "20260105T090000Z")).status, 201);
+    assert_eq!(again.change().unwrap().1["uid"], "c");
+    // Whose token ends is not told any more.
     let tokens = app.served.runtime().block_on(guard.tokens(Some("anna"))).unwrap();
     for token in tokens {
         app.served.runtime().block_on(guard.revoke_token("anna", &token.id)).unwrap();

@@ -628,3 +628,31 @@ fn the_written_pages_are_up_to_date() {
         assert!(page("docs/requirements.md").contains("## Q. Quirks of clients"));
     }
 }
+
+/// What a build reads has to be in the container that builds.
+#[test]
+fn the_container_is_built_from_all_that_a_build_reads() {
+    let copied: BTreeSet<String> = page("Dockerfile")
+        .lines()
+        .filter_map(|line| line.strip_prefix("COPY "))
+        .filter(|line| !line.starts_with("--from"))
+        .flat_map(|line| {
+            let mut names: Vec<&str> = line.split(' ').collect();
+            names.pop();
+            names.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        })
+        .collect();
+    let gone: Vec<&String> = copied.iter().filter(|name| !root().join(name).exists()).collect();
+    assert!(gone.is_empty(), "Dockerfile copies what is not there: {gone:?}");
+    let mut needed =
+        vec!["Cargo.toml".to_owned(), "Cargo.lock".to_owned(), "askama.toml".to_owned(), "src".to_owned()];
+    let manifest = page("Cargo.toml");
+    needed.extend(
+        manifest
+            .lines()
+            .filter_map(|line| line.strip_prefix("path = \"")?.strip_suffix('"').map(str::to_owned)),
+    );
+    let missing: Vec<&String> =
+        needed.iter().filter(|name| !copied.contains(*name) && !name.starts_with("src/")).collect();
+    assert!(missing.is_empty(), "Dockerfile does not copy {missing:?}");
+}

@@ -4,8 +4,9 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::sync::{Arc, Mutex};
 
 use kalends::bridge::{Cause, NoticeKind, Notices};
-use kalends::store::{Commit, Origin};
+use kalends::store::{Commit, Origin, Table};
 use rustls::pki_types::pem::PemObject as _;
+use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpListener;
 
@@ -177,6 +178,17 @@ fn raise(served: &Served, owner: &str, sentences: &[&str]) {
     });
 }
 
+/// Waits until it is noted that all that somebody is told was mailed: what changes in that very moment is mailed again.
+fn noted(served: &Served, owner: &str) {
+    let look = || {
+        let store = &served.guard().house().store;
+        let read = store.records(Table::Notice, owner, None, 100);
+        let found = served.runtime().block_on(read).unwrap();
+        found.iter().map(|(_, bytes)| serde_json::from_slice::<Value>(bytes).unwrap()).collect::<Vec<_>>()
+    };
+    wait_for("the note", look, |found| found.iter().all(|notice| notice["mailed"].is_number()));
+}
+
 // issue: notifications by mail too when mail.smtp_url is set; S1-039, S3-112, E32
 #[test]
 fn a_notice_is_mailed_once_and_many_are_one_mail() {
@@ -187,6 +199,7 @@ fn a_notice_is_mailed_once_and_many_are_one_mail() {
     for part in ["To: anna@example.org", "Subject: Kalends:", "kalends@example.org", "could not be carried"] {
         assert!(mail.contains(part), "{part}\n{mail}");
     }
+    noted(&served, "anna");
     // What it says changes, and two more come for somebody else: they go together, the first is not told again.
     raise(&served, "anna", &["“Lunch” could not be carried over, twice."]);
     raise(&served, "bert", &["One thing.", "Another thing."]);
@@ -194,6 +207,7 @@ fn a_notice_is_mailed_once_and_many_are_one_mail() {
     assert_eq!(mails.len(), 2, "{mails:?}");
     assert!(mails[1].contains("To: bert@example.org") && mails[1].contains("2 things"), "{}", mails[1]);
     assert!(mails[1].contains("One thing.") && mails[1].contains("Another thing."), "{}", mails[1]);
+    noted(&served, "bert");
     // A third one comes later: it alone is told.
     let app = App { token: served.token("bert", "read").unwrap(), served };
     raise(&app.served, "bert", &["One thing.", "Another thing.", "A third one."]);

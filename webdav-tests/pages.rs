@@ -2,6 +2,7 @@
 //! The stage `web` drives them in a real browser.
 
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
 
 use crate::dialogue::{Host as _, Request, Response, Setup, password, send};
 use crate::host::Served;
@@ -195,7 +196,28 @@ fn sessions_are_listed_ended_and_outlive_a_restart() {
     let mut bert = Browser::new(&served);
     bert.enter("bert", &password("bert"), "/");
     assert_eq!(bert.post(&format!("/account/sessions/{id}/end"), &[]).status, 404);
+    // Whoever is signed out from elsewhere hears nothing any more, even if they were listening.
+    let left = [&two, &three].into_iter().find(|cookies| open(cookies)).unwrap();
+    let pairs: Vec<String> = left.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let mut live = std::net::TcpStream::connect(served.address()).unwrap();
+    live.set_read_timeout(Some(std::time::Duration::from_secs(60))).unwrap();
+    let head = format!("GET /live HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n", pairs.join("; "));
+    live.write_all(head.as_bytes()).unwrap();
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("retry: ") {
+        let mut piece = [0; 512];
+        let read = live.read(&mut piece).unwrap();
+        assert!(read > 0, "{}", String::from_utf8_lossy(&heard));
+        heard.extend_from_slice(&piece[..read]);
+    }
     as_of(&one).post("/account/sessions/end-others", &[]);
+    // The last piece of the answer: the stream is over, and not only quiet.
+    while !heard.ends_with(b"0\r\n\r\n") {
+        let mut piece = [0; 512];
+        let read = live.read(&mut piece).expect("the stream goes on");
+        assert!(read > 0);
+        heard.extend_from_slice(&piece[..read]);
+    }
     assert!(open(&one) && !open(&two) && !open(&three));
     served.runtime().block_on(served.guard().set_password("anna", "another one".into())).unwrap();
     assert!(!open(&one), "a changed password ends every session");

@@ -378,6 +378,10 @@ fn a_subscription_rests_goes_on_and_ends() {
     receiver.says(move |_| Some((307, format!("Location: {there}\r\n"), String::new())));
     let tested = ok(&app, "POST", &format!("{path}/test"), None);
     assert_eq!((&tested["ok"], &tested["status"]), (&json!(false), &json!(307)), "{tested}");
+    // A receiver is no target: ten a minute by hand.
+    let more = (0..10).map(|_| app.ask("POST", &format!("{path}/test"), None).0).collect::<Vec<_>>();
+    assert!(more.contains(&429) && more.iter().all(|status| [200, 429].contains(status)), "{more:?}");
+    assert!(receiver.log().len() <= 10);
     receiver.status(200);
     receiver.forget();
     assert_eq!(ok(&app, "POST", &format!("{path}/pause"), None)["paused"]["reason"], "asked");

@@ -17,7 +17,7 @@ use http_body_util::{BodyExt as _, StreamBody};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::Sleep;
+use tokio::time::{Interval, Sleep};
 
 use super::calendars::find;
 use super::json::{Call, reply, time};
@@ -44,6 +44,7 @@ type Positions = BTreeMap<CollectionId, Position>;
 #[derive(Debug, Clone)]
 struct Wanted {
     session: Session,
+    home: CollectionId,
     only: Option<CollectionId>,
 }
 
@@ -57,7 +58,26 @@ impl Wanted {
             }
             None => None,
         };
-        Ok(Wanted { session, only })
+        let home = session.home().await?.id();
+        Ok(Wanted { session, home, only })
+    }
+
+    /// Tells whether something was written that may be wanted. What others write wakes nobody.
+    async fn touched(&self, notice: &Notice) -> bool {
+        for (id, _) in &notice.revs {
+            let ours = match self.only {
+                Some(only) => only == *id,
+                None => match self.session.house.store.collection(*id).await {
+                    Ok(collection) => collection.is_some_and(|collection| collection.parent == self.home),
+                    // Whoever looks is told.
+                    Err(_) => true,
+                },
+            };
+            if ours {
+                return true;
+            }
+        }
+        false
     }
 
     async fn calendars(&self) -> Result<Vec<Readable>, Problem> {
@@ -125,7 +145,10 @@ pub(super) async fn stream(api: &Api, call: Call) -> Result<Reply, Problem> {
         wanted,
         from,
         ear,
+        owner: call.owner().to_owned(),
+        signed: call.caller.token.as_deref().unwrap_or_default().trim_start_matches("session-").to_owned(),
         waiting: Vec::new(),
+        pulse: tokio::time::interval_at(tokio::time::Instant::now() + PULSE, PULSE),
         ends: Box::pin(tokio::time::sleep(LASTS)),
         last: false,
         closing: api.closing.clone(),
@@ -187,6 +210,11 @@ struct Listening {
     wanted: Wanted,
     from: Positions,
     ear: Receiver<Arc<Notice>>,
+    owner: String,
+    /// What its token or session is called by.
+    signed: String,
+    /// Whatever others write, a proxy sees something often enough.
+    pulse: Interval,
     /// What was read and not sent yet, the last first.
     waiting: Vec<String>,
     ends: Pin<Box<Sleep>>,
@@ -222,18 +250,28 @@ impl Listening {
             tokio::select! {
                 () = self.closing.cancelled() => return None,
                 () = &mut self.ends => return None,
-                () = tokio::time::sleep(PULSE) => return Some(": nothing new\n\n".to_owned()),
+                _ = self.pulse.tick() => return Some(": nothing new\n\n".to_owned()),
                 heard = self.ear.recv() => match heard {
-                    // Who may listen may have changed: whoever still may comes back.
-                    Ok(notice) if notice.keys.iter().any(|key| matches!(key.table, Table::Token | Table::Principal)) => {
-                        return None;
-                    }
-                    Ok(notice) => self.more = !notice.revs.is_empty(),
+                    // Whoever still may listen comes back.
+                    Ok(notice) if self.may_have_ended(&notice) => return None,
+                    Ok(notice) => self.more = self.wanted.touched(&notice).await,
                     Err(RecvError::Lagged(_)) => self.more = true,
                     Err(RecvError::Closed) => return None,
                 },
             }
         }
+    }
+
+    /// Tells whether what the listener signed in with changed or was taken away.
+    fn may_have_ended(&self, notice: &Notice) -> bool {
+        notice.keys.iter().any(|key| match key.table {
+            Table::Principal => key.path == self.owner,
+            // Both lie under a digest that what they are called by begins.
+            Table::Token | Table::Session => {
+                !self.signed.is_empty() && key.path.starts_with(self.signed.as_str())
+            }
+            _ => false,
+        })
     }
 
     /// Reads a page. The error is a last word: the store fails, or the log was cut.
@@ -264,8 +302,7 @@ async fn heard(ear: &mut Receiver<Arc<Notice>>, wanted: &Wanted) {
     loop {
         match ear.recv().await {
             Ok(notice) => {
-                let touches = |id: &CollectionId| wanted.only.is_none_or(|only| only == *id);
-                if notice.revs.iter().any(|(id, _)| touches(id)) {
+                if wanted.touched(&notice).await {
                     return;
                 }
             }

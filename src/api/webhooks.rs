@@ -70,6 +70,10 @@ impl From<HookError> for Problem {
                 "waits",
                 "It was not delivered yet and waits for its turn; `resume` has it tried at once.",
             ),
+            HookError::Often(wait) => Problem::wait(
+                wait,
+                "A webhook is sent 10 tests and repetitions a minute at most; wait a little.",
+            ),
             HookError::Forgotten => crate::calendar::Refusal::TokenExpired.into(),
             HookError::Stale => Problem::stale(),
             HookError::Failed(fault) => fault.into(),

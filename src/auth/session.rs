@@ -15,7 +15,7 @@ use super::oauth::digest;
 use super::token::{all, read, written};
 use super::{Caller, Denied, Guard, Via, refused};
 use crate::calendar::{Error, Refusal, login_name};
-use crate::store::{Commit, Expect, Fault, Key, Op, Origin, Table, Timestamp};
+use crate::store::{Commit, Expect, Fault, Key, Op, Origin, Principal, Table, Timestamp};
 
 /// A session ends when nobody used it for so long,
 const IDLE: Duration = Duration::from_secs(14 * 86_400);
@@ -41,6 +41,14 @@ pub struct Session {
     pub created: Timestamp,
     /// When it was last used, to some minutes.
     pub seen: Timestamp,
+    /// What it was begun with, as a digest: it ends with the password, in the very commit that changes that.
+    #[serde(default)]
+    pub with: String,
+}
+
+/// Returns what tells a password from its successor.
+fn mark(principal: &Principal) -> String {
+    digest(&principal.password).get(..16).unwrap_or_default().to_owned()
 }
 
 impl Session {
@@ -134,20 +142,26 @@ impl Guard {
     ///
     /// # Errors
     /// `Missing` if there is no such account; when the store fails.
-    pub async fn begin_session(&self, user: &str, agent: &str, address: IpAddr) -> Result<String, Error> {
+    pub async fn begin_session(
+        &self,
+        principal: &Principal,
+        agent: &str,
+        address: IpAddr,
+    ) -> Result<String, Error> {
         let secret = random()?;
         let digest = digest(&secret);
         let now = self.house.clock.now();
         let session = Session {
             id: digest.get(..16).unwrap_or_default().to_owned(),
-            user: user.to_owned(),
+            user: principal.name.clone(),
             agent: agent.chars().take(200).collect(),
             address: address.to_string(),
             created: now,
             seen: now,
+            with: mark(principal),
         };
         let commit = Commit::new(Origin::System, now)
-            .expect(self.exists(user).await?)
+            .expect(self.exists(&principal.name).await?)
             .op(Op::PutRecord(Key::new(Table::Session, digest), written(&session)?));
         self.house.store.commit(commit).await?;
         Ok(secret)
@@ -166,7 +180,10 @@ impl Guard {
         if session.ended(now) {
             return Ok(None);
         }
-        let Some(principal) = self.house.principal(&session.user).await? else { return Ok(None) };
+        let principal = self.house.principal(&session.user).await?;
+        let Some(principal) = principal.filter(|principal| mark(principal) == session.with) else {
+            return Ok(None);
+        };
         if now.0.saturating_sub(session.seen.0) > i64::try_from(NOTED.as_millis()).unwrap_or(i64::MAX) {
             session.seen = now;
             // Whoever was quicker noted it too, or ended the session.
@@ -292,6 +309,7 @@ mod tests {
             address: "192.0.2.1".into(),
             created: Timestamp(created * day),
             seen: Timestamp(seen * day),
+            with: String::new(),
         };
         let now = Timestamp(100 * day);
         assert!(!session(99, 99).ended(now));

@@ -56,7 +56,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "limits.quota",
         default: "\"10 GiB\"",
         example: "",
-        doc: "What one account may store.",
+        doc: "What one account may store in its calendars and folders. What is in the trash, or was replaced and is still kept,\n\
+              is not counted.",
         set: |config, text| size(text, &mut config.limits.quota),
     },
     Setting {
@@ -71,7 +72,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "limits.requests_per_minute_unknown",
         default: "600",
         example: "",
-        doc: "The same for whoever has no valid token, from one address (of IPv6: one /64).",
+        doc: "The same for whoever has no valid token, and for readers of published feeds, from one address (of IPv6: one\n\
+              /64).",
         set: |config, text| parsed(text, "a number", &mut config.requests.unknown),
     },
     Setting {

@@ -14,6 +14,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use tokio::sync::Semaphore;
 
 pub use link::{Chosen, Link, LinkError, Links, Scope};
 
@@ -41,6 +42,8 @@ pub struct Feeds {
     links: Arc<Links>,
     site: Site,
     hints: Hints,
+    /// Answers that are being written.
+    places: Semaphore,
 }
 
 /// What is asked, without the body.
@@ -56,7 +59,6 @@ impl Asked {
     }
 }
 
-/// What of a link is wanted.
 /// How subscribers are asked to look again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hints {
@@ -66,6 +68,7 @@ pub struct Hints {
     pub x_wr_refresh: bool,
 }
 
+/// What of a link is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     Calendar,
@@ -79,7 +82,8 @@ impl Feeds {
     /// # Errors
     /// A sentence if the base URL is none.
     pub fn new(house: Arc<House>, links: Arc<Links>, base_url: &str, hints: Hints) -> Result<Feeds, String> {
-        Ok(Feeds { house, links, site: Site::new(base_url)?, hints })
+        let places = Semaphore::new(PLACES);
+        Ok(Feeds { house, links, site: Site::new(base_url)?, hints, places })
     }
 
     /// Answers a request whose path begins with `/feeds` or `/freebusy`.
@@ -142,6 +146,8 @@ impl Feeds {
         if is_known(asked, &etag, modified) {
             return Ok(dressed(crate::http::reply_empty(StatusCode::NOT_MODIFIED), &etag, modified));
         }
+        // Whole calendars lie in memory meanwhile: others wait.
+        let Ok(_place) = self.places.acquire().await else { return Ok(nothing()) };
         let (media, body) = match form {
             Form::Calendar => (CALENDAR, self.text(&link, &calendars, told, range).await?),
             Form::Page => (PAGE, self.page(&link, &calendars, told, now).await?),
@@ -154,7 +160,13 @@ impl Feeds {
             }
         };
         let packed = packed && body.len() >= SMALL;
-        let bytes = if packed { gzip(body.as_bytes())? } else { body.into_bytes() };
+        let bytes = if packed {
+            let work = tokio::task::spawn_blocking(move || gzip(body.as_bytes()));
+            work.await
+                .map_err(|error| Fault::Broken(format!("a feed could not be compressed: {error}")))??
+        } else {
+            body.into_bytes()
+        };
         let mut reply = reply_bytes(StatusCode::OK, media, bytes);
         let headers = reply.headers_mut();
         if packed {
@@ -226,6 +238,8 @@ impl Feeds {
     }
 }
 
+/// Answers that are written at a time.
+const PLACES: usize = 4;
 const CALENDAR: &str = "text/calendar; charset=utf-8";
 const PAGE: &str = "text/html; charset=utf-8";
 

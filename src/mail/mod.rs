@@ -151,29 +151,33 @@ impl Post {
             }
             Err(why) => Some(why),
         };
-        let oldest = notices.iter().map(|told| told.raised).min().unwrap_or(now);
-        match failed {
-            None => metrics.mail("sent"),
-            Some(why) if later(oldest, GIVEN_UP) <= now => {
-                metrics.mail("given_up");
-                tracing::warn!("a mail of notices is given up after three days: {why}");
-            }
-            Some(why) => {
-                metrics.mail("failed");
-                let mut troubles = self.troubles();
-                let times = troubles.get(owner).map_or(0, |trouble| trouble.times).saturating_add(1);
-                let wait = self.gather.saturating_mul(1 << times.min(20)).min(LONGEST);
-                let not_before = later(now, wait);
-                troubles.insert(owner.to_owned(), Trouble { times, not_before });
-                if times == 1 {
-                    tracing::warn!("a mail of notices could not be handed over, it is tried again: {why}");
-                }
-                return Ok(false);
-            }
+        let Some(why) = failed else {
+            metrics.mail("sent");
+            self.troubles().remove(owner);
+            self.bridge.were_mailed(owner, notices).await?;
+            return Ok(true);
+        };
+        let (old, young): (Vec<Told>, Vec<Told>) =
+            notices.iter().cloned().partition(|told| later(told.raised, GIVEN_UP) <= now);
+        if !old.is_empty() {
+            metrics.mail("given_up");
+            tracing::warn!("a mail of notices is given up after three days: {why}");
+            self.bridge.were_mailed(owner, &old).await?;
         }
-        self.troubles().remove(owner);
-        self.bridge.were_mailed(owner, notices).await?;
-        Ok(true)
+        if young.is_empty() {
+            self.troubles().remove(owner);
+            return Ok(true);
+        }
+        metrics.mail("failed");
+        let mut troubles = self.troubles();
+        let times = troubles.get(owner).map_or(0, |trouble| trouble.times).saturating_add(1);
+        let wait = self.gather.saturating_mul(1 << times.min(20)).min(LONGEST);
+        let not_before = later(now, wait);
+        troubles.insert(owner.to_owned(), Trouble { times, not_before });
+        if times == 1 {
+            tracing::warn!("a mail of notices could not be handed over, it is tried again: {why}");
+        }
+        Ok(false)
     }
 
     fn letter(&self, to: &str, notices: &[Told], now: Timestamp) -> Result<Message, String> {

@@ -59,7 +59,7 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
         "" if matches!(request.method, Method::GET | Method::HEAD) => state.web.serve(request).await,
         "" | "dav" | "principals" | ".well-known" | "remote.php" => dav(state, request).await,
         "api" => api(state, request).await,
-        "feeds" | "freebusy" => state.feeds.serve(request).await,
+        "feeds" | "freebusy" => feeds(state, request).await,
         "oauth" | "hooks" => state.hooks.serve(request).await,
         "health" => text(StatusCode::OK, "alive\n"),
         "ready" => ready(state).await,
@@ -122,6 +122,17 @@ async fn api(state: &Arc<State>, request: Request) -> Reply {
             state.api.too_many(wait)
         }
         None => state.api.serve(request, caller).await,
+    }
+}
+
+/// Published feeds: nobody signs in there, so addresses are counted.
+async fn feeds(state: &Arc<State>, request: Request) -> Reply {
+    match state.rates.0.refuses(&Err(Denied::Missing), request.peer, state.house.clock.now()) {
+        Some(wait) => {
+            state.house.metrics.limited("feeds");
+            later(text(StatusCode::TOO_MANY_REQUESTS, "Too many requests; wait a little.\n"), wait)
+        }
+        None => state.feeds.serve(request).await,
     }
 }
 

@@ -41,6 +41,33 @@ impl Busy {
     }
 }
 
+/// What happened is told whole up to so many bytes of JSON: it is kept for each subscription until it is delivered.
+const WHOLE: usize = 32 << 10;
+/// Of what is larger, members up to so many bytes are told.
+const SMALL: usize = 512;
+
+/// Returns what is told of what happened. Of a thing that is too large only what names it and is short, and that there is more.
+pub(super) fn bounded(data: Value) -> Value {
+    if data.to_string().len() <= WHOLE {
+        return data;
+    }
+    let Value::Object(members) = data else { return Value::Null };
+    let cut = |value: Value| match value {
+        Value::Object(mut members) => {
+            members.retain(|_, value| value.to_string().len() <= SMALL);
+            members.insert("too_large".into(), json!(true));
+            Value::Object(members)
+        }
+        other => other,
+    };
+    let large = |value: &Value| value.to_string().len() > SMALL * 4;
+    let members = members.into_iter().map(|(name, value)| match large(&value) {
+        true => (name, cut(value)),
+        false => (name, value),
+    });
+    Value::Object(members.collect())
+}
+
 /// Writes what happened as a message to a subscription.
 pub(super) fn delivery(hook: &Hook, fact: &Fact) -> Delivery {
     let body = json!({
@@ -117,6 +144,21 @@ pub(super) fn moment(seconds: i64) -> Value {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_too_large_is_named_and_not_told_whole() {
+        let small = json!({ "event": { "uid": "a", "description": "x".repeat(30_000) } });
+        assert_eq!(bounded(small.clone()), small);
+        let mut large = small;
+        large["event"]["description"] = json!("x".repeat(40_000));
+        large["previous"] = json!({ "start": "2026-01-05T09:00:00Z" });
+        let told = bounded(large);
+        let wanted = json!({
+            "event": { "uid": "a", "too_large": true },
+            "previous": { "start": "2026-01-05T09:00:00Z" },
+        });
+        assert_eq!(told, wanted);
+    }
 
     #[test]
     fn free_time_is_bounded_only_if_all_of_it_is() {

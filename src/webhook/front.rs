@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,8 @@ pub enum HookError {
     TooMany(usize),
     /// It waits for its turn, and is sent then.
     Waits,
+    /// It was asked for too often; come back after this time.
+    Often(Duration),
     /// What lies there is no longer kept.
     Forgotten,
     /// It was changed meanwhile.
@@ -97,6 +100,8 @@ pub struct Webhooks {
     turns: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     pub(super) wake: Notify,
     pub(super) places: Semaphore,
+    /// When each subscription was last sent something by hand.
+    pub(super) asked: Mutex<HashMap<String, Vec<Timestamp>>>,
     pub(super) tasks: TaskTracker,
     pub(super) stop: CancellationToken,
 }
@@ -128,6 +133,7 @@ impl Webhooks {
             turns: Mutex::default(),
             wake: Notify::new(),
             places: Semaphore::new(PLACES),
+            asked: Mutex::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
         });

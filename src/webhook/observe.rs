@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::facts::{Busy, delivery, is_new, moment, turns};
+use super::facts::{Busy, bounded, delivery, is_new, moment, turns};
 use super::front::{HookError, Webhooks};
 use super::known::{booked, calendars, fault};
 use super::record::{
@@ -120,7 +120,7 @@ impl Watch<'_> {
     }
 
     fn tell(&mut self, kind: &'static str, at: Timestamp, calendar: Option<u64>, data: Value) {
-        self.facts.push(Fact { kind, at, calendar, data });
+        self.facts.push(Fact { kind, at, calendar, data: bounded(data) });
     }
 
     async fn carry_out(&mut self, look: &Look) -> Result<(), Fault> {

@@ -3,7 +3,7 @@
 //! Owns: a call and what its answer means, the retries, when a subscription rests. Does not own: what is delivered
 //! (`observe`), which addresses may be called (`http::fetch`).
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -33,6 +33,10 @@ const ANSWER: usize = 1 << 20;
 const KEPT: usize = 1000;
 /// How many tries of a delivery are kept.
 const TRIES: usize = 20;
+/// How often within a minute a subscription is sent something by hand.
+const BY_HAND: usize = 10;
+/// A minute, in milliseconds.
+const MINUTE: i64 = 60_000;
 /// After the store failed, in milliseconds.
 const BREAK: i64 = 60_000;
 
@@ -256,15 +260,33 @@ impl Webhooks {
         }
     }
 
+    /// Counts something that is sent by hand: receivers are no targets.
+    fn by_hand(&self, hook: &Hook) -> Result<(), HookError> {
+        let now = self.now();
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = |at: &Timestamp| (0..MINUTE).contains(&now.0.saturating_sub(at.0));
+        asked.retain(|_, times| times.iter().any(fresh));
+        let times = asked.entry(hook.id.clone()).or_default();
+        times.retain(fresh);
+        if times.len() >= BY_HAND {
+            let first = times.first().map_or(0, |first| now.0.saturating_sub(first.0));
+            let left = u64::try_from(MINUTE.saturating_sub(first)).unwrap_or(0);
+            return Err(HookError::Often(Duration::from_millis(left)));
+        }
+        times.push(now);
+        Ok(())
+    }
+
     /// Sends a settled delivery once more, now and once, under its old id.
     ///
     /// # Errors
-    /// `Missing`; `Waits` if it is not settled; when the store fails.
+    /// `Missing`; `Waits` if it is not settled; `Often`; when the store fails.
     pub async fn redeliver(&self, hook: &Hook, number: u64) -> Result<Delivery, HookError> {
         let delivery = self.delivery(hook, number).await?;
         if number >= hook.head && delivery.delivered.is_none() {
             return Err(HookError::Waits);
         }
+        self.by_hand(hook)?;
         let outcome = self.attempt(hook, &message_id(&hook.id, number), &delivery.body).await?;
         let _turn = self.turn(&hook.owner).await;
         let before = self.one(&hook.owner, &hook.id).await?;
@@ -276,8 +298,9 @@ impl Webhooks {
     /// Sends a message that says nothing, whatever waits. Returns how that went; nothing of it is kept.
     ///
     /// # Errors
-    /// When the store fails.
+    /// `Often`; when the store fails.
     pub async fn test(&self, hook: &Hook) -> Result<Attempt, HookError> {
+        self.by_hand(hook)?;
         let random =
             getrandom::u64().map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
         let body = serde_json::json!({

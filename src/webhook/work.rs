@@ -19,6 +19,8 @@ use crate::store::{CollectionId, Fault, Key, Notice, Table, Timestamp};
 
 /// The longest sleep: a clock that was set is noticed.
 const NAP: Duration = Duration::from_secs(60);
+/// Subscriptions of one account that are delivered at a time: slow receivers of one hold nobody else up.
+const OF_ONE: usize = 4;
 /// After the store failed.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -116,9 +118,19 @@ impl State {
     /// Returns what is due and how long nothing else will be.
     fn due(&mut self, now: Timestamp) -> (Vec<(String, String, CancellationToken)>, Duration) {
         let (mut due, mut wait) = (Vec::new(), NAP);
+        let mut of: HashMap<String, usize> = HashMap::new();
+        for line in self.lines.values().filter(|line| line.busy) {
+            *of.entry(line.owner.clone()).or_default() += 1;
+        }
         for (id, line) in self.lines.iter_mut().filter(|(_, line)| !line.busy) {
             let Some(at) = line.due else { continue };
             if at <= now {
+                let busy = of.entry(line.owner.clone()).or_default();
+                // The rest follows as soon as one of them is free.
+                if *busy >= OF_ONE {
+                    continue;
+                }
+                *busy += 1;
                 line.busy = true;
                 due.push((line.owner.clone(), id.clone(), line.cut.clone()));
             } else {

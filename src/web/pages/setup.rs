@@ -141,7 +141,7 @@ pub(in crate::web) async fn administrator(web: &Web, visit: Visit) -> Result<Rep
         admin: true,
     };
     match web.guard.add_user(new).await {
-        Ok(made) => sign_in::begin(web, &visit, &made.name, "/start").await,
+        Ok(made) => sign_in::begin(web, &visit, &made, "/start").await,
         Err(error) => {
             web.first.give_back();
             match error {

@@ -7,6 +7,7 @@ use super::setup;
 use crate::auth::Denied;
 use crate::auth::session::{forgotten, handed};
 use crate::http::Reply;
+use crate::store::Principal;
 use crate::web::form::Form;
 use crate::web::shell::{Shell, page};
 use crate::web::texts::T;
@@ -58,7 +59,7 @@ pub(in crate::web) async fn enter(web: &Web, visit: Visit) -> Result<Reply, Stop
     let denied = match web.guard.sign_in(visit.field("user"), visit.typed("password"), visit.peer).await {
         Ok(caller) => {
             let next = local(visit.field("next")).to_owned();
-            return begin(web, &visit, &caller.principal.name, &next).await;
+            return begin(web, &visit, &caller.principal, &next).await;
         }
         Err(denied) => denied,
     };
@@ -73,13 +74,18 @@ pub(in crate::web) async fn enter(web: &Web, visit: Visit) -> Result<Reply, Stop
 }
 
 /// Begins a session and goes on.
-pub(in crate::web) async fn begin(web: &Web, visit: &Visit, user: &str, next: &str) -> Result<Reply, Stop> {
+pub(in crate::web) async fn begin(
+    web: &Web,
+    visit: &Visit,
+    principal: &Principal,
+    next: &str,
+) -> Result<Reply, Stop> {
     // A browser has one session at a time: the one that it brought ends.
     if let Some(who) = &visit.who {
         end(web, &who.session.user, &who.session.id).await?;
     }
     let (agent, address) = agent(visit);
-    let secret = web.guard.begin_session(user, agent, address).await?;
+    let secret = web.guard.begin_session(principal, agent, address).await?;
     let mut reply = web.go(next);
     if let Some(cookie) = handed(&secret, &web.base) {
         reply.headers_mut().insert(header::SET_COOKIE, cookie);
