@@ -646,3 +646,16 @@ fn a_killed_server_leaves_nothing_in_the_way() {
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
 }
+
+/// `kalends openapi | head -1`
+#[test]
+fn whoever_has_read_enough_of_what_a_command_prints_is_no_failure() {
+    use std::io::Read as _;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kalends"));
+    let mut child = command.arg("openapi").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = [0; 10];
+    child.stdout.take().unwrap().read_exact(&mut first).unwrap();
+    let done = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && said.is_empty(), "{said}");
+}

@@ -277,7 +277,7 @@ impl Guard {
 mod tests {
     use super::*;
 
-    // Issue 5: HttpOnly, SameSite, and over https nobody else's
+    // HttpOnly, SameSite, and over https nobody else's
     #[test]
     fn the_cookie_is_for_this_server_alone() {
         for (base, start, end) in [

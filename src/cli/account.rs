@@ -66,7 +66,7 @@ impl User {
                 let password = ask_password(&name, password_stdin)?;
                 let (_, made) =
                     ask(config, Op::UserAdd { name, display_name, emails, admin, password }).await?;
-                println!("User {} added.", text(&made, "name"));
+                say!("User {} added.", text(&made, "name"));
             }
             User::List { json } => {
                 let (items, _) = ask(config, Op::UserList).await?;
@@ -75,14 +75,14 @@ impl User {
             User::Passwd { name, password_stdin } => {
                 let password = ask_password(&name, password_stdin)?;
                 let (_, changed) = ask(config, Op::UserPasswd { name, password }).await?;
-                println!("Password of {} changed.", text(&changed, "name"));
+                say!("Password of {} changed.", text(&changed, "name"));
             }
             User::Remove { name, yes } => {
                 if !yes && !confirmed(&format!("Remove {name} with all calendars and files?"))? {
                     return Err("nothing was removed".into());
                 }
                 let (_, removed) = ask(config, Op::UserRemove { name }).await?;
-                println!("User {} removed.", text(&removed, "name"));
+                say!("User {} removed.", text(&removed, "name"));
             }
         }
         Ok(())
@@ -135,7 +135,7 @@ impl AppPassword {
             }
             AppPassword::Revoke { user, which } => {
                 let (_, revoked) = ask(config, Op::AppPasswordRevoke { user, which }).await?;
-                println!("App password {:?} revoked.", text(&revoked, "label"));
+                say!("App password {:?} revoked.", text(&revoked, "label"));
             }
         }
         Ok(())
@@ -191,7 +191,7 @@ impl Token {
             }
             Token::Revoke { user, which } => {
                 let (_, revoked) = ask(config, Op::TokenRevoke { user, which }).await?;
-                println!("Token {:?} revoked.", text(&revoked, "label"));
+                say!("Token {:?} revoked.", text(&revoked, "label"));
             }
         }
         Ok(())
@@ -205,9 +205,9 @@ fn text<'a>(value: &'a Value, field: &str) -> &'a str {
 /// Shows a secret that cannot be shown again: alone on standard output, so that it can be piped.
 fn shown_once(made: &Value, field: &str, json: bool) {
     if json {
-        println!("{}", serde_json::to_string_pretty(made).unwrap_or_default());
+        say!("{}", serde_json::to_string_pretty(made).unwrap_or_default());
     } else {
-        println!("{}", text(made, field));
+        say!("{}", text(made, field));
         eprintln!("It cannot be shown again. Its id, for revoking it: {}", text(made, "id"));
     }
 }

@@ -143,7 +143,7 @@ impl Restore {
         let summary = restored
             .map_err(|error| format!("restoring failed: {error}"))?
             .map_err(|error| format!("{}: {error}", self.file.display()))?;
-        println!(
+        say!(
             "{} collections with {} objects and {} records restored to {}.",
             summary.collections,
             summary.objects,
@@ -151,10 +151,7 @@ impl Restore {
             config.data_dir().display()
         );
         if config.encryption_key.is_none() && !config.key_path().exists() {
-            println!(
-                "If providers are connected, put the old key file back to {}.",
-                config.key_path().display()
-            );
+            say!("If providers are connected, put the old key file back to {}.", config.key_path().display());
         }
         Ok(())
     }

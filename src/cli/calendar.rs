@@ -100,7 +100,7 @@ impl Calendar {
                 let components = components.iter().map(|name| name.to_uppercase()).collect();
                 let calendar = NewCalendar { name, title, color, description: None, components };
                 let (_, made) = ask(config, Op::CalendarAdd { user, calendar }).await?;
-                println!("Calendar {} added.", made.get("path").and_then(Value::as_str).unwrap_or_default());
+                say!("Calendar {} added.", made.get("path").and_then(Value::as_str).unwrap_or_default());
                 Ok(())
             }
             Calendar::Remove { user, name, yes } => {
@@ -110,7 +110,7 @@ impl Calendar {
                     return Err("nothing was removed".into());
                 }
                 ask(config, Op::CalendarRemove { user, name: name.clone() }).await?;
-                println!("Calendar {name} removed.");
+                say!("Calendar {name} removed.");
                 Ok(())
             }
             Calendar::Export { user, name, to } => export(config, user, name, &to).await,
@@ -224,14 +224,14 @@ fn summary(outcome: &Value, refused: &[(String, String)], dry_run: bool, json: b
             "dry_run": dry_run, "calendars": count("calendars"), "added": count("added"),
             "updated": count("updated"), "unchanged": count("unchanged"), "refused": refused,
         });
-        println!("{}", serde_json::to_string_pretty(&value).unwrap_or_default());
+        say!("{}", serde_json::to_string_pretty(&value).unwrap_or_default());
         return;
     }
     for (source, why) in refused {
         eprintln!("{source}: {why}");
     }
     let would = if dry_run { "Would be: " } else { "" };
-    println!(
+    say!(
         "{would}{} added, {} updated, {} unchanged, {} refused, {} calendars made.",
         count("added"),
         count("updated"),
@@ -262,7 +262,7 @@ async fn export(config: &Config, user: String, name: String, to: &Path) -> Resul
                     file.finish()?;
                 }
                 let count = outcome.get("objects").and_then(Value::as_u64).unwrap_or_default();
-                println!("{count} objects written to {}.", to.display());
+                say!("{count} objects written to {}.", to.display());
                 return Ok(());
             }
             Some(Line::Failed { why }) => return Err(why),

@@ -31,12 +31,12 @@ impl Check {
         if self.json {
             let all = serde_json::json!({ "wrong": items, "users": count("users"), "collections": count("collections"),
                                           "objects": count("objects") });
-            println!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
+            say!("{}", serde_json::to_string_pretty(&all).unwrap_or_default());
         } else {
             for item in &items {
-                println!("{}", item.as_str().unwrap_or_default());
+                say!("{}", item.as_str().unwrap_or_default());
             }
-            println!(
+            say!(
                 "{} accounts, {} collections, {} objects read; {} wrong.",
                 count("users"),
                 count("collections"),
@@ -60,7 +60,7 @@ impl RotateKey {
     pub(super) async fn run(self, config: &Config) -> Result<(), String> {
         let (_, outcome) = ask(config, Op::RotateKey).await?;
         let sealed = outcome.get("sealed").and_then(Value::as_u64).unwrap_or_default();
-        println!("{sealed} secrets sealed under a new key in {}.", config.key_path().display());
+        say!("{sealed} secrets sealed under a new key in {}.", config.key_path().display());
         Ok(())
     }
 }
@@ -87,9 +87,9 @@ impl Dns {
             _ => ("_caldav", "_caldavs"),
         };
         let port = url.port_or_known_default().unwrap_or(443);
-        println!("{service}._tcp.{domain}. 3600 IN SRV 0 1 {port} {host}.");
-        println!("{service}._tcp.{domain}. 3600 IN TXT \"path={}/dav/\"", url.path().trim_end_matches('/'));
-        println!("{other}._tcp.{domain}. 3600 IN SRV 0 0 0 .");
+        say!("{service}._tcp.{domain}. 3600 IN SRV 0 1 {port} {host}.");
+        say!("{service}._tcp.{domain}. 3600 IN TXT \"path={}/dav/\"", url.path().trim_end_matches('/'));
+        say!("{other}._tcp.{domain}. 3600 IN SRV 0 0 0 .");
         Ok(())
     }
 }

@@ -5,6 +5,14 @@
 
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the command line speaks on the terminal")]
 
+/// Prints a line. Whoever has read enough, as `head` has, is no failure.
+macro_rules! say {
+    ($($words:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout(), $($words)*);
+    }};
+}
+
 mod account;
 mod backup;
 mod calendar;
@@ -118,7 +126,7 @@ fn run(arguments: Arguments) -> Result<(), String> {
             Command::RotateKey(command) => command.run(&config).await,
             Command::Dns(dns) => dns.run(&config),
             Command::Openapi => {
-                println!("{}", crate::api::openapi());
+                say!("{}", crate::api::openapi());
                 Ok(())
             }
             Command::Simulate(simulate) => simulate.run().await,

@@ -5,7 +5,7 @@ use serde_json::Value;
 /// Prints items as a table with these columns, or as one JSON list.
 pub(super) fn list(items: &[Value], columns: &[&str], json: bool) {
     if json {
-        println!("{}", serde_json::to_string_pretty(items).unwrap_or_default());
+        say!("{}", serde_json::to_string_pretty(items).unwrap_or_default());
         return;
     }
     let rows: Vec<Vec<String>> = items
@@ -19,7 +19,7 @@ pub(super) fn list(items: &[Value], columns: &[&str], json: bool) {
     let widths: Vec<usize> = (0..columns.len()).map(width).collect();
     let print = |cells: &mut dyn Iterator<Item = String>| {
         let line: String = cells.zip(&widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
-        println!("{}", line.trim_end());
+        say!("{}", line.trim_end());
     };
     print(&mut columns.iter().map(|column| column.replace('_', " ").to_uppercase()));
     for row in rows {

@@ -117,7 +117,7 @@ impl Simulate {
         let secure = options.tls.is_some();
         let running = Server::start(options, world).await?;
         let also = if secure { format!(" and https://{}", running.address()) } else { String::new() };
-        println!("simulated {name} on {}{also}", running.url());
+        say!("simulated {name} on {}{also}", running.url());
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}

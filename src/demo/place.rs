@@ -124,7 +124,7 @@ fn forsaken(path: &Path) {
 mod tests {
     use super::*;
 
-    // Issue 5: nothing is left behind; what a kill leaves, the next demo removes
+    // Nothing is left behind; what a kill leaves, the next demo removes
     #[test]
     fn the_next_one_removes_what_a_kill_left_and_nothing_else() {
         let base = tempfile::tempdir().unwrap();

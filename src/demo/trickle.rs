@@ -186,7 +186,7 @@ fn wish(kind: Kind, dice: &Dice, today: i64, number: u64) -> Plan {
 mod tests {
     use super::*;
 
-    // Issue 5: a steady trickle; a demo that runs for days does not grow
+    // A steady trickle; a demo that runs for days does not grow
     #[tokio::test(flavor = "multi_thread")]
     async fn there_is_never_more_than_a_few_events_and_all_of_them_change() {
         let place = tempfile::tempdir().unwrap();

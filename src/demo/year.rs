@@ -452,7 +452,7 @@ mod tests {
 
     use super::*;
 
-    // Issue 5: a life-like year, the same for the same seed and day
+    // A life-like year, the same for the same seed and day
     #[test]
     fn the_year_is_the_same_for_the_same_seed_and_day() {
         assert_eq!(year(1, 20_000), year(1, 20_000));

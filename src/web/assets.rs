@@ -107,7 +107,7 @@ pub(super) async fn serve(_web: &Web, visit: Visit) -> Result<Reply, Stop> {
 mod tests {
     use super::*;
 
-    // Issue 5: page weight below 400 KiB compressed
+    // Page weight below 400 KiB compressed
     #[test]
     fn all_that_a_page_can_load_is_light() {
         let weight: usize = ASSETS.iter().filter_map(|asset| asset.small.as_ref()).map(Bytes::len).sum();
