@@ -25,6 +25,7 @@ use super::problem::Problem;
 use super::versions::by;
 use super::{Api, PREFIX};
 use crate::calendar::{Readable, Refusal, Session};
+use crate::http::path::segment;
 use crate::http::{Body, BodyError, Position, Reply, read_sync_token, sync_token};
 use crate::store::{Change, Collection, CollectionId, Kind, Notice, Rev, Table, Timestamp, What};
 
@@ -403,10 +404,7 @@ async fn item(wanted: &Wanted, calendar: &Readable, change: &Change) -> Result<V
             let meta = calendar.meta(name.as_str()).await?;
             let change = if what == What::Put { "put" } else { "properties" };
             let uid = meta.as_ref().and_then(|meta| meta.index.uid.clone());
-            let url = uid.as_ref().map(|uid| {
-                let uid = percent_encoding::utf8_percent_encode(uid, percent_encoding::NON_ALPHANUMERIC);
-                format!("{PREFIX}/calendars/{id}/events/{uid}")
-            });
+            let url = uid.as_ref().map(|uid| format!("{PREFIX}/calendars/{id}/events/{}", segment(uid)));
             json!({
                 "change": change,
                 "uid": uid,

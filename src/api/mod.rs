@@ -51,6 +51,7 @@ use crate::auth::{Caller, Denied, Guard, Scope, Via};
 use crate::bridge::Bridge;
 use crate::calendar::House;
 use crate::feed::Links;
+use crate::http::path::{captures, is_of};
 use crate::http::{Reply, Request, Site};
 use crate::store::Fault;
 use crate::webhook::Webhooks;
@@ -237,35 +238,12 @@ static BY_LENGTH: LazyLock<Vec<Vec<&'static Route>>> = LazyLock::new(|| {
 
 /// Returns the routes that a path is of; one that is spelled out goes before one with a name in it.
 fn matching(path: &str) -> Vec<&'static Route> {
-    let alike = |route: &Route| {
-        let mut segments = route.path.split('/').zip(path.split('/'));
-        segments.all(|(wanted, said)| match wanted.starts_with('{') {
-            true => !said.is_empty(),
-            false => wanted == said,
-        })
-    };
     let of = BY_LENGTH.get(path.split('/').count()).into_iter().flatten().copied();
-    let mut found: Vec<&Route> = of.filter(|route| alike(route)).collect();
+    let mut found: Vec<&Route> = of.filter(|route| is_of(route.path, path)).collect();
     if found.iter().any(|route| !route.path.contains('{')) {
         found.retain(|route| !route.path.contains('{'));
     }
     found
-}
-
-/// Returns what stands for the `{}` of a route, if the path is one of its.
-fn captures(route: &str, path: &str) -> Option<Vec<String>> {
-    let mut captured = Vec::new();
-    let (mut of_route, mut of_path) = (route.split('/'), path.split('/'));
-    loop {
-        match (of_route.next(), of_path.next()) {
-            (None, None) => return Some(captured),
-            (Some(name), Some(segment)) if name.starts_with('{') && !segment.is_empty() => {
-                captured.push(percent_encoding::percent_decode_str(segment).decode_utf8().ok()?.into_owned());
-            }
-            (Some(wanted), Some(segment)) if wanted == segment => {}
-            _ => return None,
-        }
-    }
 }
 
 /// Adds where a new or running thing is.
@@ -285,15 +263,6 @@ fn done() -> Reply {
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn routes_are_found_by_their_shape() {
-        assert_eq!(captures("/runs/{}", "/runs/a%2Fb"), Some(vec!["a/b".to_owned()]));
-        assert_eq!(captures("/runs", "/runs"), Some(vec![]));
-        for other in ["/runs/", "/runs/a/b", "/run/a", ""] {
-            assert_eq!(captures("/runs/{}", other), None, "{other}");
-        }
-    }
 
     /// The rows of `docs/api.md`, as `METHOD path scopes`; a segment in capitals stands for any.
     #[test]

@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::{Api, PREFIX};
 use crate::bridge::Told;
 use crate::http::Reply;
+use crate::http::path::segment;
 
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
@@ -63,9 +64,4 @@ fn shown(api: &Api, told: &Told) -> Value {
         "read_at": time_or_null(told.read),
         "resolved_at": time_or_null(told.resolved),
     })
-}
-
-/// A UID may hold anything.
-fn segment(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
 }

@@ -14,6 +14,7 @@ use super::{Api, done, located};
 use crate::auth::{AppPassword, Scope, Scopes, Token, password};
 use crate::calendar::{Error, NewPrincipal, Refusal, login_name};
 use crate::http::Reply;
+use crate::http::path::segment;
 use crate::store::{Etag, Principal};
 
 /// The longest label.
@@ -270,7 +271,7 @@ fn with(mut document: Value, name: &str, text: &str) -> Value {
 }
 
 fn path(user: &str) -> String {
-    format!("/users/{}", percent_encoding::utf8_percent_encode(user, percent_encoding::NON_ALPHANUMERIC))
+    format!("/users/{}", segment(user))
 }
 
 /// Begins with a capital, ends with a full stop.

@@ -15,7 +15,7 @@ use super::oauth::digest;
 use super::token::{all, read, written};
 use super::{Caller, Denied, Guard, Via, refused};
 use crate::calendar::{Error, Refusal, login_name};
-use crate::store::{Commit, Expect, Fault, Key, Op, Origin, Principal, Table, Timestamp};
+use crate::store::{Commit, Expect, Fault, Key, Op, Origin, Principal, Table, Timestamp, random};
 
 /// A session ends when nobody used it for so long,
 const IDLE: Duration = Duration::from_secs(14 * 86_400);
@@ -81,17 +81,6 @@ fn word(secret: &str) -> String {
     digest(&format!("a change on one of our pages\n{secret}"))
 }
 
-/// Returns 256 random bits.
-fn random() -> Result<String, Fault> {
-    use std::fmt::Write as _;
-    let mut bits = [0u8; 32];
-    getrandom::fill(&mut bits).map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
-    Ok(bits.iter().fold(String::with_capacity(64), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    }))
-}
-
 /// Returns the cookie that a browser is given. `Lax`: it comes along when somebody follows a link to us, and with nothing that another
 /// site does by itself.
 pub fn handed(secret: &str, base_url: &str) -> Option<HeaderValue> {
@@ -148,7 +137,7 @@ impl Guard {
         agent: &str,
         address: IpAddr,
     ) -> Result<String, Error> {
-        let secret = random()?;
+        let secret = random::hex::<32>()?;
         let digest = digest(&secret);
         let now = self.house.clock.now();
         let session = Session {

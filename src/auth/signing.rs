@@ -11,6 +11,7 @@ use zeroize::Zeroizing;
 
 use super::grant::Secret;
 use crate::store::Fault;
+use crate::store::random;
 
 /// The bytes of a secret; the specification wants 24 to 64.
 const LENGTH: usize = 32;
@@ -21,8 +22,7 @@ const PREFIX: &str = "whsec_";
 /// # Errors
 /// When the system has no random numbers.
 pub fn fresh() -> Result<Secret, Fault> {
-    let mut bytes = Zeroizing::new([0; LENGTH]);
-    getrandom::fill(&mut *bytes).map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
+    let bytes = Zeroizing::new(random::bytes::<LENGTH>()?);
     Ok(Secret::new(format!("{PREFIX}{}", STANDARD.encode(bytes.as_slice()))))
 }
 

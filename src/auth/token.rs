@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use super::Guard;
 use super::oauth::digest;
 use crate::calendar::{Error, House, Refusal};
-use crate::store::{Commit, Expect, Fault, Key, Op, Origin, Table, Timestamp};
+use crate::store::{Commit, Expect, Fault, Key, Op, Origin, Table, Timestamp, random};
 
 /// The epoch that stands for all tokens; no login name looks like this.
 pub(super) const EVERY_TOKEN: &str = "/tokens";
@@ -121,8 +121,7 @@ impl Token {
 /// Returns 160 random bits as 32 letters and digits that nobody confuses on paper.
 fn random() -> Result<String, Fault> {
     const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
-    let mut bits = [0u8; 20];
-    getrandom::fill(&mut bits).map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
+    let bits = random::bytes::<20>()?;
     let mut text = String::with_capacity(32);
     for five in bits.chunks(5) {
         let word = five.iter().fold(0u64, |word, byte| word << 8 | u64::from(*byte));

@@ -10,7 +10,7 @@ use super::print;
 use super::record::{self, Base, Chosen, Conflict, ConflictStatus, conflict_key};
 use super::run::{Far, Halt, Pass};
 use crate::ical::Ical;
-use crate::store::{Fault, Op};
+use crate::store::{Op, random};
 
 /// What became of an object that waited for a decision.
 pub(super) enum Reconsidered {
@@ -69,7 +69,7 @@ impl Pass {
     }
 
     pub(super) fn conflict_of(&self, uid: &str, facts: &Facts, clash: &Clash) -> Result<Conflict, Halt> {
-        let random = getrandom::u32().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
+        let random = random::number()?;
         let text = |bytes: &Bytes| String::from_utf8_lossy(bytes).into_owned();
         let external = match &facts.far {
             Far::Seen(seen, _) => Some(text(&seen.bytes)),

@@ -25,7 +25,7 @@ use super::why::words;
 use crate::calendar::{Error, Put, Refusal, When};
 use crate::ical::Ical;
 use crate::ical::value::Civil;
-use crate::store::{Etag, Fault, Name, Object, Op};
+use crate::store::{Etag, Fault, Name, Object, Op, random};
 
 /// Between the UID of a series and the name of a part.
 const MARK: &str = "#part-";
@@ -525,7 +525,7 @@ impl Pass {
         base: Option<Bytes>,
         external: Option<Bytes>,
     ) -> Result<Conflict, Halt> {
-        let random = getrandom::u32().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
+        let random = random::number()?;
         let text = |bytes: Bytes| String::from_utf8_lossy(&bytes).into_owned();
         Ok(Conflict {
             id: record::falling_id(&self.mapping.id, self.now, random),

@@ -19,7 +19,7 @@ use super::breaker::Breaker;
 use super::pace::Pace;
 use super::provider::{Cursor, RemoteId, Version};
 use crate::auth::oauth::Access;
-use crate::store::{Etag, Fault, Key, Name, Op, Rev, Store, Table, Timestamp};
+use crate::store::{Etag, Fault, Key, Name, Op, Rev, Store, Table, Timestamp, random};
 
 /// Records that are read at a time.
 const PAGE: usize = 500;
@@ -525,8 +525,7 @@ pub fn falling_id(mapping: &str, now: Timestamp, random: u32) -> String {
 /// # Errors
 /// When the system gives no random numbers.
 pub fn random_id() -> Result<String, Fault> {
-    let number = getrandom::u64().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
-    Ok(format!("{number:016x}"))
+    random::hex::<8>()
 }
 
 /// Returns the bytes of a record.

@@ -26,7 +26,7 @@ use super::record::{
 use super::run::{Halt, Pass, Progress};
 use crate::calendar::Refusal;
 use crate::follow::Follower;
-use crate::store::{Fault, Notice, Op, Origin, Table, Timestamp};
+use crate::store::{Notice, Op, Origin, Table, Timestamp, random};
 
 /// Passes of one connection at a time: a far side that hangs does not take all the places.
 const OF_ONE: usize = 4;
@@ -124,7 +124,7 @@ impl Bridge {
         asked: bool,
         confirm: bool,
     ) -> Result<Option<String>, BridgeError> {
-        let random = getrandom::u32().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
+        let random = random::number()?;
         let now = self.house.clock.now();
         let mut lines = self.lines();
         let Some(line) = lines.get_mut(mapping) else { return Ok(None) };

@@ -12,7 +12,7 @@ use super::collection::NewCollection;
 use super::put::When;
 use super::{Error, Refusal, Session};
 use crate::store::{
-    Collection, Commit, CommitError, Expect, Fault, Kind, Name, Op, Properties, PropertyName, Rejected,
+    Collection, Commit, CommitError, Expect, Kind, Name, Op, Properties, PropertyName, Rejected, random,
 };
 
 /// The namespace of properties that only the server sets.
@@ -48,8 +48,7 @@ impl Session {
     /// # Errors
     /// When the store fails.
     pub async fn create_hidden_calendar(&self, home: &Writable) -> Result<Arc<Collection>, Error> {
-        let random = getrandom::u64().map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
-        let name = Name::new(format!("link-{random:016x}")).ok_or(Refusal::Missing)?;
+        let name = Name::new(format!("link-{}", random::hex::<8>()?)).ok_or(Refusal::Missing)?;
         let mut properties = Properties::default();
         let (mark, text) = marked(HIDDEN);
         properties.0.insert(mark, text);

@@ -11,6 +11,7 @@ pub mod dump;
 #[cfg(test)]
 pub(crate) mod memory;
 mod model;
+pub mod random;
 mod sled;
 mod verify;
 

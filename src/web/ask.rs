@@ -177,7 +177,4 @@ impl Answer {
     }
 }
 
-/// Returns a text as one segment of a path or one value of a query.
-pub(super) fn encoded(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
-}
+pub(super) use crate::http::path::segment as encoded;

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use super::visit::Visit;
+use crate::store::random;
 
 /// Fields that are typed anew: no page holds what was typed.
 const SECRET: &[&str] = &["password", "again"];
@@ -23,12 +24,8 @@ pub(super) struct Form {
 impl Form {
     /// Returns an empty form with these fields.
     pub(super) fn new(known: &[&'static str]) -> Form {
-        let mut bits = [0u8; 16];
-        let once = match getrandom::fill(&mut bits) {
-            Ok(()) => format!("{:032x}", u128::from_be_bytes(bits)),
-            // Without one, a form that is sent twice is two wishes; the API says what becomes of them.
-            Err(_) => String::new(),
-        };
+        // Without one, a form that is sent twice is two wishes; the API says what becomes of them.
+        let once = random::hex::<16>().unwrap_or_default();
         Form { known: known.to_vec(), once, ..Form::default() }
     }
 

@@ -30,6 +30,7 @@ use self::shell::Shell;
 use self::visit::{Stop, Visit};
 use crate::api::Api;
 use crate::auth::Guard;
+use crate::http::path::captures;
 use crate::http::{Reply, Request, Site};
 
 type Answering<'a> = Pin<Box<dyn Future<Output = Result<Reply, Stop>> + Send + 'a>>;
@@ -284,22 +285,6 @@ struct Seen {
 impl Seen {
     fn of(request: &Request) -> Seen {
         Seen { fragment: request.header("hx-request").is_some() }
-    }
-}
-
-/// Returns what stands for the names in a route's path, if the path is one of its.
-fn captures(route: &str, path: &str) -> Option<Vec<String>> {
-    let mut captured = Vec::new();
-    let (mut of_route, mut of_path) = (route.split('/'), path.split('/'));
-    loop {
-        match (of_route.next(), of_path.next()) {
-            (None, None) => return Some(captured),
-            (Some(name), Some(segment)) if name.starts_with('{') && !segment.is_empty() => {
-                captured.push(percent_encoding::percent_decode_str(segment).decode_utf8().ok()?.into_owned());
-            }
-            (Some(wanted), Some(segment)) if wanted == segment => {}
-            _ => return None,
-        }
     }
 }
 

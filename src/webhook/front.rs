@@ -24,7 +24,7 @@ use crate::auth::grant::{Keyring, SealError, Secret};
 use crate::auth::signing;
 use crate::calendar::House;
 use crate::http::fetch::{Fetch, FetchError};
-use crate::store::{Commit, CommitError, Expect, Fault, Key, Op, Origin, Store, Table, Timestamp};
+use crate::store::{Commit, CommitError, Expect, Fault, Key, Op, Origin, Store, Table, Timestamp, random};
 
 /// Subscriptions of one account.
 const MOST: usize = 50;
@@ -232,10 +232,8 @@ impl Webhooks {
         if hooks.len() >= MOST {
             return Err(HookError::TooMany(MOST));
         }
-        let number =
-            getrandom::u64().map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
         let hook = Hook {
-            id: format!("{number:016x}"),
+            id: random::hex::<8>()?,
             owner: owner.to_owned(),
             url,
             description: new.description,

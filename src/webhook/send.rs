@@ -21,7 +21,7 @@ use super::record::{
 use super::sign::signatures;
 use super::voice::Voice;
 use crate::http::fetch::{Answer, Call, FetchError};
-use crate::store::{CommitError, Expect, Fault, Op, Table, Timestamp};
+use crate::store::{CommitError, Expect, Fault, Op, Table, Timestamp, random};
 
 /// How long after each failure it is tried again, in seconds: more than a day and a half all together.
 const RETRIES: [u64; 8] = [5, 300, 1800, 7200, 18_000, 36_000, 36_000, 36_000];
@@ -191,8 +191,7 @@ impl Webhooks {
             hook.due = None;
             return Ok(());
         };
-        let random =
-            getrandom::u32().map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
+        let random = random::number()?;
         let millis = jittered(seconds.saturating_mul(1000), random);
         let asked = outcome.wait.map_or(0, |wait| u64::try_from(wait.min(LONGEST).as_millis()).unwrap_or(0));
         let wait = i64::try_from(millis.max(asked)).unwrap_or(i64::MAX);
@@ -301,8 +300,6 @@ impl Webhooks {
     /// `Often`; when the store fails.
     pub async fn test(&self, hook: &Hook) -> Result<Attempt, HookError> {
         self.by_hand(hook)?;
-        let random =
-            getrandom::u64().map_err(|error| Fault::Broken(format!("no random numbers: {error}")))?;
         let body = serde_json::json!({
             "type": TEST,
             "timestamp": stamp(self.now()),
@@ -310,7 +307,7 @@ impl Webhooks {
             "sequence": 0,
             "data": {},
         });
-        let id = format!("msg_{}_test{random:016x}", hook.id);
+        let id = format!("msg_{}_test{}", hook.id, random::hex::<8>()?);
         Ok(self.attempt(hook, &id, &body.to_string()).await?.attempt)
     }
 

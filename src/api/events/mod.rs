@@ -12,7 +12,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use super::calendars::find;
@@ -21,6 +20,7 @@ use super::problem::Problem;
 use super::{Api, PREFIX, done, located};
 use crate::bridge::{BridgeError, Mark, Marks};
 use crate::calendar::{Error, Kept, Put, Refusal, Session, Stored, Text, When, Writable, kept, zone_of};
+use crate::http::path::segment;
 use crate::http::{Reply, reply_bytes};
 use crate::ical::Ical;
 use crate::ical::filter::CompFilter;
@@ -120,7 +120,7 @@ pub(super) async fn told(
 }
 
 fn path(calendar: &str, uid: &str) -> String {
-    format!("{PREFIX}/calendars/{calendar}/events/{}", utf8_percent_encode(uid, NON_ALPHANUMERIC))
+    format!("{PREFIX}/calendars/{calendar}/events/{}", segment(uid))
 }
 
 fn origin(marks: &[Mark]) -> Value {

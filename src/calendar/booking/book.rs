@@ -20,7 +20,7 @@ use crate::calendar::default::is_closed;
 use crate::calendar::put::{index_of, touch_home};
 use crate::calendar::versions::{self, Ended};
 use crate::calendar::{Error, Refusal, Session};
-use crate::store::{Commit, CommitError, Etag, Expect, Fault, Name, Op, Rejected, Store, Timestamp};
+use crate::store::{Commit, CommitError, Etag, Expect, Fault, Name, Op, Rejected, Store, Timestamp, random};
 
 /// How often it is looked again before one waits in line.
 const TRIES: usize = 4;
@@ -126,10 +126,8 @@ impl<'a> Patience<'a> {
 
 /// Returns an id: the newest sorts first, and nobody guesses it.
 fn new_id(now: Timestamp) -> Result<String, Fault> {
-    let fault = |error| Fault::Broken(format!("no random numbers: {error}"));
-    let (one, other) = (getrandom::u64().map_err(fault)?, getrandom::u32().map_err(fault)?);
     let falling = 0xffff_ffff_ffff_i64.saturating_sub(now.0.clamp(0, 0xffff_ffff_ffff));
-    Ok(format!("{falling:012x}{one:016x}{other:08x}"))
+    Ok(format!("{falling:012x}{}", random::hex::<12>()?))
 }
 
 /// Refuses to put a booking into a calendar that comes from somewhere else.

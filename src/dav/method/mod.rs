@@ -20,7 +20,7 @@ use super::resource::{Facts, Kinds, Resource};
 use super::{Denied, Protocol, Scope, xml_body};
 use crate::calendar::Refusal;
 use crate::http::{Href, Reply, Request, reply_empty};
-use crate::store::Fault;
+use crate::store::random;
 
 /// What has a home or a parent of its own and so can be removed, copied and moved.
 const OWNED: Kinds = Kinds::CALENDAR.or(Kinds::FILES).or(Kinds::MEMBER);
@@ -107,9 +107,7 @@ async fn options(scope: Scope, href: Option<Href>) -> Result<Reply, Denied> {
 
 /// Returns a random UUID (RFC 9562 version 4).
 fn uuid() -> Result<String, Denied> {
-    let mut bytes = [0u8; 16];
-    getrandom::fill(&mut bytes).map_err(|e| Fault::Broken(format!("no random numbers: {e}")))?;
-    let number = u128::from_be_bytes(bytes);
+    let number = u128::from_be_bytes(random::bytes()?);
     let number = number & !(0xF << 76) | (0x4 << 76);
     let number = number & !(0x3 << 62) | (0x2 << 62);
     let hex = format!("{number:032x}");

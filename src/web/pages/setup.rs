@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq as _;
 use super::sign_in;
 use crate::calendar::{Error, NewPrincipal, Refusal};
 use crate::http::Reply;
+use crate::store::random;
 use crate::web::Web;
 use crate::web::form::Form;
 use crate::web::shell::{Shell, page};
@@ -30,9 +31,7 @@ pub(in crate::web) struct First {
 
 impl First {
     pub(in crate::web) fn new() -> Result<First, String> {
-        let mut bits = [0u8; 20];
-        getrandom::fill(&mut bits).map_err(|error| format!("no random numbers: {error}"))?;
-        let code = bits.iter().map(|byte| format!("{byte:02x}")).collect();
+        let code = random::hex::<20>().map_err(|fault| fault.to_string())?;
         Ok(First { code, made: Mutex::new(false) })
     }
 
