@@ -7,6 +7,7 @@ mod bridging;
 mod limits;
 mod operating;
 mod providers;
+mod told;
 mod values;
 
 use std::fmt::Write as _;
@@ -20,7 +21,9 @@ use url::Url;
 
 pub use self::limits::Requests;
 pub use self::operating::Mail;
+pub use self::told::Given;
 use self::values::{duration, first_line, items, parsed};
+use crate::api::Source;
 use crate::auth::grant::Secret;
 use crate::bridge::pace::Schedule;
 use crate::bridge::record::{Direction, Reach};
@@ -119,6 +122,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// `log.level`.
     pub log_level: String,
+    /// What was said, and where.
+    pub given: Given,
 }
 
 /// How published feeds are.
@@ -179,6 +184,7 @@ impl Default for Config {
             metrics_listen: None,
             log_format: LogFormat::Text,
             log_level: "info".into(),
+            given: Given::default(),
         }
     }
 }
@@ -400,10 +406,15 @@ impl Config {
     /// # Errors
     /// A sentence.
     pub fn set(&mut self, key: &str, text: &str) -> Result<(), String> {
-        if let Some(setting) = settings().find(|setting| setting.key == key) {
-            return (setting.set)(self, text).map_err(|why| format!("{key}: {why}"));
-        }
-        Err(unknown(key))
+        self.give(key, text, Source::Command)
+    }
+
+    /// Sets one option, as it was said there.
+    fn give(&mut self, key: &str, text: &str, source: Source) -> Result<(), String> {
+        let Some(setting) = settings().find(|setting| setting.key == key) else { return Err(unknown(key)) };
+        (setting.set)(self, text).map_err(|why| format!("{key}: {why}"))?;
+        self.given.note(setting.key, text, source);
+        Ok(())
     }
 
     /// Reads the text of a file.
@@ -442,7 +453,7 @@ impl Config {
                 _ => {
                     let text = plain(value)
                         .ok_or_else(|| (at, format!("{key}: this is no text, number or list")))?;
-                    self.set(&key, &text).map_err(|why| (at, why))?;
+                    self.give(&key, &text, Source::File).map_err(|why| (at, why))?;
                 }
             }
         }
@@ -480,34 +491,40 @@ impl Config {
                 }
                 continue;
             }
-            self.set(&key, &value).map_err(|why| format!("environment variable {name}: {why}"))?;
+            self.give(&key, &value, Source::Environment)
+                .map_err(|why| format!("environment variable {name}: {why}"))?;
         }
         Ok(())
     }
 
     fn alias(&mut self, name: &str, value: String) -> Result<(), String> {
+        let mut set = |key: &str| self.give(key, &value, Source::Environment);
         match name {
-            "BASE_URL" => self.set("server.base_url", &value)?,
+            "BASE_URL" => set("server.base_url")?,
             "GOOGLE_CLIENT_ID" | "GOOGLE_CALENDAR_CLIENT_ID" => {
-                self.set("providers.google.client_id", &value)?;
+                set("providers.google.client_id")?;
             }
             "GOOGLE_CLIENT_SECRET" | "GOOGLE_CALENDAR_CLIENT_SECRET" => {
-                self.set("providers.google.client_secret", &value)?;
+                set("providers.google.client_secret")?;
             }
             "GOOGLE_REDIRECT_URI" | "GOOGLE_CALENDAR_REDIRECT_URI" => {
-                self.set("providers.google.redirect_uri", &value)?;
+                set("providers.google.redirect_uri")?;
             }
-            "MICROSOFT_CLIENT_ID" => self.set("providers.outlook.client_id", &value)?,
-            "MICROSOFT_CLIENT_SECRET" => self.set("providers.outlook.client_secret", &value)?,
-            "MICROSOFT_REDIRECT_URI" => self.set("providers.outlook.redirect_uri", &value)?,
+            "MICROSOFT_CLIENT_ID" => set("providers.outlook.client_id")?,
+            "MICROSOFT_CLIENT_SECRET" => set("providers.outlook.client_secret")?,
+            "MICROSOFT_REDIRECT_URI" => set("providers.outlook.redirect_uri")?,
             "ENCRYPTION_KEY" => {
                 if value.len() != 64 || !value.chars().all(|c| c.is_ascii_hexdigit()) {
                     return Err("a key is 64 hexadecimal digits; `openssl rand -hex 32` makes one".into());
                 }
                 self.encryption_key = Some(Secret::new(value));
+                self.given.note("ENCRYPTION_KEY", "", Source::Environment);
             }
             _ if value.len() < 16 => return Err("a key shorter than 16 characters can be guessed".into()),
-            _ => self.api_key = Some(Secret::new(value)),
+            _ => {
+                self.api_key = Some(Secret::new(value));
+                self.given.note("API_KEY", "", Source::Environment);
+            }
         }
         Ok(())
     }
@@ -608,6 +625,8 @@ mod tests {
             .map(|line| format!("{line}\n"))
             .collect();
         config.read(&text).unwrap();
+        // Where a value comes from is not the value.
+        config.given = Given::default();
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
     }
 

@@ -44,6 +44,7 @@ mod operator;
 mod outlook;
 mod overseen;
 mod pages;
+mod pages_admin;
 mod pages_calendar;
 mod providers;
 mod push;

@@ -8,6 +8,7 @@ mod booking_settings;
 mod bookings;
 mod calendars;
 mod changes;
+mod configuration;
 mod conflicts;
 mod connections;
 mod events;
@@ -40,6 +41,7 @@ use std::sync::{Arc, LazyLock};
 use http::{HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
+pub use self::configuration::{Configured, Source};
 use self::json::Call;
 pub use self::openapi::text as openapi;
 use self::problem::Problem;
@@ -92,6 +94,7 @@ pub struct Api {
     webhooks: Arc<Webhooks>,
     /// Whether new links show reminders.
     feed_alarms: bool,
+    configuration: Vec<Configured>,
     receipts: Receipts,
     streams: changes::Streams,
     /// The server stops: whoever waits is answered now.
@@ -116,6 +119,8 @@ pub struct Parts {
     pub webhooks: Arc<Webhooks>,
     /// Whether new links show reminders (`feeds.alarms`).
     pub feed_alarms: bool,
+    /// Every option as it is, to be told.
+    pub configuration: Vec<Configured>,
     /// The server stops.
     pub closing: CancellationToken,
 }
@@ -126,10 +131,23 @@ impl Api {
     /// # Errors
     /// A sentence if the base URL is none.
     pub fn new(parts: Parts, base_url: &str) -> Result<Api, String> {
-        let Parts { house, guard, bridge, keyring, feeds, webhooks, feed_alarms, closing } = parts;
+        let Parts { house, guard, bridge, keyring, feeds, webhooks, feed_alarms, configuration, closing } =
+            parts;
         let (receipts, streams) = (Receipts::new(keyring), changes::Streams::default());
         let site = Site::new(base_url)?;
-        Ok(Api { house, guard, bridge, feeds, webhooks, feed_alarms, receipts, streams, closing, site })
+        Ok(Api {
+            house,
+            guard,
+            bridge,
+            feeds,
+            webhooks,
+            feed_alarms,
+            configuration,
+            receipts,
+            streams,
+            closing,
+            site,
+        })
     }
 
     /// Answers a request whose path begins with `PREFIX`, from whoever the guard recognised.
@@ -175,7 +193,10 @@ impl Api {
         let Some(ids) = captures(route.path, below) else {
             return Err(Problem::missing("There is nothing at this address."));
         };
-        if !route.scopes.iter().any(|scope| caller.may(*scope)) {
+        // A person may do with their own account on a page what an administrator may do with any.
+        let own =
+            || route.told.own && caller.via == Via::Session && ids.first() == Some(&caller.principal.name);
+        if !route.scopes.iter().any(|scope| caller.may(*scope)) && !own() {
             let names: Vec<&str> = route.scopes.iter().map(|scope| scope.as_str()).collect();
             return Err(Problem::scope(&names.join("` or `")));
         }

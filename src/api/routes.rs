@@ -7,8 +7,8 @@ use http::Method;
 use super::told::Content::{self, Empty, Json, List, Text};
 use super::told::{CURSOR, Kind, LIMIT, Parameter, Told};
 use super::{
-    Route, availability, booking_settings, bookings, calendars, changes, conflicts, connections, events,
-    feeds, hook, mappings, notices, runs, status, trash, users, versions, webhooks, why,
+    Route, availability, booking_settings, bookings, calendars, changes, configuration, conflicts,
+    connections, events, feeds, hook, mappings, notices, runs, status, trash, users, versions, webhooks, why,
 };
 use crate::auth::Scope;
 
@@ -291,11 +291,11 @@ routes! {
     DELETE "/users/{user}" ADMIN users::remove =>
         Told::new("Accounts", "Removes an account with all its calendars, files, bookings, connections, passwords and tokens, for good; what is on far sides stays there. The last administrator cannot be removed.").gives(&[(204, Empty)]).conditional();
     GET "/users/{user}/app-passwords" ADMIN users::app_passwords =>
-        Told::list("Accounts", "Lists the passwords of an account's devices.").gives(&[(200, List("AppPassword"))]);
+        Told::list("Accounts", "Lists the passwords of an account's devices.").gives(&[(200, List("AppPassword"))]).own();
     POST "/users/{user}/app-passwords" ADMIN users::add_app_password =>
-        Told::new("Accounts", "Makes a password for one device; it is told once.").needs(&[Json("NewAppPassword")]).gives(&[(201, Json("AppPassword"))]);
+        Told::new("Accounts", "Makes a password for one device; it is told once.").needs(&[Json("NewAppPassword")]).gives(&[(201, Json("AppPassword"))]).own();
     DELETE "/users/{user}/app-passwords/{password}" ADMIN users::revoke_app_password =>
-        Told::new("Accounts", "Revokes a device's password; its next request is refused.").gives(&[(204, Empty)]);
+        Told::new("Accounts", "Revokes a device's password; its next request is refused.").gives(&[(204, Empty)]).own();
     GET "/users/{user}/tokens" ADMIN users::tokens =>
         Told::list("Accounts", "Lists the tokens of an account's programs.").gives(&[(200, List("Token"))]);
     POST "/users/{user}/tokens" ADMIN users::add_token =>
@@ -306,4 +306,6 @@ routes! {
         Told::list("Accounts", "Lists the browsers in which an account is signed in.").gives(&[(200, List("Session"))]);
     DELETE "/users/{user}/sessions/{session}" ADMIN users::end_session =>
         Told::new("Accounts", "Signs a browser out.").gives(&[(204, Empty)]);
+    GET "/configuration" ADMIN configuration::list =>
+        Told::list("Accounts", "Lists the options of the server, each with its value, unless it is a secret, and where it was said.").gives(&[(200, List("Option"))]);
 }

@@ -21,6 +21,8 @@ pub(super) struct Told {
     pub(super) refuses: &'static [u16],
     /// It takes `If-Match`.
     pub(super) conditional: bool,
+    /// Whoever is signed in on a page may ask it of their own account.
+    pub(super) own: bool,
 }
 
 /// What a body is.
@@ -120,6 +122,7 @@ impl Told {
             gives: &[],
             refuses: &[],
             conditional: false,
+            own: false,
         }
     }
 
@@ -158,6 +161,12 @@ impl Told {
     /// Says which refusals there are beside those that follow from its shape.
     pub(super) const fn refuses(mut self, statuses: &'static [u16]) -> Told {
         self.refuses = statuses;
+        self
+    }
+
+    /// Says that whoever is signed in on a page may ask it of their own account: the first name in the path.
+    pub(super) const fn own(mut self) -> Told {
+        self.own = true;
         self
     }
 

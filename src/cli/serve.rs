@@ -22,7 +22,7 @@ pub(super) struct Serve {
 impl Serve {
     pub(super) async fn run(self, mut config: Config, notes: Vec<String>) -> Result<(), String> {
         if let Some(listen) = self.listen {
-            config.listen = listen;
+            config.set("server.listen", &listen.to_string())?;
         }
         log::start(config.log_format, &config.log_level)?;
         for note in notes {

@@ -64,16 +64,17 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "limits.requests_per_minute",
         default: "600000",
         example: "",
-        doc: "Requests a minute to /api by one token; a minute's worth may come at once, further ones are answered with 429\n\
-              and Retry-After. The default only stops a program that runs wild; 600 is plenty for most. 0: any number.",
+        doc: "Requests a minute to /api by one token, and to the pages by one account; a minute's worth may come at once,\n\
+              further ones are answered with 429 and Retry-After. The default only stops a program that runs wild; 600 is\n\
+              plenty for most. 0: any number.",
         set: |config, text| parsed(text, "a number", &mut config.requests.api),
     },
     Setting {
         key: "limits.requests_per_minute_unknown",
         default: "600",
         example: "",
-        doc: "The same for whoever has no valid token, and for readers of published feeds, from one address (of IPv6: one\n\
-              /64).",
+        doc: "The same for whoever has no valid token or session, and for readers of published feeds, from one address (of\n\
+              IPv6: one /64).",
         set: |config, text| parsed(text, "a number", &mut config.requests.unknown),
     },
     Setting {

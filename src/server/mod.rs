@@ -87,8 +87,8 @@ struct State {
     bridge: Arc<Bridge>,
     /// Other documents' paths that are known.
     compat: Vec<compat::Set>,
-    /// Requests to the API, and to CalDAV.
-    rates: (Rate, Rate),
+    /// Requests to the API and to pages, and to CalDAV.
+    rates: (Arc<Rate>, Rate),
     dav: Dav,
     api: Arc<Api>,
     web: Web,
@@ -188,14 +188,17 @@ impl Server {
             feeds: Arc::clone(&links),
             webhooks: Arc::clone(&webhooks),
             feed_alarms: config.published.alarms,
+            configuration: config.told(),
             closing: stop.clone(),
         };
         let api = Arc::new(Api::new(parts, &base)?);
         let configured = config.base_url.is_some();
+        let rate = Arc::new(Rate::new(config.requests.api, config.requests.unknown));
         let parts = web::Parts {
             api: Arc::clone(&api),
             guard: Arc::clone(&guard),
             configured,
+            rate: Arc::clone(&rate),
             closing: stop.clone(),
         };
         let state = Arc::new(State {
@@ -216,10 +219,7 @@ impl Server {
             guard: Arc::clone(&guard),
             bridge: Arc::clone(&bridge),
             compat: config.compat,
-            rates: (
-                Rate::new(config.requests.api, config.requests.unknown),
-                Rate::new(config.requests.dav, config.requests.dav),
-            ),
+            rates: (rate, Rate::new(config.requests.dav, config.requests.dav)),
             prefix,
             trusted: config.trusted_proxies,
         });

@@ -32,7 +32,7 @@ impl Form {
     /// Returns the form as it was sent.
     pub(super) fn sent(visit: &Visit, known: &[&'static str]) -> Form {
         let mut form = Form::new(known);
-        let shown = |name: &str| known.contains(&name) && !SECRET.contains(&name);
+        let shown = |name: &str| known.contains(&first(name)) && !SECRET.contains(&name);
         for (name, value) in visit.fields().filter(|(name, _)| shown(name)) {
             // Browsers end lines with two characters; nobody types them.
             form.values
@@ -79,22 +79,37 @@ impl Form {
         self.value(name) == value.as_ref()
     }
 
-    /// Notes what is wrong. What is said of no field of the form is said of the whole.
-    pub(super) fn refuse(&mut self, field: &str, why: impl Into<String>) {
-        let first = field.split(['.', '[']).next().unwrap_or_default();
-        let known = if self.known.contains(&first) { first } else { "" };
-        self.wrong.push((known.to_owned(), why.into()));
+    /// Takes a field away.
+    pub(super) fn take(&mut self, name: &str) -> Option<String> {
+        self.values.remove(name)
     }
 
-    /// Returns what is wrong with a field; of no field: with the whole.
+    /// Notes what is wrong. What is said of no field of the form is said of the whole. What the API calls `rules[0].when.title` is the
+    /// field `rules.0.title`.
+    pub(super) fn refuse(&mut self, field: &str, why: impl Into<String>) {
+        let field = field.replace(".when", "").replace('[', ".").replace(']', "");
+        let known = if self.known.contains(&first(&field)) { field } else { String::new() };
+        self.wrong.push((known, why.into()));
+    }
+
+    /// Returns what is wrong with a field or a part of it; of no field: with the whole.
     pub(super) fn wrong(&self, field: impl AsRef<str>) -> Option<&str> {
-        self.wrong.iter().find(|(name, _)| name == field.as_ref()).map(|(_, why)| why.as_str())
+        let field = field.as_ref();
+        let within = |name: &str| {
+            name.strip_prefix(field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.wrong.iter().find(|(name, _)| within(name)).map(|(_, why)| why.as_str())
     }
 
     /// Tells whether something is wrong.
     pub(super) fn refused(&self) -> bool {
         !self.wrong.is_empty()
     }
+}
+
+/// Returns the field that a part belongs to.
+fn first(name: &str) -> &str {
+    name.split('.').next().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -111,6 +126,7 @@ mod tests {
         form.refuse("other", "Not that.");
         assert_eq!(form.wrong("start"), Some("That is no time."));
         assert_eq!(form.wrong("rules"), Some("Too long."));
+        assert_eq!((form.wrong("rules.0.title"), form.wrong("rules.1")), (Some("Too long."), None));
         assert_eq!(form.wrong(""), Some("Not that."));
         assert_eq!((form.value("start"), form.value("gone")), ("soon", ""));
         assert_ne!(form.once, Form::new(&[]).once);

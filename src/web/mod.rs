@@ -23,13 +23,13 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use self::pages::{
-    account, calendar, conflicts, connections, devices, mappings, notifications, setup, sharing, sign_in,
-    start,
+    account, admin, calendar, conflicts, connections, devices, mappings, notifications, setup, sharing,
+    sign_in, start,
 };
 use self::shell::Shell;
 use self::visit::{Stop, Visit};
 use crate::api::Api;
-use crate::auth::Guard;
+use crate::auth::{Denied, Guard, Rate, Scope};
 use crate::http::path::captures;
 use crate::http::{Reply, Request, Site};
 
@@ -42,6 +42,8 @@ enum For {
     All,
     /// Who is signed in; others sign in first and come back.
     Members,
+    /// Who administers the server.
+    Admins,
 }
 
 /// One route.
@@ -124,6 +126,20 @@ routes! {
     POST "/sharing/{feed}" Members sharing::change;
     POST "/sharing/{feed}/rotate" Members sharing::rotate;
     POST "/sharing/{feed}/end" Members sharing::end;
+    GET "/admin" Admins admin::show;
+    GET "/admin/users" Admins admin::users::show;
+    POST "/admin/users" Admins admin::users::create;
+    GET "/admin/new-user" Admins admin::users::new;
+    GET "/admin/users/{user}" Admins admin::user::show;
+    POST "/admin/users/{user}" Admins admin::user::change;
+    POST "/admin/users/{user}/password" Admins admin::user::password;
+    POST "/admin/users/{user}/remove" Admins admin::user::remove;
+    POST "/admin/users/{user}/devices/{device}/revoke" Admins admin::user::revoke;
+    POST "/admin/users/{user}/sessions/{session}/end" Admins admin::user::end_session;
+    GET "/admin/tokens" Admins admin::tokens::show;
+    POST "/admin/tokens" Admins admin::tokens::create;
+    POST "/admin/tokens/{user}/{token}/revoke" Admins admin::tokens::revoke;
+    GET "/admin/configuration" Admins admin::configuration;
     GET "/live" Members calendar::live;
     GET "/assets/{digest}/{name}" All assets::serve;
 }
@@ -133,6 +149,7 @@ routes! {
 pub struct Web {
     api: Arc<Api>,
     guard: Arc<Guard>,
+    rate: Arc<Rate>,
     /// The base URL without a slash at its end.
     base: String,
     /// It was configured, not guessed.
@@ -152,6 +169,8 @@ pub struct Parts {
     pub guard: Arc<Guard>,
     /// The base URL was configured, not guessed.
     pub configured: bool,
+    /// Requests that are counted; those of programs count there, too.
+    pub rate: Arc<Rate>,
     /// The server stops.
     pub closing: CancellationToken,
 }
@@ -162,12 +181,12 @@ impl Web {
     /// # Errors
     /// A sentence: the base URL is none, or the system has no random numbers.
     pub fn new(parts: Parts, base_url: &str) -> Result<Web, String> {
-        let Parts { api, guard, configured, closing: _ } = parts;
+        let Parts { api, guard, configured, rate, closing: _ } = parts;
         let prefix = Site::new(base_url)?.prefix().to_owned();
         let base = base_url.trim_end_matches('/').to_owned();
         let (first, profiles, reached) =
             (setup::First::new()?, devices::Profiles::default(), start::Reached::new());
-        Ok(Web { api, guard, base, configured, prefix, first, profiles, reached })
+        Ok(Web { api, guard, rate, base, configured, prefix, first, profiles, reached })
     }
 
     /// Returns the address under which the first account is made; it works while there is none.
@@ -210,9 +229,19 @@ impl Web {
             return assets::answer(ids, &request.headers);
         }
         let who = self.guard.signed_in(&request.headers, &self.base).await?;
+        let caller = who.as_ref().map(|who| who.caller.clone()).ok_or(Denied::Missing);
+        let house = self.guard.house();
+        if let Some(wait) = self.rate.refuses(&caller, request.peer, house.clock.now()) {
+            house.metrics.limited("page");
+            return Err(Stop::Slow(wait));
+        }
         let visit = Visit::read(request, ids.clone(), who).await?;
-        if route.who == For::Members && visit.who.is_none() {
-            return Err(Stop::SignIn(visit.came_from(&self.prefix)));
+        match &visit.who {
+            None if route.who != For::All => return Err(Stop::SignIn(visit.came_from(&self.prefix))),
+            Some(who) if route.who == For::Admins && !who.caller.may(Scope::Admin) => {
+                return Err(Stop::Admins);
+            }
+            _ => {}
         }
         if method != Method::GET {
             visit.meant(&self.base)?;
@@ -222,6 +251,7 @@ impl Web {
 
     fn stopped(&self, stop: Stop, seen: &Seen) -> Reply {
         use texts::T;
+        let mut wait = None;
         let (status, title, detail) = match stop {
             Stop::Go(path) => return self.go(&path),
             Stop::SignIn(from) => {
@@ -231,18 +261,29 @@ impl Web {
             Stop::Missing => (StatusCode::NOT_FOUND, T.missing, T.missing_hint.to_owned()),
             Stop::Method => (StatusCode::METHOD_NOT_ALLOWED, T.missing, T.missing_hint.to_owned()),
             Stop::Forged => (StatusCode::FORBIDDEN, T.forged, T.forged_hint.to_owned()),
+            Stop::Admins => (StatusCode::FORBIDDEN, T.admins_only, T.admins_only_hint.to_owned()),
+            Stop::Slow(time) => {
+                wait = Some(time);
+                (StatusCode::TOO_MANY_REQUESTS, T.too_fast, T.too_fast_hint.to_owned())
+            }
             Stop::Refused(status, detail) => (status, T.not_done, detail),
             Stop::Failed(why) => {
                 tracing::error!("a page could not be shown: {why}");
                 (StatusCode::SERVICE_UNAVAILABLE, T.failed, T.failed_hint.to_owned())
             }
         };
-        if seen.fragment {
-            return shell::toast(status, &detail);
+        let mut reply = if seen.fragment {
+            shell::toast(status, &detail)
+        } else {
+            let page = pages::Stopped { s: Shell::bare(self, title), detail };
+            shell::page(status, &page.s, &page)
+        };
+        if let Some(wait) = wait {
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            let seconds = HeaderValue::from(u64::try_from(seconds).unwrap_or(u64::MAX));
+            reply.headers_mut().insert(header::RETRY_AFTER, seconds);
         }
-        let shell = Shell::bare(self, title);
-        let page = pages::Stopped { s: shell, detail };
-        shell::page(status, &page.s, &page)
+        reply
     }
 
     /// Sends the browser elsewhere on this server.

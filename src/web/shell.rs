@@ -9,6 +9,7 @@ use super::assets;
 use super::texts::T;
 use super::visit::Visit;
 use super::{Web, form};
+use crate::auth::Scope;
 use crate::http::{Reply, reply_bytes};
 
 /// An entry of the menu.
@@ -49,6 +50,9 @@ const fn more(path: &'static str, icon: &'static str, words: &'static str) -> En
     Entry { path, icon, words, place: Place::More }
 }
 
+/// One more, for administrators.
+const ADMIN: Entry = more("/admin", "gear", T.menu_admin);
+
 /// What the frame of a page needs.
 #[derive(Debug, Clone)]
 pub(super) struct Shell {
@@ -62,7 +66,7 @@ pub(super) struct Shell {
     pub(super) word: String,
     pub(super) user: String,
     pub(super) name: String,
-    pub(super) menu: &'static [Entry],
+    pub(super) menu: Vec<&'static Entry>,
 }
 
 impl Shell {
@@ -76,7 +80,7 @@ impl Shell {
             word: String::new(),
             user: String::new(),
             name: String::new(),
-            menu: &[],
+            menu: Vec::new(),
         }
     }
 
@@ -90,14 +94,15 @@ impl Shell {
             let named =
                 if principal.display_name.is_empty() { &principal.name } else { &principal.display_name };
             shell.name.clone_from(named);
-            (shell.menu, shell.at) = (MENU, at);
+            shell.menu = MENU.iter().chain(who.caller.may(Scope::Admin).then_some(&ADMIN)).collect();
+            shell.at = at;
         }
         shell
     }
 
     /// Returns the entries of the menu in that place.
-    pub(super) fn entries(&self, place: Place) -> impl Iterator<Item = &'static Entry> + use<> {
-        self.menu.iter().filter(move |entry| entry.place == place)
+    pub(super) fn entries(&self, place: Place) -> impl Iterator<Item = &'static Entry> + '_ {
+        self.menu.iter().copied().filter(move |entry| entry.place == place)
     }
 
     /// Tells whether the page that is open is below the last entry of the bar.

@@ -3,6 +3,7 @@
 //! Owns: fields of forms, the proof that a change was meant, where somebody came from. Does not own: who may open what (`mod`).
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -29,6 +30,10 @@ pub(super) enum Stop {
     Method,
     /// The change was not asked for on one of our pages.
     Forged,
+    /// Only administrators open this.
+    Admins,
+    /// Too many requests came; not before this time.
+    Slow(Duration),
     /// It cannot be done, in a sentence.
     Refused(StatusCode, String),
     /// It broke.
@@ -110,7 +115,12 @@ impl Visit {
 
     /// Returns the name in the path.
     pub(super) fn id(&self) -> &str {
-        self.ids.first().map_or("", String::as_str)
+        self.part(0)
+    }
+
+    /// Returns one of the names in the path.
+    pub(super) fn part(&self, at: usize) -> &str {
+        self.ids.get(at).map_or("", String::as_str)
     }
 
     /// Returns a parameter of the query; nothing if it is empty.

@@ -69,6 +69,7 @@ impl Desk {
             feeds: Arc::new(Links::new(Arc::clone(&house), keys)),
             webhooks: Arc::clone(&hooks),
             feed_alarms: false,
+            configuration: Vec::new(),
             closing: tokio_util::sync::CancellationToken::new(),
         };
         let api = Arc::new(Api::new(parts, "http://kalends.test").unwrap());

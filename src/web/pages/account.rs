@@ -34,7 +34,7 @@ fn moment(at: Timestamp) -> String {
 }
 
 /// Returns what a browser's own words say of it, shortly.
-fn browser(agent: &str) -> String {
+pub(in crate::web) fn browser(agent: &str) -> String {
     let of = |names: &[(&str, &str)]| {
         names.iter().find(|(mark, _)| agent.contains(mark)).map(|(_, name)| (*name).to_owned())
     };

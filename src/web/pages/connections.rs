@@ -97,18 +97,23 @@ impl Connection {
 
     /// Returns how it is, in a word and a tone.
     pub(in crate::web) fn state(&self) -> (&'static str, &'static str) {
-        match self.status.as_str() {
-            "pending" => (T.status_pending, "warn"),
-            "active" => (T.status_active, "good"),
-            "syncing" => (T.status_syncing, "busy"),
-            "token_expired" => (T.status_expired, "bad"),
-            "rate_limited" => (T.status_limited, "warn"),
-            _ => (T.status_error, "bad"),
-        }
+        state_of(&self.status)
     }
 
     fn wants_person(&self) -> bool {
         matches!(self.status.as_str(), "token_expired" | "pending")
+    }
+}
+
+/// Returns what a status of a connection is called, and its tone.
+pub(super) fn state_of(status: &str) -> (&'static str, &'static str) {
+    match status {
+        "pending" => (T.status_pending, "warn"),
+        "active" => (T.status_active, "good"),
+        "syncing" => (T.status_syncing, "busy"),
+        "token_expired" => (T.status_expired, "bad"),
+        "rate_limited" => (T.status_limited, "warn"),
+        _ => (T.status_error, "bad"),
     }
 }
 

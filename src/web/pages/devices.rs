@@ -1,18 +1,20 @@
 //! Devices: a password for each, steps for each client, a code to take a picture of, a profile for Apple's.
 //!
-//! App passwords are the guard's, as on the command line. A profile is fetched by a phone that is not signed in: once, within a few
+//! A profile is fetched by a phone that is not signed in: once, within a few
 //! minutes, under an address that nobody can guess; it is kept in memory only.
 
 use std::sync::{Mutex, PoisonError};
 
 use askama::Template;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderValue, Method, StatusCode, header};
 use qrcodegen::{QrCode, QrCodeEcc};
+use serde::Deserialize;
+use serde_json::json;
 
-use crate::auth::AppPassword;
 use crate::http::{Reply, escaped, reply_bytes};
 use crate::store::Timestamp;
 use crate::web::Web;
+use crate::web::ask::{Wish, encoded};
 use crate::web::form::Form;
 use crate::web::shell::{Shell, page};
 use crate::web::texts::T;
@@ -63,21 +65,24 @@ impl Profiles {
     }
 }
 
-struct Row {
-    id: String,
-    label: String,
-    created: String,
+/// The password of a device, as the API tells it.
+#[derive(Debug, Deserialize)]
+pub(in crate::web) struct Device {
+    pub(in crate::web) id: String,
+    pub(in crate::web) label: String,
+    pub(in crate::web) created_at: String,
+    /// Told once.
+    password: Option<String>,
 }
 
-impl Row {
-    fn of(password: AppPassword) -> Row {
-        let created = jiff::Timestamp::from_millisecond(password.created.0);
-        Row {
-            id: password.id,
-            label: password.label,
-            created: created.map(|at| at.to_string()).unwrap_or_default(),
-        }
-    }
+/// Returns where an account's passwords of devices are.
+pub(in crate::web) fn passwords(user: &str) -> String {
+    format!("/users/{}/app-passwords", encoded(user))
+}
+
+/// Returns the devices of whoever is signed in.
+pub(in crate::web) async fn devices(web: &Web, visit: &Visit) -> Result<Vec<Device>, Stop> {
+    web.list(visit, &passwords(visit.user()?), 500).await
 }
 
 #[derive(Template)]
@@ -85,7 +90,7 @@ impl Row {
 struct List {
     s: Shell,
     f: Form,
-    rows: Vec<Row>,
+    rows: Vec<Device>,
     address: String,
 }
 
@@ -111,7 +116,7 @@ pub(in crate::web) fn size(text: &str) -> i32 {
 }
 
 async fn list(web: &Web, visit: &Visit, status: StatusCode, f: Form) -> Result<Reply, Stop> {
-    let rows = web.guard.app_passwords(visit.user()?).await?.into_iter().map(Row::of).collect();
+    let rows = devices(web, visit).await?;
     let s = Shell::of(web, visit, AT, T.menu_devices);
     let shown = List { s, f, rows, address: web.address(&visit.headers) };
     Ok(page(status, &shown.s, &shown))
@@ -140,13 +145,16 @@ struct Made {
 /// Makes a password for a device, and shows it this once.
 pub(in crate::web) async fn add(web: &Web, visit: Visit) -> Result<Reply, Stop> {
     let mut f = Form::sent(&visit, FIELDS);
-    let label = f.value("label").to_owned();
-    if label.is_empty() || label.chars().count() > 100 {
-        f.refuse("label", T.label_needed);
-        return list(web, &visit, StatusCode::UNPROCESSABLE_ENTITY, f).await;
-    }
     let user = visit.user()?;
-    let (_, password) = web.guard.add_app_password(user, &label).await?;
+    let wish = Wish::of(json!({ "label": f.value("label") })).once(&visit);
+    let answer = web.ask(&visit, Method::POST, &passwords(user), wish).await?;
+    if answer.status.is_client_error() {
+        let status = answer.status;
+        answer.or_told(&mut f);
+        return list(web, &visit, status, f).await;
+    }
+    let Device { label, password, .. } = answer.read()?;
+    let password = password.unwrap_or_default();
     let address = web.address(&visit.headers);
     let now = web.guard.house().clock.now();
     let code = Form::new(&[]).once;
@@ -179,7 +187,8 @@ pub(in crate::web) async fn add(web: &Web, visit: Visit) -> Result<Reply, Stop> 
 
 /// Revokes the password of a device.
 pub(in crate::web) async fn revoke(web: &Web, visit: Visit) -> Result<Reply, Stop> {
-    web.guard.revoke_app_password(visit.user()?, visit.id()).await?;
+    let path = format!("{}/{}", passwords(visit.user()?), encoded(visit.id()));
+    web.ask(&visit, Method::DELETE, &path, Wish::default()).await?.good()?;
     Ok(web.go(AT))
 }
 

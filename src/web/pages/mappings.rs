@@ -107,15 +107,7 @@ struct Failing {
 impl Mapping {
     /// Returns how it is, in a word and a tone.
     pub(in crate::web) fn state(&self) -> (&'static str, &'static str) {
-        match self.status.as_str() {
-            "disabled" => (T.mapping_disabled, ""),
-            "syncing" => (T.status_syncing, "busy"),
-            "paused" => (T.mapping_paused, "warn"),
-            "pending" => (T.mapping_pending, "busy"),
-            "active" => (T.mapping_active, "good"),
-            "deferred" => (T.mapping_deferred, "warn"),
-            _ => (T.status_error, "bad"),
-        }
+        state_of(&self.status)
     }
 
     fn icon(&self) -> &'static str {
@@ -128,6 +120,19 @@ impl Mapping {
 
     fn direction_words(&self) -> &'static str {
         DIRECTIONS.iter().find(|(value, ..)| *value == self.direction).map_or("", |(_, name, _)| name)
+    }
+}
+
+/// Returns what a status of a mapping is called, and its tone.
+pub(super) fn state_of(status: &str) -> (&'static str, &'static str) {
+    match status {
+        "disabled" => (T.mapping_disabled, ""),
+        "syncing" => (T.status_syncing, "busy"),
+        "paused" => (T.mapping_paused, "warn"),
+        "pending" => (T.mapping_pending, "busy"),
+        "active" => (T.mapping_active, "good"),
+        "deferred" => (T.mapping_deferred, "warn"),
+        _ => (T.status_error, "bad"),
     }
 }
 

@@ -1,6 +1,7 @@
 //! The pages, one file each.
 
 pub(super) mod account;
+pub(super) mod admin;
 pub(super) mod calendar;
 pub(super) mod conflicts;
 pub(super) mod connections;

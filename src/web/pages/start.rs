@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::calendar::calendars;
 use super::connections::connections;
-use super::devices::{drawing, size};
+use super::devices::{devices, drawing, size};
 use crate::http::Reply;
 use crate::web::Web;
 use crate::web::form::Form;
@@ -77,7 +77,7 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
         code: drawing(&hello),
         size: size(&hello),
         calendars: calendars(web, &visit).await?.len(),
-        devices: web.guard.app_passwords(visit.user()?).await?.len(),
+        devices: devices(web, &visit).await?.len(),
         connections: connections(web, &visit).await?.len(),
         mappings: mappings.len(),
         address,
