@@ -19,6 +19,7 @@ mod cli_server;
 mod consents;
 mod cozi;
 mod demo;
+mod departed;
 mod dialogue;
 mod dialogues;
 mod door;

@@ -312,6 +312,7 @@ impl Bridge {
             self.commit(vec![Op::DeleteRecord(hook_key(&mapping.id))]).await?;
             self.ties.hooks().remove(&mapping.id);
         }
+        self.sweep_consents_of(id).await?;
         self.give_back(&connection).await;
         let mut ops = vec![
             Op::DeleteRecord(secret_key(id)),

@@ -392,11 +392,12 @@ impl Bridge {
     pub(super) async fn clear_up(&self) -> Result<(), BridgeError> {
         let names = std::mem::take(&mut *self.departed());
         for name in names {
-            if self.house.principal(&name).await?.is_some() {
-                continue;
-            }
+            // Whoever has got the name since then gets nothing of it.
+            let since = self.house.principal(&name).await?.map(|principal| principal.created);
             for (connection, _) in self.connections(&name).await? {
-                self.disconnect(&name, &connection.id, Mirrored::Keep).await?;
+                if since.is_none_or(|since| connection.created < since) {
+                    self.disconnect(&name, &connection.id, Mirrored::Keep).await?;
+                }
             }
         }
         Ok(())

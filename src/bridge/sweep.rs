@@ -42,6 +42,17 @@ impl Bridge {
         }
     }
 
+    /// Removes the consents that a connection waits for, because it is about to go.
+    pub(super) async fn sweep_consents_of(&self, connection: &str) -> Result<(), BridgeError> {
+        for (key, bytes) in record::rows(&*self.house.store, Table::Consent, "").await? {
+            let consent: Consent = record::decode(&key, &bytes)?;
+            if consent.connection == connection {
+                self.sweep_consent(key, bytes, &consent).await?;
+            }
+        }
+        Ok(())
+    }
+
     async fn sweep_consent(&self, key: Key, bytes: Bytes, consent: &Consent) -> Result<(), BridgeError> {
         if let Some(found) = &consent.found {
             // Given, but nobody said that it was meant: it goes back.

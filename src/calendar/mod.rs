@@ -11,6 +11,7 @@ mod collection;
 mod default;
 mod hidden;
 mod kept;
+mod leaving;
 mod principal;
 mod properties;
 mod put;

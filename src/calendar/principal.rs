@@ -1,7 +1,7 @@
-//! Accounts: made with their home, removed with everything that is theirs.
+//! Accounts: made with their home, read and changed.
 //!
 //! Owns: what a login name may be, the collections that every account begins with.
-//! Does not own: passwords and how they are checked (`auth`).
+//! Does not own: passwords and how they are checked (`auth`), what goes with an account that is removed (`leaving`).
 
 use std::sync::Arc;
 
@@ -54,7 +54,7 @@ pub fn login_name(text: &str) -> Result<String, String> {
     Ok(name)
 }
 
-fn key(name: &str) -> Key {
+pub(super) fn key(name: &str) -> Key {
     Key::new(Table::Principal, name)
 }
 
@@ -64,7 +64,7 @@ fn encode(principal: &Principal) -> Result<Bytes, Fault> {
         .map_err(|error| Fault::Broken(format!("an account cannot be written: {error}")))
 }
 
-fn decode(bytes: &[u8]) -> Result<Principal, Fault> {
+pub(super) fn decode(bytes: &[u8]) -> Result<Principal, Fault> {
     serde_json::from_slice(bytes)
         .map_err(|error| Fault::Broken(format!("an account cannot be read: {error}")))
 }
@@ -191,78 +191,11 @@ impl House {
         }
         Err(Refusal::Stale.into())
     }
-
-    /// Removes an account with its collections, trash, notices, bookings, webhooks, app passwords and whatever `extra` removes in
-    /// the same commit. Who gets an account of this name later finds nothing of it, and nobody is told of theirs.
-    ///
-    /// # Errors
-    /// `Missing` if there is no such account; `Protected` if it is the last administrator; when the store fails.
-    pub async fn remove_principal(&self, name: &str, extra: Vec<Op>) -> Result<(), Error> {
-        let before = self.store.record(&key(name)).await?.ok_or(Refusal::Missing)?;
-        let another = match decode(&before)?.admin {
-            true => Some(self.another_administrator(name).await?),
-            false => None,
-        };
-        // The trash may hold much: it goes first, a part at a time.
-        self.empty_trash(name).await?;
-        let prefix = format!("{name}/");
-        self.empty_deliveries(&prefix).await?;
-        let mut commit = Commit::new(Origin::System, self.clock.now())
-            .expect(Expect::Record(key(name), Some(before)))
-            .op(Op::DeleteRecord(key(name)))
-            .op(Op::DeleteRecord(Key::new(Table::BookingRules, name)))
-            .op(Op::DeleteRecord(Key::new(Table::Webhook, format!("@/{name}"))));
-        for parent in [CollectionId::HOMES, CollectionId::FILES] {
-            if let Some(root) = self.store.child(parent, name).await? {
-                commit = commit.op(Op::DeleteCollection(root.id));
-            }
-        }
-        commit.expects.extend(another);
-        let own = [
-            Table::AppPassword,
-            Table::Notice,
-            Table::Booking,
-            Table::BookingRules,
-            Table::Receipt,
-            Table::Webhook,
-        ];
-        for table in own {
-            let mut after: Option<String> = None;
-            loop {
-                let page = self.store.records(table, &prefix, after.as_deref(), 256).await?;
-                let Some((last, _)) = page.last() else { break };
-                after = Some(last.path.clone());
-                for (key, _) in page {
-                    if let Some(id) = key.path.strip_prefix(&prefix).filter(|_| table == Table::Webhook) {
-                        commit =
-                            commit.op(Op::DeleteRecord(Key::new(Table::Secret, format!("webhook/{id}"))));
-                    }
-                    commit = commit.op(Op::DeleteRecord(key));
-                }
-            }
-        }
-        commit.ops.extend(extra);
-        self.store.commit(commit).await?;
-        Ok(())
-    }
-
-    /// Removes what was and was to be told of an account, a part at a time.
-    async fn empty_deliveries(&self, prefix: &str) -> Result<(), Error> {
-        loop {
-            let page = self.store.records(Table::Delivery, prefix, None, 256).await?;
-            if page.is_empty() {
-                return Ok(());
-            }
-            let mut commit = Commit::new(Origin::System, self.clock.now());
-            commit.ops = page.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect();
-            self.store.commit(commit).await?;
-        }
-    }
 }
 
 impl House {
     /// Returns the expectation that somebody else administers the server: of two who go at a time, one is refused.
-    async fn another_administrator(&self, name: &str) -> Result<Expect, Error> {
+    pub(super) async fn another_administrator(&self, name: &str) -> Result<Expect, Error> {
         for other in self.principals().await? {
             if other.admin && other.name != name {
                 let bytes = self.store.record(&key(&other.name)).await?;
