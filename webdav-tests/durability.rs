@@ -164,7 +164,7 @@ fn index(writer: u64, place: Place, content: Content) -> Index {
 
 fn commit(number: u64) -> Commit {
     Commit::new(
-        Origin::Dav { principal: "anna".into(), agent: "durability".into() },
+        Origin::Dav { principal: "anna".into(), agent: "durability".into(), label: String::new() },
         Timestamp(number as i64),
     )
 }

@@ -233,7 +233,9 @@ async fn what_a_far_side_deleted_is_restored_on_both_sides() {
     let run = side.sync(&mapping).await;
     assert_eq!((run.status, run.local.deleted), (RunStatus::Success, 1), "{run:?}");
     let anna = side.house.principal("anna").await.unwrap().unwrap();
-    let session = side.house.session(anna, Origin::Api { principal: "anna".into(), agent: String::new() });
+    let session = side
+        .house
+        .session(anna, Origin::Api { principal: "anna".into(), agent: String::new(), label: String::new() });
     let [gone] = &session.trash(None, 10).await.unwrap()[..] else { panic!("it is not in the trash") };
     assert_eq!(gone.by, Origin::Mapping(mapping.clone()));
     session.restore_trashed(&gone.id, None).await.unwrap();

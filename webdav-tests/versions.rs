@@ -10,7 +10,12 @@ const UID: &str = "v@x";
 
 /// Writes over CalDAV as anna, with that program.
 fn client(app: &App, agent: &str, method: &str, name: &str, body: &str) -> Response {
-    let basic = base64::engine::general_purpose::STANDARD.encode(format!("anna:{}", password("anna")));
+    signed_in(app, &password("anna"), agent, method, name, body)
+}
+
+/// The same with a password of anna's.
+fn signed_in(app: &App, password: &str, agent: &str, method: &str, name: &str, body: &str) -> Response {
+    let basic = base64::engine::general_purpose::STANDARD.encode(format!("anna:{password}"));
     let request = Request {
         method: method.to_owned(),
         target: format!("/dav/calendars/anna/calendar/{name}"),
@@ -61,7 +66,7 @@ fn every_earlier_version_has_an_author_and_a_client_and_comes_back() {
         .map(|v| ["written_by", "ended_by", "how"].map(|member| v[member].as_str().unwrap()))
         .collect();
     let (of_phone, of_desk) = (format!("anna, with {phone}"), format!("anna, with {desk}"));
-    let of_shop = "anna, over the API with shop/2.1";
+    let of_shop = "anna, over the API with dialogue (shop/2.1)";
     assert_eq!(
         told,
         [[of_shop, &of_phone, "deleted"], [&of_desk, of_shop, "replaced"], [&of_phone, &of_desk, "replaced"]]
@@ -88,7 +93,7 @@ fn every_earlier_version_has_an_author_and_a_client_and_comes_back() {
     let after = versions(&app, &place);
     assert_eq!(after.len(), all.len() + 2);
     for version in &after[..2] {
-        assert_eq!(version["written_by"], "anna, over the API with rescue/1", "{version}");
+        assert_eq!(version["written_by"], "anna, over the API with dialogue (rescue/1)", "{version}");
     }
     let missing = app.send(&app.token, "GET", &format!("{place}/versions/999999"), &[], None);
     problem(&missing, 404, "not-found");
@@ -140,4 +145,52 @@ fn nobody_else_reads_or_restores_a_version() {
         problem(&app.send(&bert, method, &path, &[], None), 404, "not-found");
     }
     assert_eq!(stored(&app, "v.ics"), text("Second"));
+}
+
+// issue 4: restore with author and client: a device or program is called what its owner calls it, wherever it is told of
+#[test]
+fn devices_and_programs_bear_the_names_that_their_owner_gave_them() {
+    let app = App::start("read events");
+    let place = format!("/calendars/{}/events/{UID}", app.calendar());
+    let (guard, runtime) = (app.served.guard(), app.served.runtime());
+    let phone = runtime.block_on(guard.add_app_password("anna", "iPhone")).unwrap().1;
+    let scopes = vec![kalends::auth::Scope::Events].into();
+    let program = runtime.block_on(guard.add_token("anna", "Front desk", scopes)).unwrap().1;
+    let agent = "iOS/18.1 dataaccessd/1.0";
+    assert_eq!(signed_in(&app, &phone, agent, "PUT", "v.ics", &text("First")).status, 201);
+    // A second request is remembered as signed in: it is named just as well.
+    assert_eq!(signed_in(&app, &phone, agent, "PUT", "v.ics", &text("Second")).status, 204);
+    let patch = |title: &str, headers: &[(&str, &str)]| {
+        let changed = app.send(&program, "PATCH", &place, headers, Some(&json!({"title": title})));
+        assert_eq!(changed.status, 200, "{}", changed.show());
+    };
+    patch("Third", &[("User-Agent", "desk/3")]);
+    patch("Fourth", &[]);
+    // The same token over CalDAV.
+    let request = Request {
+        method: "PUT".to_owned(),
+        target: "/dav/calendars/anna/calendar/v.ics".to_owned(),
+        headers: vec![("Authorization".to_owned(), format!("Bearer {program}"))],
+        body: text("Fifth").into_bytes(),
+    };
+    assert_eq!(send(app.served.address(), &request).unwrap().status, 204);
+    assert_eq!(client(&app, agent, "DELETE", "v.ics", "").status, 204);
+    let (of_phone, of_desk) = (format!("anna, with iPhone ({agent})"), "anna, over the API with Front desk");
+    let written: Vec<Value> = versions(&app, &place).iter().map(|v| v["written_by"].clone()).collect();
+    let expected = [
+        "anna, with Front desk",
+        of_desk,
+        "anna, over the API with Front desk (desk/3)",
+        &of_phone,
+        &of_phone,
+    ];
+    assert_eq!(json!(written), json!(expected));
+    assert_eq!(
+        versions(&app, &place)[0]["ended_by"],
+        format!("anna, with {agent}"),
+        "the account's own password"
+    );
+    assert_eq!(app.get("/trash")["items"][0]["deleted_by"], format!("anna, with {agent}"));
+    let why = app.get(&format!("/events/{UID}/why")).to_string();
+    assert!(why.contains("iPhone"), "{why}");
 }

@@ -86,7 +86,7 @@ fn events_are_told_whoever_writes_them() {
     assert!(data(0)["by"].as_str().unwrap().starts_with("anna, "), "{}", data(0));
     assert_eq!(
         (&data(1)["event"]["title"], &data(1)["by"]),
-        (&json!("Dinner"), &json!("anna, over the API"))
+        (&json!("Dinner"), &json!("anna, over the API with dialogue"))
     );
     assert_eq!((&data(2)["uid"], &data(2)["event"]), (&json!("a@x"), &Value::Null));
     // What is told is what the API shows.

@@ -93,7 +93,8 @@ impl Call {
 
     /// Returns who writes, and with what.
     pub(super) fn origin(&self) -> Origin {
-        Origin::Api { principal: self.owner().to_owned(), agent: self.agent.clone() }
+        let label = self.caller.label.chars().take(80).collect();
+        Origin::Api { principal: self.owner().to_owned(), agent: self.agent.clone(), label }
     }
 
     /// Returns the name in the path.

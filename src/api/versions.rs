@@ -73,11 +73,25 @@ fn shown(version: &Version) -> Value {
 /// Says who wrote, in words.
 pub(super) fn by(origin: &Origin) -> String {
     match origin {
-        Origin::Dav { principal, agent } if agent.is_empty() => format!("{principal}, over CalDAV"),
-        Origin::Dav { principal, agent } => format!("{principal}, with {agent}"),
-        Origin::Api { principal, agent } if agent.is_empty() => format!("{principal}, over the API"),
-        Origin::Api { principal, agent } => format!("{principal}, over the API with {agent}"),
+        Origin::Dav { principal, agent, label } => match with(agent, label) {
+            Some(client) => format!("{principal}, with {client}"),
+            None => format!("{principal}, over CalDAV"),
+        },
+        Origin::Api { principal, agent, label } => match with(agent, label) {
+            Some(client) => format!("{principal}, over the API with {client}"),
+            None => format!("{principal}, over the API"),
+        },
         Origin::Mapping(id) => format!("the bridge, mapping {id}"),
         Origin::System => "the server".to_owned(),
+    }
+}
+
+/// Names a client: what its owner calls it, else what it calls itself.
+fn with(agent: &str, label: &str) -> Option<String> {
+    match (agent, label) {
+        ("", "") => None,
+        (agent, "") => Some(agent.to_owned()),
+        ("", label) => Some(label.to_owned()),
+        (agent, label) => Some(format!("{label} ({agent})")),
     }
 }

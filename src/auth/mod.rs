@@ -55,6 +55,8 @@ pub struct Caller {
     pub via: Via,
     /// The id of the token or session, if it was one.
     pub token: Option<Arc<str>>,
+    /// What its owner calls the app password or token; empty: it was neither.
+    pub label: Arc<str>,
 }
 
 /// What a caller proved themselves with.
@@ -168,9 +170,10 @@ impl Guard {
         let name = login_name(&user).unwrap_or_else(|_| user.to_lowercase());
         let epoch = self.verified.epoch(&name);
         let principal = self.house.principal(&name).await.map_err(Denied::Fault)?;
-        let device = token::is_app_password(&self.house, &name, &password).await.map_err(Denied::Fault)?;
-        if let (Some(principal), true) = (&principal, device) {
-            let caller = Caller { principal: Arc::clone(principal), via: Via::AppPassword, token: None };
+        let device = token::app_password(&self.house, &name, &password).await.map_err(Denied::Fault)?;
+        if let (Some(principal), Some(device)) = (&principal, device) {
+            let (principal, label) = (Arc::clone(principal), device.label.into());
+            let caller = Caller { principal, via: Via::AppPassword, token: None, label };
             self.verified.remember(digest, caller.clone(), epoch);
             return Ok(caller);
         }
@@ -190,7 +193,7 @@ impl Guard {
         drop(permit);
         match (right, principal) {
             (Ok(true), Some(principal)) => {
-                let caller = Caller { principal, via: Via::Password, token: None };
+                let caller = Caller { principal, via: Via::Password, token: None, label: "".into() };
                 self.verified.remember(digest, caller.clone(), epoch);
                 Ok(caller)
             }
@@ -208,7 +211,8 @@ impl Guard {
         let Some(principal) = self.house.principal(&token.user).await.map_err(Denied::Fault)? else {
             return Err(self.wrong(&token.user, address, "wrong-token").await);
         };
-        let caller = Caller { principal, via: Via::Token(token.scopes), token: Some(token.id.into()) };
+        let (via, label) = (Via::Token(token.scopes), token.label.into());
+        let caller = Caller { principal, via, token: Some(token.id.into()), label };
         // Two epochs matter here, the token's and its owner's; an entry carries one. The owner's is the one that
         // changes by itself, and every change to a token bumps its owner's as well.
         if self.verified.epoch(token::EVERY_TOKEN) == epoch {

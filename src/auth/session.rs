@@ -184,7 +184,7 @@ impl Guard {
             }
         }
         let token = Some(Arc::from(format!("session-{}", session.id)));
-        let caller = Caller { principal, via: Via::Session, token };
+        let caller = Caller { principal, via: Via::Session, token, label: "".into() };
         Ok(Some(SignedIn { caller, session, word: word(&secret) }))
     }
 

@@ -153,13 +153,18 @@ pub(super) fn written<T: Serialize>(record: &T) -> Result<bytes::Bytes, Fault> {
         .map_err(|error| Fault::Broken(format!("a credential cannot be written: {error}")))
 }
 
-/// Tells whether this is one of the account's app passwords. One point read, the same for accounts that do not exist.
-pub(super) async fn is_app_password(house: &House, user: &str, password: &str) -> Result<bool, Fault> {
+/// Returns which of the account's app passwords this is. One point read, the same for accounts that do not exist.
+pub(super) async fn app_password(
+    house: &House,
+    user: &str,
+    password: &str,
+) -> Result<Option<AppPassword>, Fault> {
     let digest = digest(&plain(password));
     let key = Key::new(Table::AppPassword, format!("{user}/{}", id(&digest)));
-    let Some(bytes) = house.store.record(&key).await? else { return Ok(false) };
+    let Some(bytes) = house.store.record(&key).await? else { return Ok(None) };
     let kept: AppPassword = read(&bytes)?;
-    Ok(kept.digest.as_bytes().ct_eq(digest.as_bytes()).into())
+    let right: bool = kept.digest.as_bytes().ct_eq(digest.as_bytes()).into();
+    Ok(right.then_some(kept))
 }
 
 /// Returns the token with this secret.

@@ -171,8 +171,10 @@ impl Bridge {
         with: Vec<Op>,
     ) -> Result<(), BridgeError> {
         let principal = self.house.principal(owner).await?.ok_or(BridgeError::Missing)?;
-        let session =
-            self.house.session(principal, Origin::Api { principal: owner.to_owned(), agent: String::new() });
+        let session = self.house.session(
+            principal,
+            Origin::Api { principal: owner.to_owned(), agent: String::new(), label: String::new() },
+        );
         let collection = self.house.store.collection(mapping.collection).await?;
         let gone = || BridgeError::Conflict("The calendar here was deleted.".into());
         let at = session.writable(collection.ok_or_else(gone)?).map_err(|_| gone())?;

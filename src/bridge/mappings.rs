@@ -142,8 +142,10 @@ impl Bridge {
             return Err(BridgeError::Invalid("to.remote_calendar", why.into()));
         }
         let principal = self.house.principal(owner).await?.ok_or(BridgeError::Missing)?;
-        let session =
-            self.house.session(principal, Origin::Api { principal: owner.to_owned(), agent: String::new() });
+        let session = self.house.session(
+            principal,
+            Origin::Api { principal: owner.to_owned(), agent: String::new(), label: String::new() },
+        );
         let home = session.home().await.map_err(failed)?;
         let middle = session.create_hidden_calendar(&home).await.map_err(failed)?;
         let made = self.link_over(owner, &middle, from, to).await;
@@ -197,8 +199,10 @@ impl Bridge {
             return Ok(());
         }
         let Some(principal) = self.house.principal(owner).await? else { return Ok(()) };
-        let session =
-            self.house.session(principal, Origin::Api { principal: owner.to_owned(), agent: String::new() });
+        let session = self.house.session(
+            principal,
+            Origin::Api { principal: owner.to_owned(), agent: String::new(), label: String::new() },
+        );
         let Ok(at) = session.writable(collection) else { return Ok(()) };
         match session.delete_hidden_calendar(&at).await {
             Ok(()) | Err(Error::Refused(Refusal::Missing)) => Ok(()),

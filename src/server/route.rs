@@ -160,9 +160,9 @@ async fn dav(state: &Arc<State>, request: Request) -> Reply {
             return text(StatusCode::FORBIDDEN, "This token's scopes do not allow that.\n");
         }
     }
-    let agent = request.header("user-agent").unwrap_or_default();
-    let origin =
-        Origin::Dav { principal: caller.principal.name.clone(), agent: agent.chars().take(80).collect() };
+    let short = |text: &str| text.chars().take(80).collect();
+    let agent = short(request.header("user-agent").unwrap_or_default());
+    let origin = Origin::Dav { principal: caller.principal.name.clone(), agent, label: short(&caller.label) };
     state.dav.serve(request, state.house.session(caller.principal, origin)).await
 }
 

@@ -390,8 +390,14 @@ pub(crate) fn read_what(code: u8) -> Read<What> {
 /// Writes who wrote.
 pub(crate) fn write_origin(origin: &Origin, out: &mut Writer) {
     match origin {
-        Origin::Dav { principal, agent } => out.byte(1).text(principal).text(agent),
-        Origin::Api { principal, agent } => out.byte(5).text(principal).text(agent),
+        Origin::Dav { principal, agent, label } if label.is_empty() => {
+            out.byte(1).text(principal).text(agent)
+        }
+        Origin::Dav { principal, agent, label } => out.byte(6).text(principal).text(agent).text(label),
+        Origin::Api { principal, agent, label } if label.is_empty() => {
+            out.byte(5).text(principal).text(agent)
+        }
+        Origin::Api { principal, agent, label } => out.byte(7).text(principal).text(agent).text(label),
         Origin::Mapping(mapping) => out.byte(3).text(mapping),
         Origin::System => out.byte(4),
     };
@@ -399,12 +405,16 @@ pub(crate) fn write_origin(origin: &Origin, out: &mut Writer) {
 
 /// Reads who wrote.
 pub(crate) fn read_origin(row: &mut Reader<'_>) -> Read<Origin> {
-    match row.byte()? {
-        1 => Ok(Origin::Dav { principal: row.text()?.to_owned(), agent: row.text()?.to_owned() }),
+    let kind = row.byte()?;
+    let mut text = || row.text().map(str::to_owned);
+    match kind {
+        1 => Ok(Origin::Dav { principal: text()?, agent: text()?, label: String::new() }),
+        6 => Ok(Origin::Dav { principal: text()?, agent: text()?, label: text()? }),
         // Before the client was noted.
-        2 => Ok(Origin::Api { principal: row.text()?.to_owned(), agent: String::new() }),
-        5 => Ok(Origin::Api { principal: row.text()?.to_owned(), agent: row.text()?.to_owned() }),
-        3 => Ok(Origin::Mapping(row.text()?.to_owned())),
+        2 => Ok(Origin::Api { principal: text()?, agent: String::new(), label: String::new() }),
+        5 => Ok(Origin::Api { principal: text()?, agent: text()?, label: String::new() }),
+        7 => Ok(Origin::Api { principal: text()?, agent: text()?, label: text()? }),
+        3 => Ok(Origin::Mapping(text()?)),
         4 => Ok(Origin::System),
         _ => Err(Damaged),
     }
@@ -532,8 +542,10 @@ mod tests {
             }
         }
         for origin in [
-            Origin::Dav { principal: "anna".into(), agent: "macOS/14 dataaccessd/1.0".into() },
-            Origin::Api { principal: "bob".into(), agent: "shop/2".into() },
+            Origin::Dav { principal: "anna".into(), agent: "macOS/14".into(), label: String::new() },
+            Origin::Dav { principal: "anna".into(), agent: "iOS/18".into(), label: "iPhone".into() },
+            Origin::Api { principal: "bob".into(), agent: "shop/2".into(), label: String::new() },
+            Origin::Api { principal: "bob".into(), agent: String::new(), label: "Shop".into() },
             Origin::Mapping("m1".into()),
             Origin::System,
         ] {

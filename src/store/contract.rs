@@ -603,13 +603,21 @@ async fn of_rivals_exactly_one_wins(store: &dyn Store) {
     assert_eq!(store.head(id).await.unwrap().rev, Rev(3));
 }
 
+fn client(principal: &str, agent: &str, label: &str) -> Origin {
+    Origin::Dav { principal: principal.into(), agent: agent.into(), label: label.into() }
+}
+
+fn program(principal: &str, agent: &str, label: &str) -> Origin {
+    Origin::Api { principal: principal.into(), agent: agent.into(), label: label.into() }
+}
+
 async fn the_log_is_read_in_pages(store: &dyn Store) {
     let id = calendar(store).await;
     for i in 0..100 {
         let at = format!("{i}.ics");
         let origin = match i % 4 {
-            0 => Origin::Dav { principal: "anna".into(), agent: format!("client/{}", i % 3) },
-            1 => Origin::Api { principal: "bob".into(), agent: "shop/2".into() },
+            0 => client("anna", &format!("client/{}", i % 3), "iPhone"),
+            1 => program("bob", "shop/2", ""),
             2 => Origin::Mapping("m".into()),
             _ => Origin::System,
         };
@@ -631,10 +639,9 @@ async fn the_log_is_read_in_pages(store: &dyn Store) {
     assert_eq!(seen.len(), 100);
     for (i, change) in seen.iter().enumerate() {
         assert_eq!((change.rev, change.at), (Rev(i as u64 + 1), Timestamp(i as i64)));
-        let agent = format!("client/{}", i % 3);
         match i % 4 {
-            0 => assert_eq!(change.origin, Origin::Dav { principal: "anna".into(), agent }),
-            1 => assert_eq!(change.origin, Origin::Api { principal: "bob".into(), agent: "shop/2".into() }),
+            0 => assert_eq!(change.origin, client("anna", &format!("client/{}", i % 3), "iPhone")),
+            1 => assert_eq!(change.origin, program("bob", "shop/2", "")),
             2 => assert_eq!(change.origin, Origin::Mapping("m".into())),
             _ => assert_eq!(change.origin, Origin::System),
         }

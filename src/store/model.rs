@@ -228,6 +228,9 @@ pub enum Origin {
         principal: String,
         /// Client software.
         agent: String,
+        /// What its owner calls the app password or token that it came with; empty: the account's own password.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        label: String,
     },
     /// The JSON API: the principal's login name and the `User-Agent`, shortened.
     Api {
@@ -236,6 +239,9 @@ pub enum Origin {
         /// Client software.
         #[serde(default)]
         agent: String,
+        /// What its owner calls the token that it came with; empty: there was none.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        label: String,
     },
     /// The bridge, carrying a mapping's far side here.
     Mapping(String),

@@ -98,7 +98,10 @@ impl Side {
 
     async fn session(&self) -> Session {
         let anna = self.house.principal("anna").await.unwrap().unwrap();
-        self.house.session(anna, Origin::Dav { principal: "anna".into(), agent: "test".into() })
+        self.house.session(
+            anna,
+            Origin::Dav { principal: "anna".into(), agent: "test".into(), label: String::new() },
+        )
     }
 
     pub(crate) async fn calendar(&self) -> Writable {

@@ -81,7 +81,10 @@ async fn house(dir: &Path) -> Result<(Arc<House>, Session, Writable), String> {
         house.add_principal(anna).await.map_err(|error| format!("{error:?}"))?;
     }
     let anna = house.principal("anna").await.unwrap().unwrap();
-    let session = house.session(anna, Origin::Dav { principal: "anna".into(), agent: "durability".into() });
+    let session = house.session(
+        anna,
+        Origin::Dav { principal: "anna".into(), agent: "durability".into(), label: String::new() },
+    );
     let home = session.home().await.map_err(|error| format!("{error:?}"))?;
     let calendar = home.writable_child("calendar").await.map_err(|error| format!("{error:?}"))?;
     calendar.map(|calendar| (house, session, calendar)).ok_or_else(|| "the calendar is gone".to_owned())

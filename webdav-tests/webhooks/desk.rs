@@ -138,7 +138,10 @@ impl Desk {
 
     pub(crate) async fn session(&self) -> Session {
         let anna = self.house.principal("anna").await.unwrap().unwrap();
-        self.house.session(anna, Origin::Dav { principal: "anna".into(), agent: "test".into() })
+        self.house.session(
+            anna,
+            Origin::Dav { principal: "anna".into(), agent: "test".into(), label: String::new() },
+        )
     }
 
     pub(crate) async fn calendar(&self) -> Writable {
@@ -187,7 +190,7 @@ impl Desk {
         };
         let scopes = Scopes::from(vec![Scope::Read, Scope::Events, Scope::Bookings, Scope::Bridges]);
         let principal = self.house.principal("anna").await.unwrap().unwrap();
-        let caller = Caller { principal, via: Via::Token(scopes), token: None };
+        let caller = Caller { principal, via: Via::Token(scopes), token: None, label: "desk".into() };
         let reply = self.api.serve(request, Ok(caller)).await;
         let status = reply.status().as_u16();
         let bytes = reply.into_body().collect().await.unwrap().to_bytes();

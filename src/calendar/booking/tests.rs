@@ -42,7 +42,8 @@ async fn world() -> World {
         ..NewPrincipal::default()
     };
     let anna = house.add_principal(new).await.unwrap();
-    let session = house.session(anna, Origin::Api { principal: "anna".into(), agent: String::new() });
+    let session = house
+        .session(anna, Origin::Api { principal: "anna".into(), agent: String::new(), label: String::new() });
     let work = session.home().await.unwrap().writable_child("calendar").await.unwrap().unwrap();
     World { house, clock, session, work }
 }
@@ -92,7 +93,7 @@ impl World {
 
     async fn put(&self, uid: &str, start: i64, end: i64, more: &str) -> Result<(), Error> {
         let name = Name::new(format!("{uid}.ics")).unwrap();
-        let client = Origin::Dav { principal: "anna".into(), agent: "test".into() };
+        let client = Origin::Dav { principal: "anna".into(), agent: "test".into(), label: String::new() };
         let session = self.house.session(Arc::clone(&self.session.principal), client);
         session.put(&self.work, Put::new(&name, event(uid, start, end, more))).await.map(|_| ())
     }

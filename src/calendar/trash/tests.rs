@@ -31,7 +31,10 @@ impl Home {
             .add_principal(NewPrincipal { name: "anna".into(), ..NewPrincipal::default() })
             .await
             .unwrap();
-        let session = house.session(anna, Origin::Dav { principal: "anna".into(), agent: "test".into() });
+        let session = house.session(
+            anna,
+            Origin::Dav { principal: "anna".into(), agent: "test".into(), label: String::new() },
+        );
         let home = session.home().await.unwrap();
         let calendar = home.writable_child("calendar").await.unwrap().unwrap();
         Home { house, clock, session, calendar }

@@ -36,7 +36,10 @@ async fn dumped(store: &Sled) -> Vec<u8> {
 }
 
 fn commit() -> Commit {
-    Commit::new(Origin::Dav { principal: "anna".into(), agent: "test".into() }, Timestamp(1000))
+    Commit::new(
+        Origin::Dav { principal: "anna".into(), agent: "test".into(), label: String::new() },
+        Timestamp(1000),
+    )
 }
 
 fn put(id: CollectionId, at: &str, size: usize) -> Op {
