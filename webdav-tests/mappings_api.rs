@@ -473,9 +473,19 @@ fn a_link_joins_two_remote_calendars_over_a_hidden_one() {
     let lacking = json!({"from": end(&first), "to": {"connection": second}});
     assert_eq!(pair.refused("POST", "/mappings/link", lacking), (422, "to.remote_calendar".to_owned()));
     assert_eq!(pair.items("/calendars?hidden=true").len(), seen, "nothing is left behind");
-    let wish = json!({"from": end(&first), "to": end(&second), "direction": "push",
-        "window_past": "all", "window_future": "all"});
+    let rules = json!([{"when": {"origin": "external", "title": "court"}, "policy": "external"},
+        {"when": {"origin": "local"}, "policy": "local"}, {"when": {"busy": false}, "policy": "newest"}]);
+    let wish = json!({"from": end(&first), "to": end(&second), "direction": "push", "conflict_policy": "local",
+        "rules": rules, "window_past": "all", "window_future": "all"});
     let link = pair.made("/mappings/link", wish);
+    // The second mapping has the first calendar on its own side: who wins, and where an event was made, are turned round.
+    let turned = json!([{"when": {"origin": "local", "title": "court"}, "policy": "local"},
+        {"when": {"origin": "external"}, "policy": "external"}, {"when": {"busy": false}, "policy": "newest"}]);
+    assert_eq!((&link["mappings"][0]["rules"], &link["mappings"][1]["rules"]), (&rules, &turned));
+    assert_eq!(
+        (&link["mappings"][0]["conflict_policy"], &link["mappings"][1]["conflict_policy"]),
+        (&json!("local"), &json!("external"))
+    );
     let mappings: Vec<&str> =
         link["mappings"].as_array().unwrap().iter().map(|m| m["id"].as_str().unwrap()).collect();
     assert_eq!(

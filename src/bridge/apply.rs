@@ -533,7 +533,8 @@ impl Pass {
             Err(settled) => return Ok(settled),
         };
         let base = self.next_base(facts, uid, &name, &Etag::of(&here), &written.id);
-        let base = Base { sent: self.sent_print(&here), writes: self.writes(facts), ..base };
+        let sent = self.sent_print(&here);
+        let base = Base { writes: self.writes(facts, &sent), sent, ..base };
         let found = match written.seen {
             Some(seen) => Some(seen),
             None => self.provider.read(&self.mapping.remote, &[written.id]).await?.pop(),

@@ -6,7 +6,7 @@ use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
 use super::provider::{RemoteCalendar, RemoteId};
 use super::record::{
-    self, Connection, Direction, Mapping, MappingState, OnDelete, Policy, Push, Reach, mapping_key,
+    self, Connection, Direction, Mapping, MappingState, OnDelete, Push, Reach, Rule, mapping_key,
     mapping_state_key,
 };
 use crate::auth::oauth::Access;
@@ -168,11 +168,8 @@ impl Bridge {
             collection: middle.id,
             connection: to.connection,
             remote: to.remote,
-            policy: match from.policy {
-                Policy::External => Policy::Local,
-                Policy::Local => Policy::External,
-                policy @ (Policy::Newest | Policy::Ask) => policy,
-            },
+            policy: from.policy.seen_from_there(),
+            rules: from.rules.iter().map(Rule::seen_from_there).collect(),
             ..from.clone()
         };
         let first = NewMapping {

@@ -240,9 +240,9 @@ pub struct Base {
     /// When both sides last agreed.
     #[serde(default)]
     pub agreed: Timestamp,
-    /// When we last wrote it on either side, the newest last; five at most.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub writes: Vec<Timestamp>,
+    /// When we last wrote it there and what, as the beginning of its digest, the newest last; ten at most.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", rename = "said")]
+    pub writes: Vec<(Timestamp, String)>,
 }
 
 /// On which side an object is that was removed on the other one.

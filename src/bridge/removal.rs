@@ -4,6 +4,7 @@
 //! Owns: the settings `on_remote_delete` and `on_local_delete`, the removal of copies, the storm breaker.
 //! Does not own: whether a removal is believed (`observe`, `order`), which side wins (`plan`).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::print;
 use super::provider::{Fit, Slot, Trouble, Write, called_off};
 use super::record::{self, Apart, Base, Direction, Done, Mapping, OnDelete, Where};
 use super::run::{Far, Halt, Pass, Retry};
+use super::scope::Fitted;
 use super::shape;
 use crate::calendar::{Refusal, When};
 use crate::ical::Ical;
@@ -26,6 +28,16 @@ use crate::store::{Etag, Fault, Op, Origin, Table, Timestamp};
 const STORM: usize = 5;
 /// … within this time, without a person's edit here, are a storm.
 const STORM_TIME: Duration = Duration::from_secs(600);
+/// So many writes in which a few contents take turns …
+const CHASE: usize = 10;
+/// … each at least so often …
+const TURNS: usize = 3;
+/// … within this time, or within so many looks of a mapping that looks rarely, are two edits that chase each other through
+/// several mappings.
+const CHASE_TIME: Duration = Duration::from_secs(86_400);
+const CHASE_LOOKS: u64 = 24;
+/// How much is kept of a digest.
+const SHORT: usize = 8;
 
 /// Which copies a pass takes back, because the filters no longer let their originals through.
 #[derive(Debug, Default)]
@@ -407,25 +419,52 @@ impl Pass {
     /// Tells whether an object is written over and over although nobody edits it here: then it waits for a person.
     pub(super) fn storm(&self, facts: &Facts) -> Option<Clash> {
         let base = facts.base.as_ref().filter(|base| base.conflict.is_none())?;
-        let first = base.writes.first().filter(|_| base.writes.len() >= STORM)?;
-        let storm = later(*first, STORM_TIME) > self.now && !self.is_by_people(facts);
-        storm.then(|| Clash {
+        if self.is_by_people(facts) {
+            return None;
+        }
+        let fifth = base.writes.iter().rev().nth(STORM.saturating_sub(1));
+        let what = if fifth.is_some_and(|(at, _)| later(*at, STORM_TIME) > self.now) {
+            "it was written five times within ten minutes, and is another one again"
+        } else if self.is_chase(facts, base) {
+            "the same few versions were written in turn ten times, and it is one of them again"
+        } else {
+            return None;
+        };
+        Some(Clash {
             kind: Kind::KeepsChanging,
-            what: vec!["it was written five times within ten minutes, and is another one again".to_owned()],
+            what: vec![what.to_owned()],
             winner: Winner::Open,
             by: String::new(),
         })
     }
 
-    /// Returns when an object was written lately, with the write that is about to be made.
-    pub(super) fn writes(&self, facts: &Facts) -> Vec<Timestamp> {
+    /// Tells whether what would be written now takes turns with others that were written before. Calendars that are mapped
+    /// to each other several times over can pass two edits round without end, each pass only as often as it looks.
+    fn is_chase(&self, facts: &Facts, base: &Base) -> bool {
+        let looks = Duration::from_secs(self.mapping.poll_seconds.unwrap_or(0).saturating_mul(CHASE_LOOKS));
+        let lately = |at: Timestamp| later(at, CHASE_TIME.max(looks)) > self.now;
+        if base.writes.len() < CHASE || !base.writes.first().is_some_and(|(at, _)| lately(*at)) {
+            return false;
+        }
+        let now = short(&facts.fitted.as_ref().map(Fitted::print).unwrap_or_default());
+        let all = base.writes.iter().map(|(_, content)| content);
+        let mut turns: BTreeMap<&str, usize> = BTreeMap::new();
+        for content in all.chain([&now]) {
+            let count = turns.entry(content).or_default();
+            *count = count.saturating_add(1);
+        }
+        turns.len() > 1 && turns.values().all(|count| *count >= TURNS)
+    }
+
+    /// Returns when an object was written lately and what it was made to say, with the write that is about to be made.
+    pub(super) fn writes(&self, facts: &Facts, sent: &str) -> Vec<(Timestamp, String)> {
         let mut writes = match &facts.base {
             // A person's edit, or a decision, is a new beginning.
             Some(base) if base.conflict.is_none() && !self.is_by_people(facts) => base.writes.clone(),
             _ => Vec::new(),
         };
-        writes.push(self.now);
-        let surplus = writes.len().saturating_sub(STORM);
+        writes.push((self.now, short(sent)));
+        let surplus = writes.len().saturating_sub(CHASE);
         writes.drain(..surplus);
         writes
     }
@@ -433,6 +472,11 @@ impl Pass {
     fn is_by_people(&self, facts: &Facts) -> bool {
         facts.name().is_some_and(|name| self.by_people.contains(name))
     }
+}
+
+/// Returns as much of a digest as tells the contents of one object apart.
+fn short(print: &str) -> String {
+    print.chars().take(SHORT).collect()
 }
 
 /// Tells whether somebody changed a copy since both sides agreed.

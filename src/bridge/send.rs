@@ -171,7 +171,7 @@ impl Pass {
         let remote = place.as_ref().map_or_else(|| RemoteId(String::new()), |(id, _)| id.clone());
         let base = self.next_base(facts, uid, name, etag, &remote);
         let sent = facts.fitted.as_ref().map(Fitted::print).unwrap_or_default();
-        let mut base = Base { sent, writes: self.writes(facts), ..base };
+        let mut base = Base { writes: self.writes(facts, &sent), sent, ..base };
         if place.is_none() {
             // What is made anew there has our UID, or the name that stands for it, and is a copy of ours unless ours was
             // one of theirs.

@@ -42,6 +42,17 @@ pub enum Policy {
     Ask,
 }
 
+impl Policy {
+    /// Returns what the same word means at the other end of a link, where here and there are the other way round.
+    pub fn seen_from_there(self) -> Policy {
+        match self {
+            Policy::External => Policy::Local,
+            Policy::Local => Policy::External,
+            policy @ (Policy::Newest | Policy::Ask) => policy,
+        }
+    }
+}
+
 /// What of an event is carried (requirements E7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -163,6 +174,17 @@ pub struct Rule {
     pub when: Match,
     /// Who wins.
     pub policy: Policy,
+}
+
+impl Rule {
+    /// Returns the same rule at the other end of a link: who wins and where an event was made are the other way round.
+    pub fn seen_from_there(&self) -> Rule {
+        let origin = self.when.origin.map(|origin| match origin {
+            Side::Local => Side::External,
+            Side::External => Side::Local,
+        });
+        Rule { when: Match { origin, ..self.when.clone() }, policy: self.policy.seen_from_there() }
+    }
 }
 
 /// Whether one kind of event is carried.

@@ -7,6 +7,7 @@ mod many;
 mod names;
 mod removals;
 mod rules;
+mod square;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
