@@ -181,8 +181,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         key: "bridge.ca_file",
         default: "",
         example: "\"/etc/kalends.ca.pem\"",
-        doc: "Certificates (PEM) of authorities of your own: connected servers that they vouch for are believed, too. For\n\
-              a home or an office whose servers no public authority knows.",
+        doc: "Certificates (PEM) of authorities of your own: connected servers and a mail server that they vouch for are\n\
+              believed, too. For a home or an office whose servers no public authority knows.",
         set: |config, text| {
             config.authorities = std::fs::read(text).map_err(|error| format!("{text}: {error}"))?;
             let any = config.authorities.windows(CERTIFICATE.len()).any(|bytes| bytes == CERTIFICATE);

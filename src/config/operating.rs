@@ -52,8 +52,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: "",
         example: "\"smtps://user:password@mail.example.org\"",
         doc: "The mail server through which people get their notices; without it no mail is sent. smtps:// is TLS from the\n\
-              beginning, smtp:// STARTTLS (port 587), which the server has to offer; on this machine itself it is plain.\n\
-              Better in a file: smtp_url_file.",
+              beginning, smtp:// STARTTLS (port 587), which the server has to offer; on this machine itself it is plain,\n\
+              unless the address ends in ?tls=starttls. Authorities of your own: bridge.ca_file. Better in a file:\n\
+              smtp_url_file.",
         set: |config, text| {
             config.mail.smtp_url = Some(Secret::new(text.trim()));
             Ok(())

@@ -4,7 +4,8 @@
 //! is worth a notice and when it ends (`bridge`). Nothing is ever sent to anybody but the account's own address.
 //!
 //! What was not sent yet is what the store says of each notice, so that a restart forgets nothing. A notice is marked after the
-//! mail server took the mail; a crash in between makes a twin with the same `Message-ID`, which mail servers drop.
+//! mail server took the mail. Exactly once is impossible between two machines: a crash in between makes a twin, with the same
+//! `Message-ID`, which many mail servers drop.
 
 mod letter;
 
@@ -230,7 +231,7 @@ fn between(now: Timestamp, until: Timestamp) -> Duration {
 }
 
 /// Reads `smtps://user:password@host` (TLS from the beginning) and `smtp://user:password@host` (STARTTLS, which the server
-/// has to offer; to this machine itself none).
+/// has to offer; to this machine itself none, unless the address ends in `?tls=starttls`).
 ///
 /// # Errors
 /// A sentence, without the password.
@@ -244,7 +245,12 @@ pub fn transport(url: &str, authorities: &[u8]) -> Result<SmtpTransport, String>
         "smtp" => false,
         _ => return Err(wrong()),
     };
-    if url.query().is_some() || !matches!(url.path(), "" | "/") {
+    let starttls = match url.query() {
+        None => false,
+        Some("tls=starttls") if !implicit => true,
+        Some(_) => return Err(wrong()),
+    };
+    if !matches!(url.path(), "" | "/") {
         return Err(wrong());
     }
     let here = host.parse().map_or(host == "localhost", |ip: IpAddr| ip.is_loopback());
@@ -258,7 +264,7 @@ pub fn transport(url: &str, authorities: &[u8]) -> Result<SmtpTransport, String>
     };
     let (tls, port) = match implicit {
         true => (Tls::Wrapper(tls()?), 465),
-        false if here => (Tls::None, 25),
+        false if here && !starttls => (Tls::None, 25),
         false => (Tls::Required(tls()?), 587),
     };
     let mut builder = SmtpTransport::builder_dangerous(host)
@@ -285,6 +291,8 @@ mod tests {
             "smtp://mail.example.org:2525",
             "smtp://127.0.0.1:1025",
             "smtp://[::1]:1025/",
+            "smtp://localhost/?tls=starttls",
+            "smtp://anna:pass@mail.example.org?tls=starttls",
         ] {
             assert!(transport(good, b"").is_ok(), "{good}");
         }
@@ -294,6 +302,8 @@ mod tests {
             "smtp://",
             "smtps://anna:geheim@/",
             "smtp://h/?tls=none",
+            "smtps://h/?tls=starttls",
+            "smtp://h/?tls=starttls&x=1",
         ] {
             let why = transport(bad, b"").map(|_| ()).unwrap_err();
             assert!(why.contains("mail.smtp_url") && !why.contains("geheim"), "{bad}: {why}");
