@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::app::{App, document, event, problem, say};
 use crate::dialogue::{Host as _, Request, Response, Setup, password, send};
 use crate::host::Served;
+use crate::pages::Browser;
 use crate::wait::wait_for;
 
 /// Makes the administrator olga and returns a token of hers.
@@ -468,4 +469,33 @@ fn other_names_show_the_same_things() {
     assert_eq!((swept.status, document(&swept)["runs"].as_array().unwrap().len()), (202, 1));
     let other = get(&app.served, "/api/cron/calendar-sync?provider=google", Some(&app.token));
     assert_eq!(document(&other)["runs"], json!([]));
+}
+
+// S1-093, E10: what comes under another name is counted at the door that answers
+#[test]
+fn other_names_are_counted_at_the_door_that_answers() {
+    let app = App::with("read bridges", &["compat.routes = [\"marketplace\", \"microservice\", \"feed\"]"]);
+    let admin = administrator(&app.served);
+    let before = metrics(&app.served, &admin);
+    assert_eq!(get(&app.served, "/calendar/connections", Some(&app.token)).status, 200);
+    assert_eq!(get(&app.served, "/mappings", Some(&app.token)).status, 200);
+    assert_eq!(get(&app.served, "/calendar/ics/none.ics", None).status, 404);
+    assert_eq!(get(&app.served, "/nothing/at/all", None).status, 404);
+    let mut browser = Browser::anna(&app.served);
+    assert_eq!(browser.ask("GET", "/mappings", &[("Accept", "text/html")], &[]).status, 200);
+    let after = metrics(&app.served, &admin);
+    let grown = |door: &str, class: &str| {
+        let series = format!("kalends_requests_total{{door=\"{door}\",method=\"GET\",status=\"{class}\"}}");
+        value(&after, &series).unwrap_or(0.0) - value(&before, &series).unwrap_or(0.0)
+    };
+    for (door, class, want) in [
+        ("api", "2xx", 2.0),
+        ("feeds", "4xx", 1.0),
+        ("other", "4xx", 1.0),
+        ("other", "2xx", 0.0),
+        ("page", "2xx", 1.0),
+    ] {
+        let got = grown(door, class);
+        assert!((got - want).abs() < 1e-9, "{door} {class}: {got} is not {want}\n{after}");
+    }
 }

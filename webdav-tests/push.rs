@@ -160,6 +160,40 @@ fn channels_are_renewed_when_somebody_asks() {
     calm(&house, &mapping);
 }
 
+// S3-140: the cron job of one document: what ends soon is renewed, of all accounts, and nothing else
+#[test]
+fn channels_that_end_soon_are_renewed_by_a_cron_job() {
+    let peer = Peer::start();
+    let mut config = peer.config();
+    config.insert(0, "compat.routes = [\"plan\"]".into());
+    let house = House::start(config);
+    let (_, mapping) = mapped_account(&house, &peer);
+    let renew = |query: &str| house.api("POST", &format!("/connections/renew{query}"), None);
+    eventually("a channel", || renew("?within=P30D") == (202, json!({"channels": 1})));
+    eventually("another one", || {
+        peer.asked(WATCH).len() >= 2 && !peer.asked("/calendar/v3/channels/stop").is_empty()
+    });
+    // It lives for seven days: that is not soon.
+    let cron = |query: &str| {
+        let bearer = format!("Bearer {}", house.token);
+        let target = format!("/api/cron/renew-calendar-webhooks{query}");
+        let answer = house.as_nobody("GET", &target, &[("Authorization", &bearer)], "");
+        (answer.status, serde_json::from_slice::<Value>(&answer.body).unwrap())
+    };
+    assert_eq!((renew(""), cron("")), ((202, json!({"channels": 0})), (202, json!({"channels": 0}))));
+    let before = peer.asked(WATCH).len();
+    eventually("one that ends within eight days", || cron("?within=P8D").1["channels"] != json!(0));
+    eventually("its successor", || peer.asked(WATCH).len() > before);
+    let (status, refused) = renew("?within=soon");
+    assert_eq!((status, &refused["field"]), (422, &json!("within")));
+    assert_eq!(house.as_nobody("GET", "/api/cron/renew-calendar-webhooks", &[], "").status, 401);
+    // Another's accounts are not touched.
+    let berts = crate::oauth::token(&house.served, "bert");
+    let answer = house.api_as(&berts, "POST", "/connections/renew?within=P30D", None);
+    assert_eq!((answer.status, &*answer.body), (202, &b"{\"channels\":0}"[..]));
+    calm(&house, &mapping);
+}
+
 // S0-024, S1-021, S1-022, S1-023, S1-024, S1-070, S3-014, S3-022, S3-047, S3-078, S3-079, S3-080, S3-138
 #[test]
 fn a_channel_is_opened_believed_and_closed_with_its_account() {

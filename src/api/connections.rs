@@ -1,10 +1,13 @@
 //! `/connections`: accounts on far sides. Their secrets come in here and never go out.
 
+use std::time::Duration;
+
 use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::json::{Call, reply, time, time_or_null};
+use super::moments::length;
 use super::problem::Problem;
 use super::{Api, done, located};
 use crate::auth::grant::Secret;
@@ -13,6 +16,11 @@ use crate::bridge::record::{Connection, ConnectionState, Kind, Mapping, MappingS
 use crate::bridge::{Asked, Mirrored, Wish};
 use crate::http::Reply;
 use crate::store::{Etag, Fault};
+
+/// Which channels end soon, in seconds, unless somebody says.
+const SOON: i64 = 2 * 86_400;
+/// The longest time that may be said.
+const SOON_MOST: i64 = 366 * 86_400;
 
 /// A password in a body. It is moved into a `Secret` as it is read.
 pub(super) struct Password(pub(super) Secret);
@@ -261,6 +269,15 @@ pub(super) async fn reconnect(api: &Api, call: Call) -> Result<Reply, Problem> {
 pub(super) async fn renew(api: &Api, call: Call) -> Result<Reply, Problem> {
     call.no_body()?;
     let channels = api.bridge.renew_channels(call.owner(), call.id()).await?;
+    Ok(reply(StatusCode::ACCEPTED, &json!({ "channels": channels })))
+}
+
+/// Those of all accounts that end soon (S3-140).
+pub(super) async fn renew_ending(api: &Api, call: Call) -> Result<Reply, Problem> {
+    call.no_body()?;
+    let within = call.parameter("within").map(|text| length("within", text, 0..=SOON_MOST)).transpose()?;
+    let within = u64::try_from(within.unwrap_or(SOON)).unwrap_or_default();
+    let channels = api.bridge.renew_ending(call.owner(), Duration::from_secs(within)).await?;
     Ok(reply(StatusCode::ACCEPTED, &json!({ "channels": channels })))
 }
 

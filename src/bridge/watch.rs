@@ -373,14 +373,38 @@ impl Bridge {
     /// `Missing`; when the store fails.
     pub async fn renew_channels(&self, owner: &str, id: &str) -> Result<usize, BridgeError> {
         let (connection, _) = self.connection(owner, id).await?;
-        let mut count = 0;
-        for mapping in self.mapped(&connection).await? {
-            let open = self.channels(Some(&mapping.id)).await?.iter().filter(|(_, row)| row.open).count();
+        self.renew_those_of(&connection, None).await
+    }
+
+    /// Has those channels of all of a person's accounts renewed now that end within this time (S3-140). Returns how many
+    /// there are.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn renew_ending(&self, owner: &str, within: Duration) -> Result<usize, BridgeError> {
+        let until = later(self.house.clock.now(), within);
+        let mut count = 0usize;
+        for (connection, _) in self.connections(owner).await? {
+            count = count.saturating_add(self.renew_those_of(&connection, Some(until)).await?);
+        }
+        Ok(count)
+    }
+
+    async fn renew_those_of(
+        &self,
+        connection: &Connection,
+        until: Option<Timestamp>,
+    ) -> Result<usize, BridgeError> {
+        let mut count = 0usize;
+        for mapping in self.mapped(connection).await? {
+            let rows = self.channels(Some(&mapping.id)).await?;
+            let meant = |row: &Watched| row.open && until.is_none_or(|until| ends(row) <= until);
+            let open = rows.iter().filter(|(_, row)| meant(row)).count();
             if open > 0
                 && let Some(ear) = self.ties.ears().get_mut(&mapping.id)
             {
                 (ear.renew, ear.not_before) = (true, Timestamp::default());
-                count += open;
+                count = count.saturating_add(open);
             }
         }
         self.ties.tend.notify_one();

@@ -100,6 +100,7 @@ aliases! {
     Plan GET "/api/calendar/connections" => GET "/api/v1/connections";
     Plan POST "/api/webhooks/google-calendar" => POST "/hooks/google";
     Plan GET "/api/cron/calendar-sync" => POST "/api/v1/sync";
+    Plan GET "/api/cron/renew-calendar-webhooks" => POST "/api/v1/connections/renew";
     Microservice POST "/caldav/accounts" => POST "/api/v1/connections/caldav";
     Microservice GET "/caldav/calendars" => GET "/api/v1/connections/caldav/calendars";
     Microservice GET "/mappings" => GET "/api/v1/mappings";

@@ -551,7 +551,8 @@ async fn guarded(state: &Arc<State>, request: http::Request<Incoming>, peer: IpA
     let (method, uri) = (request.method().clone(), request.uri().clone());
     let reply = caught(route::answer(state, request, peer)).await;
     let (status, took) = (reply.status().as_u16(), begun.elapsed());
-    state.house.metrics.request(route::door(state, uri.path()), method.as_str(), status, took);
+    let door = route::door(state, uri.path(), &reply);
+    state.house.metrics.request(door, method.as_str(), status, took);
     tracing::debug!(target: "kalends::request", %peer, %method, path = uri.path(), status, ?took);
     reply
 }

@@ -52,7 +52,25 @@ pub(super) async fn answer(state: &Arc<State>, request: http::Request<Incoming>,
         headers: head.headers,
         body,
     };
-    let request = if state.compat.is_empty() { request } else { compat::translated(&state.compat, request) };
+    if state.compat.is_empty() {
+        return lead(state, request).await;
+    }
+    let theirs = request.path.clone();
+    let request = compat::translated(&state.compat, request);
+    let door = (request.path != theirs).then(|| Door(door_of(&request.path)));
+    let mut reply = lead(state, request).await;
+    if let Some(door) = door {
+        reply.extensions_mut().insert(door);
+    }
+    reply
+}
+
+/// The door that answered for a path which is another name of one of ours.
+#[derive(Debug, Clone, Copy)]
+struct Door(&'static str);
+
+/// Leads a request to the door that its path names.
+async fn lead(state: &Arc<State>, request: Request) -> Reply {
     // Clients double slashes (clients.md §0.1).
     let first = request.path.trim_start_matches('/').split('/').next().unwrap_or_default();
     match first {
@@ -80,9 +98,13 @@ fn ours<'a>(state: &State, path: &'a str) -> &'a str {
     rest.filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path)
 }
 
-/// Names the door that a path leads to, for counting.
-pub(super) fn door(state: &State, path: &str) -> &'static str {
-    let mut segments = ours(state, path).trim_start_matches('/').split('/');
+/// Names the door that answered a request for this path, for counting.
+pub(super) fn door(state: &State, path: &str, reply: &Reply) -> &'static str {
+    reply.extensions().get::<Door>().map_or_else(|| door_of(ours(state, path)), |door| door.0)
+}
+
+fn door_of(path: &str) -> &'static str {
+    let mut segments = path.trim_start_matches('/').split('/');
     match segments.next().unwrap_or_default() {
         "" => "page",
         // It lasts as long as the page is open.
