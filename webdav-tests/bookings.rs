@@ -197,6 +197,103 @@ fn a_hold_becomes_a_booking() {
     assert_eq!(shop.ok("GET", "/bookings?reference=order-8", None)["items"], json!([]));
 }
 
+// B-01: five minutes unless somebody says, one minute at least and sixty at most.
+#[test]
+fn a_hold_lasts_as_long_as_is_said_within_bounds() {
+    let shop = Shop::plain();
+    let hold = |hour: u32, more: &[(&str, Value)]| {
+        let mut body = wish(&format!("2031-01-06T{hour:02}:00:00+01:00"));
+        for (name, value) in more {
+            body[*name] = value.clone();
+        }
+        let asked = jiff::Timestamp::now();
+        let (status, held) = shop.ask("POST", "/bookings", Some(body));
+        let ends = held["hold_expires_at"].as_str().map(|text| text.parse::<jiff::Timestamp>().unwrap());
+        (status, held["status"].clone(), ends.map(|ends| ends.duration_since(asked).as_secs_f64() / 60.0))
+    };
+    for (hour, more, minutes) in [
+        (8, vec![("status", json!("held"))], 5.0),
+        (9, vec![("hold_for", json!("PT1M"))], 1.0),
+        (10, vec![("hold_for", json!("PT60M"))], 60.0),
+        (11, vec![("hold_for", json!("PT1H"))], 60.0),
+    ] {
+        let (status, state, ends) = hold(hour, &more);
+        assert_eq!((status, state), (201, json!("held")), "{more:?}");
+        // The server's clock went on between the question and the answer.
+        assert!(ends.is_some_and(|ends| ends >= minutes - 0.02), "{more:?}: {ends:?}");
+    }
+    for bad in ["PT59S", "PT61M", "PT0S", "P1D"] {
+        let mut body = wish("2031-01-06T12:00:00+01:00");
+        body["hold_for"] = json!(bad);
+        assert_eq!(shop.refused("POST", "/bookings", body, 422, "invalid")["field"], "hold_for", "{bad}");
+    }
+    // What is set is what is meant without a word.
+    shop.ok("PATCH", "/booking-settings", Some(json!({"hold_for": "PT20M"})));
+    let (status, _, ends) = hold(13, &[("status", json!("held"))]);
+    assert!(status == 201 && ends.is_some_and(|ends| ends > 19.0), "{ends:?}");
+}
+
+// B-02: pending, confirmed, rejected, no-show over HTTP: what follows what, and what is left of the time.
+#[test]
+fn the_states_of_a_booking_follow_each_other() {
+    let shop = Shop::plain();
+    shop.ok("PATCH", "/booking-settings", Some(json!({"needs_confirmation": true})));
+    let book = |hour: u32| {
+        let made = shop.ok("POST", "/bookings", Some(wish(&format!("2031-01-06T{hour:02}:00:00+01:00"))));
+        assert_eq!(made["status"], "pending");
+        format!("/bookings/{}", made["id"].as_str().unwrap())
+    };
+    let (one, two) = (book(9), book(10));
+    let become_so = |path: &str, status: &str| shop.ask("PATCH", path, Some(json!({"status": status})));
+    // Rejected, its time is free.
+    let (status, rejected) = become_so(&one, "rejected");
+    assert_eq!((status, &rejected["status"]), (200, &json!("rejected")), "{rejected}");
+    let again = book(9);
+    shop.refused("POST", &format!("{one}/confirm"), json!({}), 409, "wrong-state");
+    // Nobody fails to come to what was never confirmed; who was, and did not come, keeps the time.
+    assert_eq!(become_so(&two, "no_show").0, 409);
+    assert_eq!(shop.ok("POST", &format!("{two}/confirm"), Some(json!({})))["status"], "confirmed");
+    assert_eq!(become_so(&two, "rejected").0, 409);
+    assert_eq!(become_so(&two, "no_show").1["status"], "no_show");
+    shop.refused("POST", "/bookings", wish("2031-01-06T10:00:00+01:00"), 409, "slot-taken");
+    for (status, path) in [("rejected", &one), ("no_show", &two), ("pending", &again)] {
+        let found = shop.ok("GET", &format!("/bookings?status={status}"), None);
+        let id = path.rsplit('/').next().unwrap();
+        assert_eq!(
+            (found["items"].as_array().unwrap().len(), &found["items"][0]["id"]),
+            (1, &json!(id)),
+            "{status}"
+        );
+    }
+    assert_eq!(become_so(&again, "expired").0, 422);
+}
+
+// bookings.md: each seat goes through the same guard: of those who take the last one at a time, one gets it.
+#[test]
+fn the_last_seat_is_taken_once() {
+    let shop = Shop::plain();
+    let class = shop.ok("POST", "/bookings", Some(wish("2031-01-06T09:00:00+01:00")));
+    let path = format!("/bookings/{}", class["id"].as_str().unwrap());
+    let tag = format!("\"{}\"", class["etag"].as_str().unwrap());
+    let take = |name: &str| {
+        let notes = json!({"notes": format!("Seats: {name}")});
+        shop.say(&shop.token, "PATCH", &path, &[("If-Match", &tag)], Some(notes)).status
+    };
+    let told: Vec<u16> = std::thread::scope(|scope| {
+        let all: Vec<_> = (0..8)
+            .map(|n| {
+                scope.spawn({
+                    let take = &take;
+                    move || take(&format!("guest {n}"))
+                })
+            })
+            .collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert_eq!(told.iter().filter(|status| **status == 200).count(), 1, "{told:?}");
+    assert!(told.iter().all(|status| matches!(status, 200 | 412)), "{told:?}");
+}
+
 // B-06, B-24: a repeated wish is answered once more and booked once.
 #[test]
 fn a_repeated_wish_is_one_booking() {

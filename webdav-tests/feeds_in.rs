@@ -615,3 +615,35 @@ fn a_pasted_address_becomes_events() {
         assert_eq!(status, 422, "{bad}: {problem}");
     }
 }
+
+// interfaces.md, PATCH /connections/ID and `status`: an account is called as its owner wishes, and says when it has to wait
+#[test]
+fn an_account_has_the_name_that_it_was_given_and_says_that_it_waits() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let feed = runtime.block_on(Feed::start(calendar("", &many(1))));
+    let house = house(&[]);
+    let (status, made) = connected(&house, &feed.url());
+    assert_eq!((status, &made["status"]), (201, &json!("active")), "{made}");
+    let at = format!("/connections/{}", made["id"].as_str().unwrap());
+    let (status, named) = house.api("PATCH", &at, Some(json!({"account": "Bins of our street"})));
+    assert_eq!((status, &named["account"]), (200, &json!("Bins of our street")), "{named}");
+    assert_ne!(named["etag"], made["etag"]);
+    assert_eq!(house.api("GET", &at, None).1, named);
+    let (status, refused) = house.api("PATCH", &at, Some(json!({"account": 7})));
+    assert_eq!((status, &refused["field"]), (422, &json!("account")), "{refused}");
+    let (_, own) = house.api("GET", "/calendars", None);
+    let own = own["items"].as_array().unwrap().iter().find(|c| c["name"] == "calendar").unwrap();
+    let wish = json!({"calendar": own["id"], "connection": made["id"], "remote_calendar": "primary", "direction": "pull"});
+    let (status, mapping) = house.api("POST", "/mappings", Some(wish));
+    assert_eq!(status, 201, "{mapping}");
+    eventually("the event of the feed", || crate::oauth::objects(&house) == 1);
+    feed.server.fault(Rule::on("GET", "*", Fault::Throttle { retry_after: Some(600) }));
+    let sync = format!("/mappings/{}/sync", mapping["id"].as_str().unwrap());
+    eventually("a wait", || {
+        house.api("POST", &sync, None);
+        house.connection(made["id"].as_str().unwrap())["status"] == "rate_limited"
+    });
+    assert!(house.connection(made["id"].as_str().unwrap())["message"].is_string());
+    let (status, later) = house.api("POST", &sync, None);
+    assert_eq!(status, 429, "{later}");
+}

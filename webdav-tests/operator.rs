@@ -366,6 +366,35 @@ fn app_passwords_and_tokens_are_told_once_and_revoked() {
         "nobody signed in with a browser"
     );
     assert_eq!(ask("DELETE", "/users/anna/sessions/none", None).0, 404);
+    // Two browsers.
+    let mut browsers = [Browser::anna(&served), Browser::anna(&served)];
+    let (_, list) = ask("GET", "/users/anna/sessions", None);
+    let sessions = list["items"].as_array().unwrap();
+    assert_eq!(sessions.len(), 2, "{list}");
+    for one in sessions {
+        assert_eq!(
+            (&one["agent"], &one["address"]),
+            (&json!("Firefox/140 Linux"), &json!("127.0.0.1")),
+            "{list}"
+        );
+        assert!(one["created_at"].is_string() && one["seen_at"].is_string(), "{list}");
+    }
+    for browser in &browsers {
+        assert!(browser.cookies.values().all(|secret| !list.to_string().contains(secret)), "{list}");
+    }
+    assert_eq!(ask("GET", "/users/bert/sessions", None).1["items"], json!([]));
+    let at = format!("/users/anna/sessions/{}", sessions[0]["id"].as_str().unwrap());
+    assert_eq!(ask("DELETE", &at.replace("anna", "bert"), None).0, 404, "somebody else's");
+    let mut inside =
+        || browsers.iter_mut().map(|one| one.get("/account").status).filter(|status| *status == 200).count();
+    assert_eq!(inside(), 2);
+    assert_eq!((ask("DELETE", &at, None).0, ask("DELETE", &at, None).0), (204, 404));
+    assert_eq!(inside(), 1, "one of them is out");
+    let (_, left) = ask("GET", "/users/anna/sessions", None);
+    assert_eq!(
+        (left["items"].as_array().unwrap().len(), left["items"][0]["id"] == sessions[0]["id"]),
+        (1, false)
+    );
     // The scope alone makes nobody an administrator.
     let (_, wide) = ask("POST", "/users/anna/tokens", Some(json!({ "label": "w", "scopes": ["admin"] })));
     assert_eq!(rule(&served, wide["token"].as_str().unwrap(), "GET", "/users", None).0, 403);

@@ -258,3 +258,51 @@ fn fault(error: SealError) -> Fault {
 fn hex(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+    use crate::calendar::{Clock, Limits};
+    use crate::store::memory::Memory;
+
+    struct Standing(AtomicI64);
+
+    impl Clock for Standing {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    // B-24: an answer is given again for 24 hours, to the same token; then the same key begins anew, and nothing is left of it
+    #[tokio::test]
+    async fn an_answer_is_kept_for_a_day() {
+        let clock = Arc::new(Standing(AtomicI64::new(1_800_000_000_000)));
+        let house =
+            House::new(Arc::new(Memory::new()), Arc::clone(&clock) as Arc<dyn Clock>, Limits::default());
+        let receipts = Receipts::new(Arc::new(Keyring::fixed(&Secret::new("07".repeat(32))).unwrap()));
+        let key = |token: &str| Receipts::key("anna", token, "order-7").unwrap();
+        let find = |token: &'static str| receipts.find(&house, key(token), &[b"POST", b"{}"]);
+        let Ok(Found::Nothing(slip)) = find("one").await else { panic!("it was never answered") };
+        let answer = Answer::document(StatusCode::CREATED, &serde_json::json!({"id": "7"}), None);
+        receipts.keep(&house, &slip, answer.reply()).await.unwrap();
+        let kept = || house.store.records(Table::Receipt, "", None, 9);
+        assert_eq!(kept().await.unwrap().len(), 1);
+        clock.0.fetch_add(KEPT - 1, Ordering::Relaxed);
+        let Ok(Found::Again(reply)) = find("one").await else { panic!("it is not a day old") };
+        assert_eq!(reply.status(), StatusCode::CREATED);
+        assert!(matches!(find("two").await, Ok(Found::Nothing(_))), "another token's keys are others");
+        assert!(receipts.find(&house, key("one"), &[b"POST", b"{1}"]).await.is_err());
+        assert_eq!(receipts.forget(&house).await.unwrap(), 0);
+        clock.0.fetch_add(1, Ordering::Relaxed);
+        let Ok(Found::Nothing(slip)) = find("one").await else { panic!("it is a day old") };
+        // Kept anew in the place of the old one; and forgotten a day later without anybody asking.
+        let answer = Answer::document(StatusCode::CREATED, &serde_json::json!({"id": "8"}), None);
+        receipts.keep(&house, &slip, answer.reply()).await.unwrap();
+        assert_eq!((receipts.forget(&house).await.unwrap(), kept().await.unwrap().len()), (0, 1));
+        clock.0.fetch_add(KEPT, Ordering::Relaxed);
+        assert_eq!((receipts.forget(&house).await.unwrap(), kept().await.unwrap().len()), (1, 0));
+    }
+}
