@@ -108,10 +108,10 @@ impl Pass {
                 Ok(far) => far,
                 // One object that cannot be read does not keep the others from being carried.
                 Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
-                    let why = self.unanswered(trouble)?;
+                    let why = self.unanswered(&trouble);
                     let name = self.at.by_uid(uid).await?;
                     self.fail(uid, name, place, why, Retry::Soon);
-                    return Ok(());
+                    return self.still_there().await;
                 }
                 Err(halt) => return Err(halt),
             };
@@ -530,7 +530,10 @@ impl Pass {
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&name), answer)? {
             Ok(written) => written,
-            Err(settled) => return Ok(settled),
+            Err(settled) => {
+                self.still_there().await?;
+                return Ok(settled);
+            }
         };
         let base = self.next_base(facts, uid, &name, &Etag::of(&here), &written.id);
         let sent = self.sent_print(&here);

@@ -74,7 +74,10 @@ impl Pass {
                     self.forget(&base.uid, Vec::new()).await?;
                 }
                 Err(Trouble::Stale) => look.push(base),
-                Err(trouble) => self.part_failed(&base.uid, trouble, work)?,
+                Err(trouble) => {
+                    self.part_failed(&base.uid, trouble, work)?;
+                    self.still_there().await?;
+                }
             }
         }
         let batch = self.provider.abilities().batch.max(1);
@@ -128,7 +131,7 @@ impl Pass {
             trouble @ (Trouble::Taken(_) | Trouble::Missing(_) | Trouble::Stale) => {
                 (trouble.to_string(), Retry::Soon)
             }
-            trouble @ Trouble::Unreachable(_) => (self.unanswered(trouble)?, Retry::Soon),
+            trouble @ Trouble::Unreachable(_) => (self.unanswered(&trouble), Retry::Soon),
             trouble => return Err(trouble.into()),
         };
         work.failed.insert(uid.to_owned(), failed);
@@ -176,10 +179,12 @@ impl Pass {
             }
         }
         let unread = self.parts_written(written, work).await;
-        match halt {
-            Some(halt) => Err(halt),
-            None => unread.map(|()| look),
+        if let Some(halt) = halt {
+            return Err(halt);
         }
+        unread?;
+        self.still_there().await?;
+        Ok(look)
     }
 
     /// Remembers what was written: where it is first, then what the far side made of it.
@@ -203,7 +208,7 @@ impl Pass {
                 Ok(found) => found,
                 // What could not be read back is looked at before anything more is written.
                 Err(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_))) => {
-                    let why = self.unanswered(trouble)?;
+                    let why = self.unanswered(&trouble);
                     let unread = written.iter().filter(untold).map(|(base, ..)| base.uid.clone());
                     work.failed.extend(unread.map(|uid| (uid, (why.clone(), Retry::Soon))));
                     written.retain(|(_, answer, _)| answer.seen.is_some());

@@ -11,7 +11,7 @@ use super::ledger::spelling;
 use super::observe::{Here, Urgency};
 use super::provider::{RemoteId, Seen, Trouble};
 use super::record::{self, Base};
-use super::run::{DOWN, Far, Halt, Pass, Retry, uid_of};
+use super::run::{Far, Halt, Pass, Retry, uid_of};
 use super::there::Wanted;
 
 /// So many parts of series are held with their content before they are dealt with.
@@ -122,44 +122,43 @@ impl Pass {
             Ok(found) => {
                 let saved = u64::try_from(ids.len().saturating_sub(1)).unwrap_or(0);
                 self.run.saved = self.run.saved.saturating_add(saved);
+                self.unanswered = 0;
                 return Ok(found);
             }
-            Err(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_))) if ids.len() > 1 => trouble,
-            Err(one @ (Trouble::Unreachable(_) | Trouble::Refused(_))) => {
-                let (reason, retry) = match one {
-                    Trouble::Refused(why) => (why, Retry::OnChange),
-                    other => (self.unanswered(other)?, Retry::Soon),
-                };
-                for id in ids {
-                    let uid = self.ledger.by_remote(id).await?.map_or_else(|| id.0.clone(), |b| b.uid);
-                    self.looked.insert(&uid);
-                    self.fail(&uid, None, Some(id.clone()), reason.clone(), retry);
-                }
-                return Ok(Vec::new());
-            }
+            Err(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_))) => trouble,
             Err(trouble) => return Err(trouble.into()),
         };
+        if let [one] = ids {
+            let retry = if matches!(trouble, Trouble::Refused(_)) { Retry::OnChange } else { Retry::Soon };
+            self.unread(one, trouble, retry).await?;
+            return Ok(Vec::new());
+        }
         let mut all = Vec::with_capacity(ids.len());
-        let mut in_a_row = 0_u32;
         for id in ids {
             match self.provider.read(&self.mapping.remote, std::slice::from_ref(id)).await {
                 Ok(found) => {
-                    in_a_row = 0;
+                    self.unanswered = 0;
                     all.extend(found);
                 }
                 Err(one @ (Trouble::Unreachable(_) | Trouble::Refused(_))) => {
-                    in_a_row = in_a_row.saturating_add(1);
-                    if in_a_row >= DOWN {
-                        return Err(trouble.into());
-                    }
-                    let uid = self.ledger.by_remote(id).await?.map_or_else(|| id.0.clone(), |b| b.uid);
-                    self.looked.insert(&uid);
-                    self.fail(&uid, None, Some(id.clone()), one.to_string(), Retry::Soon);
+                    self.unread(id, one, Retry::Soon).await?;
                 }
                 Err(trouble) => return Err(trouble.into()),
             }
         }
         Ok(all)
+    }
+
+    /// Notes that an object could not be read. A refusal is an answer.
+    async fn unread(&mut self, id: &RemoteId, trouble: Trouble, retry: Retry) -> Result<(), Halt> {
+        let reason = match trouble {
+            Trouble::Refused(why) => why,
+            other => self.unanswered(&other),
+        };
+        let uid = self.ledger.by_remote(id).await?.map_or_else(|| id.0.clone(), |b| b.uid);
+        self.looked.insert(&uid);
+        self.fail(&uid, None, Some(id.clone()), reason, retry);
+        self.still_there().await
     }
 
     /// Deals with one object of the far side.
@@ -176,9 +175,9 @@ impl Pass {
                 let twin = match self.is_twin(&uid, &seen.id, &open.far_gone).await {
                     // One object that cannot be read does not keep the others from being carried.
                     Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
-                        let why = self.unanswered(trouble)?;
+                        let why = self.unanswered(&trouble);
                         self.fail(&uid, None, Some(seen.id), why, Retry::Soon);
-                        return Ok(());
+                        return self.still_there().await;
                     }
                     twin => twin?,
                 };

@@ -84,9 +84,10 @@ impl Pass {
                 Ok(_) => {}
                 // One series that is not answered for does not keep the others from being carried.
                 Err(Halt::Far(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_)))) => {
-                    let why = self.unanswered(trouble)?;
+                    let why = self.unanswered(&trouble);
                     let name = self.at.by_uid(&whole).await?;
                     self.fail(&whole, name, None, why, Retry::Soon);
+                    self.still_there().await?;
                 }
                 Err(halt) => return Err(halt),
             }

@@ -183,7 +183,10 @@ impl Pass {
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&base.name), answer)? {
             Ok(written) => written,
-            Err(settled) => return Ok(settled),
+            Err(settled) => {
+                self.still_there().await?;
+                return Ok(settled);
+            }
         };
         let base = Base { version: written.version, ..parted(base, Apart::There) };
         self.keep(base, None, with).await
@@ -268,9 +271,10 @@ impl Pass {
                 return Ok(Settled::Done);
             }
             Err(trouble @ Trouble::Unreachable(_)) => {
-                let why = self.unanswered(trouble)?;
+                let why = self.unanswered(&trouble);
                 let name = self.ledger.by_uid(uid).await?.map(|base| base.name);
                 self.fail(uid, name, Some(id), why, Retry::Soon);
+                self.still_there().await?;
                 return Ok(Settled::Lost);
             }
             Err(trouble) => return Err(trouble.into()),

@@ -31,8 +31,8 @@ use crate::store::{CollectionId, Fault, Name, Timestamp};
 
 /// An object missing from a complete listing is believed gone when another one, this much later, misses it too.
 pub(super) const CONFIRM_AFTER: Duration = Duration::from_secs(60);
-/// So many writes or reads in a row that the far side did not answer: it is not the objects, it is down.
-pub(super) const DOWN: u32 = 3;
+/// So many calls in a row that concerned one object and were not answered: the far side is asked whether it is down.
+const DOUBT: u32 = 3;
 
 /// When deletions in bulk wait for a person's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -452,10 +452,37 @@ impl Pass {
         });
     }
 
-    /// Notes that a call which concerned one object was not answered. A far side that answers nobody is down.
-    pub(super) fn unanswered(&mut self, trouble: Trouble) -> Result<String, Halt> {
+    /// Notes that a call which concerned one object was not answered. Returns why.
+    pub(super) fn unanswered(&mut self, trouble: &Trouble) -> String {
         self.unanswered = self.unanswered.saturating_add(1);
-        if self.unanswered >= DOWN { Err(trouble.into()) } else { Ok(trouble.to_string()) }
+        trouble.to_string()
+    }
+
+    /// Stops the pass if the far side is down: when several calls that concerned single objects were not answered, and what
+    /// concerns none of them is not answered either. As long as it is, it is the objects, and they stop no other.
+    pub(super) async fn still_there(&mut self) -> Result<(), Halt> {
+        if self.unanswered < DOUBT {
+            return Ok(());
+        }
+        match self.provider.calendars().await {
+            Err(
+                trouble @ (Trouble::Unreachable(_)
+                | Trouble::Slow(_)
+                | Trouble::Budget(..)
+                | Trouble::Unauthorised(_)),
+            ) => Err(trouble.into()),
+            _ => {
+                self.unanswered = 0;
+                Ok(())
+            }
+        }
+    }
+
+    /// Returns what is to be looked at again after a pass that was stopped: what failed in it, and what did before.
+    pub(super) fn unfinished(&self) -> Vec<Failure> {
+        let tried = |uid: &str| self.failed.iter().any(|failure| failure.uid == uid);
+        let before = self.state.again.iter().filter(|failure| !tried(&failure.uid));
+        self.failed.iter().chain(before).cloned().collect()
     }
 }
 

@@ -94,6 +94,10 @@ impl Pass {
                     Err(trouble) => halt = halt.or(Some(trouble)),
                 }
             }
+            let halt = match halt {
+                Some(halt) => Some(halt),
+                None => self.still_there().await.err(),
+            };
             if let Some(halt) = halt {
                 // What did get through is remembered if that still goes; if not, it is recognised the next time.
                 let _ = self.read_back().await;
@@ -223,7 +227,7 @@ impl Pass {
             }
             // Whether it was carried out is found out the next time.
             Err(trouble @ Trouble::Unreachable(_)) => {
-                let why = self.unanswered(trouble)?;
+                let why = self.unanswered(&trouble);
                 self.fail(uid, name.cloned(), remote, why, Retry::Soon);
                 Ok(Err(Settled::Lost))
             }

@@ -223,15 +223,16 @@ impl Bridge {
                     || health.sentence != start.connection_state.sentence
                     || health.breaker != start.connection_state.breaker
                     || start.pass.run.asked;
+                let again = ended.is_err().then(|| start.pass.unfinished()).unwrap_or_default();
                 run = start.pass.run;
-                // A pass that was cut off has moved no cursor.
+                // A pass that was stopped has moved no cursor; what it tried has had an attempt.
                 let state = match ended.is_ok() {
                     true => {
                         let wish = start.pass.state.cursor.as_ref();
                         let wish = wish.and_then(|cursor| start.pass.provider.patience(cursor));
                         MappingState { every: wish.map(|wish| wish.as_secs()), ..start.pass.state }
                     }
-                    false => state,
+                    false => MappingState { again, ..state },
                 };
                 (ended, state, keep.then_some((start.connection.id, health)))
             }

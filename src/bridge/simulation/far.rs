@@ -197,7 +197,10 @@ impl Provider for Far {
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async {
+            self.called("calendars".into()).await?;
+            Ok(Vec::new())
+        })
     }
 
     fn changes<'a>(&'a self, _: &'a RemoteId, since: Option<&'a Cursor>, window: Window) -> Pages<'a> {

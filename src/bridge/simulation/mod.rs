@@ -243,7 +243,11 @@ impl World {
                 self.state.hold = None;
                 Some(pass.run)
             }
-            _ => None,
+            Some(Err(_)) => {
+                self.state.again = pass.unfinished();
+                None
+            }
+            None => None,
         }
     }
 

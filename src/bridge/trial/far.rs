@@ -31,6 +31,8 @@ pub(super) struct Inside {
     pub(super) refuses: Option<&'static str>,
     /// Writes that it does not answer, by a word in the title.
     pub(super) deaf: Option<&'static str>,
+    /// It answered a moment ago and answers nobody any more.
+    pub(super) down: bool,
     /// UIDs that another calendar of the account has; it lets none in twice.
     pub(super) taken: BTreeSet<&'static str>,
     /// Its budget of calls is used up after so many writes.
@@ -45,10 +47,14 @@ pub(super) struct Inside {
     pub(super) mute: u64,
     /// Objects that it cannot give the content of.
     pub(super) broken: BTreeSet<&'static str>,
+    /// Of these it says so as a refusal, not as a failure of its own.
+    pub(super) says_no: bool,
     /// So many complete listings are empty by mistake.
     pub(super) short: u64,
     /// How many objects were asked for by name.
     pub(super) reads: u64,
+    /// How often it was asked for its calendars.
+    pub(super) asked: u64,
 }
 
 /// A far side in memory.
@@ -93,6 +99,10 @@ impl Far {
 }
 
 impl Inside {
+    fn answers(&self) -> Result<(), Trouble> {
+        if self.down { Err(Trouble::Unreachable("Nobody answers.".into())) } else { Ok(()) }
+    }
+
     fn store(&mut self, path: &str, bytes: Bytes) {
         self.version += 1;
         self.objects.insert(path.to_owned(), (bytes, self.version));
@@ -138,7 +148,12 @@ impl Provider for Far {
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async {
+            let mut inside = self.lock();
+            inside.asked += 1;
+            inside.answers()?;
+            Ok(Vec::new())
+        })
     }
 
     fn changes<'a>(&'a self, _: &'a RemoteId, since: Option<&'a Cursor>, window: Window) -> Pages<'a> {
@@ -168,12 +183,14 @@ impl Provider for Far {
     fn read<'a>(&'a self, _: &'a RemoteId, ids: &'a [RemoteId]) -> Fut<'a, Vec<Seen>> {
         Box::pin(async move {
             let mut inside = self.lock();
+            inside.answers()?;
             if let Some(less) = inside.mute.checked_sub(1) {
                 inside.mute = less;
                 return Err(Trouble::Unreachable("It does not answer.".into()));
             }
             if ids.iter().any(|id| inside.broken.contains(id.0.as_str())) {
-                return Err(Trouble::Unreachable("It cannot be read.".into()));
+                let why = "It cannot be read.".to_owned();
+                return Err(if inside.says_no { Trouble::Refused(why) } else { Trouble::Unreachable(why) });
             }
             inside.reads += u64::try_from(ids.len()).unwrap();
             Ok(ids.iter().filter_map(|id| inside.seen(&id.0)).collect())
@@ -196,6 +213,7 @@ impl Provider for Far {
     fn put<'a>(&'a self, _: &'a RemoteId, write: &'a Write) -> Fut<'a, Written> {
         Box::pin(async move {
             let mut inside = self.lock();
+            inside.answers()?;
             let title = property(&write.bytes, "SUMMARY").unwrap_or_default();
             if inside.deaf.is_some_and(|word| title.contains(word)) {
                 return Err(Trouble::Unreachable("It does not answer.".into()));
@@ -238,6 +256,7 @@ impl Provider for Far {
     fn delete<'a>(&'a self, _: &'a RemoteId, id: &'a RemoteId, version: Option<&'a Version>) -> Fut<'a, ()> {
         Box::pin(async move {
             let mut inside = self.lock();
+            inside.answers()?;
             let now = inside.seen(&id.0).and_then(|seen| seen.version);
             if now.is_some() && version.is_some() && version != now.as_ref() {
                 return Err(Trouble::Stale);

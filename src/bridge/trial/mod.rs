@@ -216,7 +216,10 @@ impl World {
                 link.state.hold = Some(hold.clone());
                 Err(Halt::Held(hold))
             }
-            Err(halt) => Err(halt),
+            Err(halt) => {
+                link.state.again = pass.unfinished();
+                Err(halt)
+            }
         }
     }
 

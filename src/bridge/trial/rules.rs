@@ -336,6 +336,35 @@ async fn what_is_urgent_is_not_doubled_at_a_first_meeting() {
     }
 }
 
+// S3-006: neither do several that lie beside each other, in a first pass and in any other, whatever the far side says of
+// them: as long as it answers anything else it is not down
+#[tokio::test]
+async fn events_side_by_side_that_cannot_be_read_keep_no_other_from_being_carried() {
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"];
+    let broken = ["/b.ics", "/c.ics", "/d.ics", "/e.ics", "/f.ics", "/g.ics", "/i.ics"];
+    for (later, refused) in [(false, false), (true, false), (false, true), (true, true)] {
+        let mut world = World::new().await;
+        if later {
+            world.settled().await;
+        }
+        for n in names {
+            world.far().store(&format!("/{n}.ics"), &event(n, "20T100000Z", n));
+        }
+        world.put("own.ics", &event("own", "20T100000Z", "own")).await;
+        world.far().lock().broken = broken.into();
+        world.far().lock().says_no = refused;
+        let run = world.pass().await;
+        assert_eq!((run.status, run.failures.len()), (RunStatus::PartialFailure, broken.len()), "{run:?}");
+        assert_eq!((run.local.inserted, run.remote.inserted), (3, 1), "{run:?}");
+        assert_eq!(world.titles().await, ["a", "h", "j", "own"]);
+        world.far().lock().broken.clear();
+        world.later(61);
+        world.settled().await;
+        assert_eq!(world.titles().await.len(), names.len() + 1);
+        assert!(world.links[0].state.again.is_empty());
+    }
+}
+
 // S3-006, E24: one event that cannot be read fails alone, says so, and is carried as soon as it can be
 #[tokio::test]
 async fn an_event_that_cannot_be_read_keeps_no_other_from_being_carried() {
