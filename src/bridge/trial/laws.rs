@@ -286,7 +286,11 @@ async fn a_far_side_that_answers_nobody_is_down() {
     for (passes, tried) in [(1, 4), (2, 8)] {
         assert!(matches!(world.try_pass(0, false).await, Err(Halt::Far(Trouble::Unreachable(_)))));
         let again = &world.links[0].state.again;
-        assert_eq!(again.len(), tried, "a batch at a time, and those first that were not tried yet: {again:?}");
+        assert_eq!(
+            again.len(),
+            tried,
+            "a batch at a time, and those first that were not tried yet: {again:?}"
+        );
         assert!(again.iter().all(|failure| failure.attempts == 1 && failure.next.is_some()), "{again:?}");
         assert_eq!(world.far().lock().asked, passes, "it is asked once whether it is there at all");
     }
