@@ -256,6 +256,11 @@ fn a_calendar_that_cannot_be_watched_is_polled() {
     let (_, mapping) = mapped_account(&house, &peer);
     eventually("the question", || !peer.asked(WATCH).is_empty());
     calm(&house, &mapping);
+    let key = kalends::bridge::record::unwatched_key(&mapping);
+    eventually("the note", || {
+        let read = house.served.guard().house().store.record(&key);
+        house.served.runtime().block_on(read).unwrap().is_some()
+    });
     let before = looks(&peer);
     house.served.restart().unwrap();
     let (_, asked) = house.api("POST", &format!("/mappings/{mapping}/sync"), None);
