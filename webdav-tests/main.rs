@@ -54,6 +54,7 @@ mod quirks;
 mod recurrence;
 mod sims;
 mod sims_outlook;
+mod splits;
 mod strangers;
 mod sync;
 mod trash;

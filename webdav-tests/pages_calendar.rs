@@ -234,3 +234,102 @@ fn calendars_are_made_named_and_removed() {
     assert_eq!(browser.post("/calendar/calendar/remove", &[("calendar", id)]).status, 200);
     assert_eq!(app.ask("GET", &format!("/calendars/{id}"), None).0, 404);
 }
+
+/// Issue 5: "this and following": the series ends before it, the rest is another event with all that it said.
+#[test]
+fn this_one_and_those_after_it_are_changed_or_removed() {
+    let app = App::start("events");
+    let mut browser = Browser::anna(&app.served);
+    let series = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\nBEGIN:VEVENT\r\nUID:s1\r\nDTSTAMP:20260101T000000Z\r\n\
+                  DTSTART;TZID=Europe/Berlin:20260302T090000\r\nDURATION:PT1H\r\nRRULE:FREQ=WEEKLY;COUNT=5\r\n\
+                  SUMMARY:Class\r\nX-MINE:kept\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+    assert_eq!(app.dav("PUT", "s1.ics", series).status, 201);
+    let range = ("2026-03-01T00:00:00Z", "2026-05-01T00:00:00Z");
+    let list = events(&mut browser, range.0, range.1);
+    let changes = [
+        ("scope", "following"),
+        ("title", "Later"),
+        ("start", "2026-03-16T11:00"),
+        ("end", "2026-03-16T12:00"),
+    ];
+    let changed = sent(&mut browser, &address(&list[2]), FORM, &changes);
+    assert_eq!(changed.status, 200, "{}", changed.show());
+    let list = events(&mut browser, range.0, range.1);
+    let told: Vec<(&str, &str)> = list
+        .iter()
+        .map(|one| (one["title"].as_str().unwrap(), &one["start"].as_str().unwrap()[..16]))
+        .collect();
+    let (class, later) = ("Class", "Later");
+    let starts =
+        ["2026-03-02T09:00", "2026-03-09T09:00", "2026-03-16T11:00", "2026-03-23T11:00", "2026-03-30T11:00"];
+    assert_eq!(
+        told,
+        [(class, starts[0]), (class, starts[1]), (later, starts[2]), (later, starts[3]), (later, starts[4])]
+    );
+    let uid = list[2]["extendedProps"]["uid"].as_str().unwrap();
+    let path = format!("/calendars/{}/events/{uid}", app.calendar());
+    let text = app.send(&app.token, "GET", &path, &[("Accept", "text/calendar")], None);
+    assert!(body(&text).contains("X-MINE:kept"), "{}", body(&text));
+    // Of the first one on: all of them. Those from the last one on: it alone.
+    let gone = sent(&mut browser, &address(&list[4]), "/calendar/event/remove", &[("scope", "following")]);
+    assert_eq!(gone.status, 200, "{}", gone.show());
+    assert_eq!(events(&mut browser, range.0, range.1).len(), 4);
+    let gone = sent(&mut browser, &address(&list[0]), "/calendar/event/remove", &[("scope", "following")]);
+    assert_eq!(gone.status, 200, "{}", gone.show());
+    assert_eq!(events(&mut browser, range.0, range.1).len(), 2);
+}
+
+/// Issue 5: a drag of one of a series moves this one, those after it, or all; an instance with times of its own goes along.
+#[test]
+fn a_drag_asks_how_much_of_a_series_is_meant() {
+    let app = App::start("events");
+    let mut browser = Browser::anna(&app.served);
+    let series = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//test//EN\r\nBEGIN:VEVENT\r\nUID:s2\r\nDTSTAMP:20260101T000000Z\r\n\
+                  DTSTART;TZID=Europe/Berlin:20260302T090000\r\nDURATION:PT1H\r\nRRULE:FREQ=WEEKLY;COUNT=4\r\nSUMMARY:Class\r\n\
+                  END:VEVENT\r\nBEGIN:VEVENT\r\nUID:s2\r\nDTSTAMP:20260101T000000Z\r\nRECURRENCE-ID;TZID=Europe/Berlin:20260316T090000\r\n\
+                  DTSTART;TZID=Europe/Berlin:20260316T100000\r\nDURATION:PT1H\r\nSUMMARY:Class\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n";
+    assert_eq!(app.dav("PUT", "s2.ics", series).status, 201);
+    let range = ("2026-03-01T00:00:00Z", "2026-05-01T00:00:00Z");
+    let starts = |browser: &mut Browser<'_>| -> Vec<String> {
+        events(browser, range.0, range.1).iter().map(|one| one["start"].as_str().unwrap()[..16].to_owned()).collect()
+    };
+    let moved = |browser: &mut Browser<'_>, at: usize, scope: &str, (start, end): (&str, &str)| {
+        let list = events(browser, range.0, range.1);
+        let about = &list[at]["extendedProps"];
+        let text = |name: &str| about[name].as_str().unwrap_or_default().to_owned();
+        let fields = [
+            ("calendar", text("calendar")),
+            ("uid", text("uid")),
+            ("at", text("at")),
+            ("etag", text("etag")),
+            ("was_start", text("from")),
+            ("was_end", text("to")),
+            ("scope", scope.to_owned()),
+            ("all_day", "false".to_owned()),
+            ("start", start.to_owned()),
+            ("end", end.to_owned()),
+        ];
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+        browser.post("/calendar/move", &fields)
+    };
+    // The one with times of its own, and those after it, a day later.
+    let answer =
+        moved(&mut browser, 2, "following", ("2026-03-17T10:00:00+01:00", "2026-03-17T11:00:00+01:00"));
+    assert_eq!(answer.status, 204, "{}", answer.show());
+    let told = ["2026-03-02T09:00", "2026-03-09T09:00", "2026-03-17T10:00", "2026-03-24T09:00"];
+    assert_eq!(starts(&mut browser), told);
+    let answer = moved(&mut browser, 1, "this", ("2026-03-09T12:00:00+01:00", "2026-03-09T13:00:00+01:00"));
+    assert_eq!(answer.status, 204, "{}", answer.show());
+    let answer = moved(&mut browser, 0, "all", ("2026-03-03T09:00:00+01:00", "2026-03-03T10:30:00+01:00"));
+    assert_eq!(answer.status, 204, "{}", answer.show());
+    let told = ["2026-03-03T09:00", "2026-03-09T12:00", "2026-03-17T10:00", "2026-03-24T09:00"];
+    assert_eq!(starts(&mut browser), told);
+    // Somebody was faster.
+    let list = events(&mut browser, range.0, range.1);
+    let uid = list[3]["extendedProps"]["uid"].as_str().unwrap();
+    let fields = [("calendar", app.calendar()), ("uid", uid.to_owned()), ("etag", "0000".to_owned())];
+    let mut fields: Vec<(&str, &str)> = fields.iter().map(|(n, v)| (*n, v.as_str())).collect();
+    fields.extend([("start", "2026-03-25T09:00:00+01:00"), ("end", "2026-03-25T10:00:00+01:00")]);
+    let answer = browser.post("/calendar/move", &fields);
+    assert_eq!(answer.status, 412, "{}", answer.show());
+}

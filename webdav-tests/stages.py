@@ -374,7 +374,9 @@ def web():
                     raise Failed("no set-up link was printed")
                 time.sleep(0.05)
             environment = dict(os.environ, KALENDS_SETUP=link[0].strip(), KALENDS_SIM_CALDAV=caldav.url, KALENDS_SIM_GOOGLE=google.url)
-            environment["KALENDS_SHOTS"] = str(TOOLS / "shots")
+            environment.update(KALENDS_SHOTS=str(TOOLS / "shots"), KALENDS_SIM=caldav.url)
+            environment.update(KALENDS_PYTHON=str(VENV / "bin" / "python"), KALENDS_SEEN=str(source / "seen.py"))
+            environment.update(KALENDS_BIN=str(binary()), KALENDS_FOLDER=str(server.folder), KALENDS_SERVER=json.dumps(server.environment))
             return counted(Run("web", ["node", folder / "check.mjs"], 1200, env=environment), "web")
 
 

@@ -152,6 +152,8 @@ routes! {
         Told::new("Events", "Changes what is named of an event, and nothing else.").needs(&[Json("EventChange")]).gives(&[(200, Json("Event"))]).refuses(&[409, 423]).conditional();
     DELETE "/calendars/{calendar}/events/{uid}" EVENTS events::remove =>
         Told::new("Events", "Moves an event to the trash.").gives(&[(204, Empty)]).refuses(&[423]).conditional();
+    POST "/calendars/{calendar}/events/{uid}/split" EVENTS events::divide =>
+        Told::new("Events", "Ends a series before one of its instances; the rest goes on as another event.").needs(&[Json("Split")]).gives(&[(201, Json("Event"))]).refuses(&[409, 423]).conditional();
     GET "/calendars/{calendar}/events/{uid}/versions" LOOK versions::list =>
         Told::list("Versions", "Lists what an event was before.").gives(&[(200, List("Version"))]);
     GET "/calendars/{calendar}/events/{uid}/versions/{version}" LOOK versions::one =>
@@ -227,7 +229,7 @@ routes! {
     POST "/sync" BRIDGES mappings::sync_all =>
         Told::new("Mappings", "Has all mappings looked at now.").query(&[Parameter::new("provider", Kind::Word(&["google", "outlook", "icloud", "caldav", "cozi", "ics"]), "Only those with accounts of this kind.")]).takes(&[Json("Nothing")]).gives(&[(202, Json("Runs"))]);
     GET "/runs" LOOK runs::list =>
-        Told::list("Runs", "Lists what runs did, the newest first.").query(&[LIMIT, CURSOR, MAPPING]).gives(&[(200, List("Run"))]).refuses(&[404]);
+        Told::list("Runs", "Lists what runs did, the newest first.").query(&[LIMIT, CURSOR, MAPPING, Parameter::new("connection", Kind::Text, "Only those of this connection.")]).gives(&[(200, List("Run"))]).refuses(&[404]);
     GET "/runs/{run}" LOOK runs::one =>
         Told::new("Runs", "Reads a run, also while it goes on.").gives(&[(200, Json("Run"))]);
     GET "/conflicts" LOOK conflicts::list =>

@@ -6,12 +6,21 @@ use serde_json::{Value, json};
 use super::Api;
 use super::json::{Call, reply, time, time_or_null};
 use super::problem::Problem;
-use crate::bridge::record::{Counts, Run};
+use crate::bridge::record::{Counts, Failed, Run};
 use crate::http::Reply;
 
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let page = call.page()?;
-    let all = api.bridge.runs(call.owner(), call.parameter("mapping"), page.need()).await?;
+    let (mapping, connection) = (call.parameter("mapping"), call.parameter("connection"));
+    let all = match (mapping, connection) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::invalid("connection", "Name a mapping or a connection, not both."));
+        }
+        (None, Some(connection)) => {
+            api.bridge.runs_of_connection(call.owner(), connection, page.need()).await?
+        }
+        (mapping, None) => api.bridge.runs(call.owner(), mapping, page.need()).await?,
+    };
     page.reply(all.iter().map(shown).collect())
 }
 
@@ -22,8 +31,9 @@ pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
 
 pub(super) fn shown(run: &Run) -> Value {
     let counts = |c: Counts| json!({ "inserted": c.inserted, "updated": c.updated, "deleted": c.deleted });
-    let failures: Vec<Value> =
-        run.failures.iter().map(|f| json!({ "uid": f.uid, "reason": f.reason })).collect();
+    let told = |all: &[Failed]| -> Vec<Value> {
+        all.iter().map(|one| json!({ "uid": one.uid, "reason": one.reason })).collect()
+    };
     json!({
         "id": run.id,
         "mapping": run.mapping,
@@ -33,12 +43,14 @@ pub(super) fn shown(run: &Run) -> Value {
         "local": counts(run.local),
         "remote": counts(run.remote),
         "conflicts": run.conflicts,
-        "failures": failures,
+        "failures": told(&run.failures),
         "calls": run.calls,
         "calls_saved": run.saved,
         "done": run.done,
         "total": run.total.max(run.done),
         "wrote": run.wrote,
+        "skipped": told(&run.left),
+        "skipped_count": run.skipped,
         "duration_ms": run.ended.map(|ended| ended.0.saturating_sub(run.started.0)),
     })
 }

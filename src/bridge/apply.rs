@@ -179,6 +179,7 @@ impl Pass {
             if let (Far::Seen(seen, ical), None) = (&facts.far, &facts.object) {
                 self.leave(seen, ical, outside == Outside::Window).await?;
             }
+            self.run.skip(uid, outside.why());
             return Ok(Settled::Done);
         }
         if let Some(settled) = self.sieve(uid, &facts).await? {

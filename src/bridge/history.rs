@@ -25,8 +25,28 @@ impl Bridge {
         mapping: Option<&str>,
         limit: usize,
     ) -> Result<Vec<Run>, BridgeError> {
+        self.runs_of(self.mapping_ids(owner, mapping).await?, limit).await
+    }
+
+    /// Lists the runs of all mappings of a connection, newest first.
+    ///
+    /// # Errors
+    /// `Missing`; when the store fails.
+    pub async fn runs_of_connection(
+        &self,
+        owner: &str,
+        connection: &str,
+        limit: usize,
+    ) -> Result<Vec<Run>, BridgeError> {
+        self.connection(owner, connection).await?;
+        let mappings = self.mappings(owner).await?.into_iter().map(|(mapping, _)| mapping);
+        let ids = mappings.filter(|mapping| mapping.connection == connection).map(|mapping| mapping.id);
+        self.runs_of(ids.collect(), limit).await
+    }
+
+    async fn runs_of(&self, mappings: Vec<String>, limit: usize) -> Result<Vec<Run>, BridgeError> {
         let mut all = Vec::new();
-        for id in self.mapping_ids(owner, mapping).await? {
+        for id in mappings {
             let running = self.lines().get(&id).and_then(|line| line.running.clone());
             let ended = self.newest::<Run>(Table::Run, &id, limit).await?;
             let going = running.map(|job| job.runs()).unwrap_or_default();

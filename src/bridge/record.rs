@@ -433,9 +433,23 @@ pub struct Run {
     /// What it wrote, the first two hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub wrote: Vec<Wrote>,
+    /// How many objects it looked at and left alone.
+    #[serde(default)]
+    pub skipped: u64,
+    /// Which, and why: the first two hundred.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left: Vec<Failed>,
 }
 
 impl Run {
+    /// Notes an object that was looked at and left alone, and why.
+    pub fn skip(&mut self, uid: &str, why: &str) {
+        self.skipped = self.skipped.saturating_add(1);
+        if self.skipped <= NAMED {
+            self.left.push(Failed { uid: uid.to_owned(), reason: why.to_owned() });
+        }
+    }
+
     /// Counts an object that was written.
     pub fn count(&mut self, side: Where, done: Done, uid: &str) {
         let counts = match side {

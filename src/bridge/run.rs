@@ -552,6 +552,8 @@ impl Run {
             total: 0,
             asked,
             wrote: Vec::new(),
+            skipped: 0,
+            left: Vec::new(),
         }
     }
 

@@ -64,6 +64,16 @@ pub(super) enum Outside {
     Filters,
 }
 
+impl Outside {
+    /// Returns why it is left alone, as people are told.
+    pub(super) fn why(self) -> &'static str {
+        match self {
+            Outside::Window => "It takes place outside the time that is kept in step.",
+            Outside::Filters => "The filters do not let it through.",
+        }
+    }
+}
+
 impl Pass {
     /// Returns what the mapping would have the far side hold of our text.
     pub(super) fn fitted(&self, ours: &Arc<Ical>) -> Fitted {

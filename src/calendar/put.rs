@@ -159,6 +159,55 @@ impl Session {
         Err(Refusal::Stale.into())
     }
 
+    /// Stores what a series was up to some time in its place, and what it is from there on as a new object, in one commit:
+    /// never both in full, never neither.
+    ///
+    /// # Errors
+    /// `Missing` if there is no such object, `Stale` if a condition does not hold or another writer goes on being faster, and what
+    /// [`Session::put`] refuses. Nothing is changed then.
+    pub async fn divide(&self, at: &Writable, first: Put<'_>, rest: Put<'_>) -> Result<Stored, Error> {
+        let earlier = self.accept(at, &first.bytes, first.content_type).await?;
+        let later = self.accept(at, &rest.bytes, rest.content_type).await?;
+        let etag = Etag::of(&rest.bytes);
+        for _ in 0..ATTEMPTS {
+            let now = self.house.clock.now();
+            let (before, keep) = self.before(at, first.name, Ended::Replaced, now).await?;
+            let Some(meta) = &before else { return Err(Refusal::Missing.into()) };
+            first.when.look(before.as_ref())?;
+            self.free(at, meta.index.uid.as_deref(), "write-content").await?;
+            self.free(at, later.index.uid.as_deref(), "bind").await?;
+            same_uid(before.as_ref(), &earlier.index)?;
+            let mut commit = self.commit_on(at, first.name, before.as_ref(), &first.when);
+            commit.at = now;
+            // Its own times are nobody else's.
+            commit.expects.extend(self.room_for(at, &[first.name, rest.name], &rest.bytes).await?);
+            commit.ops.extend(keep);
+            commit = commit
+                .expect(Expect::Absent(at.id(), rest.name.clone()))
+                .expect(Expect::NoChild(at.id(), rest.name.clone()))
+                .expect(Expect::Below(at.id(), self.house.limits.objects));
+            for (put, accepted) in [(&first, &earlier), (&rest, &later)] {
+                if let Some(uid) = &accepted.index.uid {
+                    commit = commit.expect(Expect::UidFree(at.id(), uid.clone(), put.name.clone()));
+                }
+                commit = commit.op(Op::Put {
+                    collection: at.id(),
+                    name: put.name.clone(),
+                    content_type: accepted.content_type.clone(),
+                    bytes: put.bytes.clone(),
+                    index: accepted.index.clone(),
+                });
+            }
+            match self.house.store.commit(touch_home(commit, at)).await {
+                Ok(done) => {
+                    return Ok(Stored { etag, created: true, rev: done.rev(at.id()).unwrap_or_default() });
+                }
+                Err(error) => self.again(error)?,
+            }
+        }
+        Err(Refusal::Stale.into())
+    }
+
     /// Removes an object; a calendar object resource goes to the trash in the same commit.
     ///
     /// # Errors

@@ -171,8 +171,9 @@ impl Answer {
         if self.status.is_success() {
             return Some(self.body);
         }
-        let field = self.body.get("field").and_then(Value::as_str).unwrap_or_default().to_owned();
-        form.refuse(&field, self.detail());
+        let field = self.body.get("field").and_then(Value::as_str).unwrap_or_default();
+        // What is changed of the rest of a series stands in the form as what is changed.
+        form.refuse(field.strip_prefix("change.").unwrap_or(field), self.detail());
         None
     }
 }

@@ -23,7 +23,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use self::pages::{
-    account, admin, calendar, conflicts, connections, devices, mappings, notifications, setup, sharing,
+    account, admin, calendar, conflicts, connections, devices, log, mappings, notifications, setup, sharing,
     sign_in, start,
 };
 use self::shell::Shell;
@@ -109,6 +109,8 @@ routes! {
     GET "/conflicts/table.csv" Members conflicts::table;
     GET "/conflicts/{conflict}" Members conflicts::one;
     POST "/conflicts/{conflict}" Members conflicts::decide;
+    GET "/log" Members log::show;
+    GET "/log/{run}" Members log::one;
     GET "/devices" Members devices::show;
     POST "/devices" Members devices::add;
     POST "/devices/{device}/revoke" Members devices::revoke;

@@ -178,10 +178,8 @@ impl Visit {
             return Err(Stop::Forged);
         }
         if let Some(origin) = self.header("origin") {
-            let host = origin.split_once("://").map_or("", |(_, host)| host);
-            let ours = base.split_once("://").map(|(_, rest)| rest.split('/').next().unwrap_or_default());
             let called = self.headers.get(header::HOST).and_then(|host| host.to_str().ok());
-            if host.is_empty() || (Some(host) != ours && Some(host) != called) {
+            if !ours(origin, base, called) {
                 return Err(Stop::Forged);
             }
         }
@@ -191,6 +189,24 @@ impl Visit {
                 if who.said(word) { Ok(()) } else { Err(Stop::Forged) }
             }
             None => Ok(()),
+        }
+    }
+}
+
+/// Tells whether a page of this origin is one of ours: under the address that is configured with its very scheme, or under the one
+/// that the browser called, whoever takes TLS off before us.
+fn ours(origin: &str, base: &str, called: Option<&str>) -> bool {
+    let parts = |text: &str| {
+        let (scheme, rest) = text.split_once("://")?;
+        let host = rest.split('/').next().unwrap_or_default();
+        Some((scheme.to_ascii_lowercase(), host.to_ascii_lowercase())).filter(|(_, host)| !host.is_empty())
+    };
+    let Some(origin) = parts(origin) else { return false };
+    match parts(base).filter(|base| base.1 == origin.1) {
+        Some(base) => base == origin,
+        None => {
+            called.is_some_and(|called| called.eq_ignore_ascii_case(&origin.1))
+                && matches!(origin.0.as_str(), "http" | "https")
         }
     }
 }
@@ -220,5 +236,17 @@ mod tests {
         {
             assert_eq!(local(path), "/", "{path}");
         }
+    }
+
+    #[test]
+    fn changes_come_from_our_own_pages() {
+        let base = "https://cal.example.org/kalends";
+        for origin in ["https://cal.example.org", "HTTPS://Cal.Example.org", "http://10.0.0.5:8080"] {
+            assert!(ours(origin, base, Some("10.0.0.5:8080")), "{origin}");
+        }
+        for origin in ["http://cal.example.org", "https://cal.example.org.evil.example", "null", "", "file://10.0.0.5:8080"] {
+            assert!(!ours(origin, base, Some("10.0.0.5:8080")), "{origin}");
+        }
+        assert!(!ours("https://evil.example", base, None));
     }
 }

@@ -52,6 +52,23 @@ fn needed(answer: &crate::dialogue::Response) -> String {
     privilege.first_element_child().unwrap().tag_name().name().to_owned()
 }
 
+// E15, issue 5: a series that is only pulled is not divided here
+#[test]
+fn what_is_only_pulled_is_not_divided() {
+    let pair = Pair::start();
+    let series = event("w", "SUMMARY:weekly\nRRULE:FREQ=WEEKLY;COUNT=4\n");
+    assert_eq!(pair.there("anna", "PUT", "w.ics", &series).status, 201);
+    pair.map(json!({"direction": "pull"}));
+    eventually("the pull", || !pair.text_here("w.ics").is_empty());
+    let path = format!("/calendars/{}/events", pair.calendar());
+    let list = pair.ask("GET", &format!("{path}?expand=true&from=2020-01-01&to=2040-01-01"), None).1;
+    let at = list["items"][2]["recurrence_id"].as_str().unwrap().to_owned();
+    let (status, why) = pair.ask("POST", &format!("{path}/w/split"), Some(json!({"at": at})));
+    assert_eq!(status, 403, "{why}");
+    assert!(why["type"].as_str().unwrap().ends_with("/read-only"), "{why}");
+    assert!(pair.text_here("w.ics").contains("COUNT=4"));
+}
+
 // E15, S1-090, S3-026: what is pulled is read-only in DAV and in the API; what changes there goes on to arrive
 #[test]
 fn a_calendar_that_is_only_pulled_is_read_only() {

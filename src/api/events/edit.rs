@@ -87,11 +87,11 @@ fn parse(bytes: Bytes) -> Result<Ical, Problem> {
     Ical::parse(bytes).map_err(broken)
 }
 
-fn broken(problem: crate::ical::Problem) -> Problem {
+pub(super) fn broken(problem: crate::ical::Problem) -> Problem {
     Problem::invalid("", format!("The event cannot be written: {}", problem.reason))
 }
 
-fn lost() -> Problem {
+pub(super) fn lost() -> Problem {
     Problem::invalid("", "The object is not an event.")
 }
 
@@ -103,7 +103,7 @@ fn same(one: &Timing, other: &Timing) -> bool {
 }
 
 /// Puts a line in the place of all of that name, keeping the parameters of the first that still hold.
-fn set<'a>(edit: Edit<'a>, component: Component<'a>, name: &str, line: Option<&str>) -> Edit<'a> {
+pub(super) fn set<'a>(edit: Edit<'a>, component: Component<'a>, name: &str, line: Option<&str>) -> Edit<'a> {
     let mut all = component.all(name);
     let first = all.next();
     let mut edit = match (first, line) {
@@ -426,7 +426,7 @@ fn excepted(ical: &Ical, timing: &Timing, key: &str, exception: &Exception) -> R
 }
 
 /// Tells whether the rule of the series makes an instance at that time.
-fn is_instance(ical: &Ical, timing: &Timing, civil: Civil) -> bool {
+pub(super) fn is_instance(ical: &Ical, timing: &Timing, civil: Civil) -> bool {
     const NEAR: i64 = 2 * 86_400;
     let at = timing.form.instant(civil);
     // Instances that were moved are found by what they are called, and those are looked up before.
@@ -518,7 +518,7 @@ fn with_zones(ical: Ical, now: i64) -> Result<Ical, Problem> {
 }
 
 /// Notes when it was changed, and if its times or its state changed, a further revision (RFC 5546 §2.1.4).
-fn stamped(before: &Ical, after: &Ical, now: i64) -> Bytes {
+pub(super) fn stamped(before: &Ical, after: &Ical, now: i64) -> Bytes {
     let Some(calendar) = after.calendar() else { return after.bytes().clone() };
     let significant = |ical: &Ical| -> Vec<String> {
         let all =

@@ -5,6 +5,7 @@
 
 mod edit;
 mod shown;
+mod split;
 mod when;
 mod wish;
 
@@ -412,6 +413,52 @@ async fn change(
 async fn put(room: &Room<'_>, name: &Name, bytes: Bytes, when: When<'_>) -> Result<Stored, Error> {
     let put = Put { name, bytes, content_type: Some(CALENDAR), when, with: Vec::new() };
     room.session.put(&room.at, put).await
+}
+
+/// `POST …/split`: the instance that the rest begins with, and what is changed of the rest.
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Split {
+    at: String,
+    #[serde(default)]
+    change: Map<String, Value>,
+}
+
+/// Ends a series before an instance and goes on from there as another event, in one step; anew if another writer was faster,
+/// unless the caller said what they had read.
+pub(super) async fn divide(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let room = Room::of(api, &call).await?;
+    let wish: Split = call.body()?;
+    let change = Wish::read(wish.change).map_err(|problem| problem.below("change"))?;
+    if change.uid.is_some() {
+        return Err(Problem::invalid("change.uid", "The rest gets a UID of its own."));
+    }
+    let uid = crate::bridge::record::random_id()?;
+    let attempts = if call.is_conditional() { 1 } else { ATTEMPTS };
+    for left in (0..attempts).rev() {
+        let object = room.object(call.part(1)).await?.ok_or_else(missing)?;
+        call.expect(&object.meta.etag)?;
+        let ical = Ical::parse(object.bytes.clone()).map_err(|_| unreadable())?;
+        shown::master(&ical).ok_or_else(no_event)?;
+        let (before, rest) = split::split(&ical, &wish.at, &uid, seconds(&room))?;
+        let rest = Ical::parse(rest).map_err(|_| unreadable())?;
+        let rest = edit::changed(&rest, &change, room.zone_name().as_deref(), seconds(&room), false)
+            .map_err(|problem| problem.below("change"))?;
+        let name = free_name(&room, &uid).await?;
+        let etag = object.meta.etag.clone();
+        let same = When::holds(move |meta| match meta {
+            Some(meta) if meta.etag == etag => Ok(()),
+            _ => Err(Refusal::Stale),
+        });
+        let before = Put { content_type: Some(CALENDAR), when: same, ..Put::new(&object.meta.name, before) };
+        let rest = Put { content_type: Some(CALENDAR), ..Put::new(&name, rest) };
+        match room.session.divide(&room.at, before, rest).await {
+            Ok(stored) => return answer(&room, &uid, stored).await,
+            Err(Error::Refused(Refusal::Stale)) if left > 0 => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Problem::stale())
 }
 
 pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {

@@ -3,15 +3,15 @@
   'use strict';
   const body = document.body;
   const zone = Intl.DateTimeFormat().resolvedOptions().timeZone || 'UTC';
-  const near = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+  const ago = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
   const told = (at) => {
     const seconds = (at - Date.now()) / 1000;
     const size = Math.abs(seconds);
-    if (size < 60) return near.format(Math.round(seconds), 'second');
-    if (size < 3600) return near.format(Math.round(seconds / 60), 'minute');
-    if (size < 86400) return near.format(Math.round(seconds / 3600), 'hour');
+    if (size < 60) return ago.format(Math.round(seconds), 'second');
+    if (size < 3600) return ago.format(Math.round(seconds / 60), 'minute');
+    if (size < 86400) return ago.format(Math.round(seconds / 3600), 'hour');
     return full.format(at);
   };
   const show = (root) => {
@@ -87,6 +87,6 @@
     if (toast.nodeType === 1) setTimeout(() => toast.remove(), 8000);
   }))).observe(document.getElementById('toasts'), { childList: true });
 
-  window.Kalends = { body, zone, say, open, close, prefix: body.dataset.prefix, word: body.dataset.word };
+  window.Kalends = { body, zone, say, open, close, near: told, prefix: body.dataset.prefix, word: body.dataset.word };
   show(document); fit(document);
 })();

@@ -8,6 +8,9 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::calendar::calendars;
+use super::connections::connections;
+use super::mappings::{Mapping, row};
 use crate::http::Reply;
 use crate::ical::Ical;
 use crate::web::Web;
@@ -33,7 +36,36 @@ struct Conflict {
     external: Option<String>,
     status: String,
     decided_by: Option<String>,
+    #[serde(default)]
+    notes: Option<String>,
     resolved_at: Option<String>,
+    #[serde(default)]
+    history: Vec<Turn>,
+}
+
+/// What was decided before the last decision.
+#[derive(Debug, Deserialize)]
+struct Turn {
+    at: String,
+    status: String,
+    decided_by: String,
+    notes: Option<String>,
+}
+
+impl Turn {
+    fn words(&self) -> &'static str {
+        state(&self.status).0
+    }
+}
+
+fn state(status: &str) -> (&'static str, &'static str) {
+    match status {
+        "pending" => (T.conflict_pending, "warn"),
+        "resolved_local" => (T.conflict_local, "good"),
+        "resolved_external" => (T.conflict_external, "good"),
+        "merged" => (T.conflict_merged, "good"),
+        _ => (T.conflict_ignored, ""),
+    }
 }
 
 impl Conflict {
@@ -53,13 +85,12 @@ impl Conflict {
     }
 
     fn state(&self) -> (&'static str, &'static str) {
-        match self.status.as_str() {
-            "pending" => (T.conflict_pending, "warn"),
-            "resolved_local" => (T.conflict_local, "good"),
-            "resolved_external" => (T.conflict_external, "good"),
-            "merged" => (T.conflict_merged, "good"),
-            _ => (T.conflict_ignored, ""),
-        }
+        state(&self.status)
+    }
+
+    /// Tells whether a version lost that can be brought back.
+    fn undoable(&self) -> bool {
+        matches!(self.status.as_str(), "resolved_local" | "resolved_external" | "merged")
     }
 
     fn open(&self) -> bool {
@@ -67,19 +98,71 @@ impl Conflict {
     }
 }
 
+/// How conflicts stand, as the filter offers it.
+const STATES: [(&str, &str); 6] = [
+    ("", T.all_states),
+    ("pending", T.conflict_pending),
+    ("resolved_local", T.conflict_local),
+    ("resolved_external", T.conflict_external),
+    ("merged", T.conflict_merged),
+    ("ignored", T.conflict_ignored),
+];
+/// So many a page.
+const PAGE: usize = 50;
+
 #[derive(Template)]
 #[template(path = "conflicts.html")]
 struct List {
     s: Shell,
     open: Vec<Conflict>,
     decided: Vec<Conflict>,
+    states: [(&'static str, &'static str); 6],
+    status: String,
+    /// Every mapping: its id and its name.
+    mappings: Vec<(String, String)>,
+    mapping: String,
+    /// The filter as the query of an address.
+    query: String,
+    older: Option<String>,
+    newer: bool,
+}
+
+/// Returns the filter of the page as the query of an address; it begins with `&` unless it is empty.
+fn filter(visit: &Visit) -> String {
+    let said = ["status", "mapping"].into_iter().filter_map(|name| Some((name, visit.parameter(name)?)));
+    said.map(|(name, value)| format!("&{name}={}", encoded(value))).collect()
 }
 
 /// The list: what waits, and what was decided.
 pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop> {
-    let all: Vec<Conflict> = web.list(&visit, AT, 200).await?;
+    let (calendars, connections) = (calendars(web, &visit).await?, connections(web, &visit).await?);
+    let mappings: Vec<Mapping> = web.list(&visit, "/mappings", 500).await?;
+    let named = |m: Mapping| {
+        let row = row(m, &calendars, &connections);
+        (row.m.id.clone(), format!("{} ↔ {}, {}", row.here, row.there, row.account))
+    };
+    let mappings = mappings.into_iter().map(named).collect();
+    let query = filter(&visit);
+    let skip: usize = visit.parameter("from").and_then(|from| from.parse().ok()).unwrap_or(0);
+    let path = format!("{AT}?limit={PAGE}&cursor={skip}{query}");
+    let mut found: Value = web.ask(&visit, Method::GET, &path, Wish::default()).await?.good()?;
+    let next = found.get("next_cursor").and_then(Value::as_str).map(|next| format!("?from={next}{query}"));
+    let items = found.get_mut("items").map(Value::take).unwrap_or_default();
+    let all: Vec<Conflict> = serde_json::from_value(items).map_err(|error| Stop::Failed(error.to_string()))?;
     let (open, decided) = all.into_iter().partition(Conflict::open);
-    let shown = List { s: Shell::of(web, &visit, AT, T.menu_conflicts), open, decided };
+    let read = |name: &str| visit.parameter(name).unwrap_or_default().to_owned();
+    let shown = List {
+        s: Shell::of(web, &visit, AT, T.menu_conflicts),
+        open,
+        decided,
+        states: STATES,
+        status: read("status"),
+        mappings,
+        mapping: read("mapping"),
+        query: query.strip_prefix('&').map(|rest| format!("?{rest}")).unwrap_or_default(),
+        older: next,
+        newer: skip > 0,
+    };
     Ok(page(StatusCode::OK, &shown.s, &shown))
 }
 
@@ -128,7 +211,7 @@ fn said(text: Option<&str>) -> Vec<(String, String)> {
         if NOISE.contains(&name.as_str()) {
             continue;
         }
-        let mut value = property.text();
+        let mut value = readable(&name, property.text());
         if let Some(zone) = property.parameter("TZID") {
             value = format!("{value} {zone}");
         }
@@ -142,6 +225,27 @@ fn said(text: Option<&str>) -> Vec<(String, String)> {
         found.push(("RECURRENCE-ID".to_owned(), more.to_string()));
     }
     found
+}
+
+/// Returns a value as people read it: `20260302T090000` is `2026-03-02 09:00`, `PT1H30M` is `1h 30m`.
+fn readable(name: &str, value: String) -> String {
+    if name == "DURATION" {
+        let parsed: Result<jiff::Span, _> = value.parse();
+        return parsed.map_or(value, |span| format!("{span:#}"));
+    }
+    if !matches!(name, "DTSTART" | "DTEND") {
+        return value;
+    }
+    let part =
+        |from: usize, to: usize| value.get(from..to).filter(|part| part.bytes().all(|b| b.is_ascii_digit()));
+    match (part(0, 4), part(4, 6), part(6, 8), part(9, 11), part(11, 13)) {
+        (Some(year), Some(month), Some(day), Some(hour), Some(minute)) => {
+            let zone = if value.ends_with('Z') { " UTC" } else { "" };
+            format!("{year}-{month}-{day} {hour}:{minute}{zone}")
+        }
+        (Some(year), Some(month), Some(day), None, None) => format!("{year}-{month}-{day}"),
+        _ => value,
+    }
 }
 
 fn lines(conflict: &Conflict) -> Vec<Line> {
@@ -201,6 +305,9 @@ pub(in crate::web) async fn decide(web: &Web, visit: Visit) -> Result<Reply, Sto
         resolution => {
             let mut body = Map::new();
             body.insert("resolution".into(), json!(resolution));
+            if !visit.field("notes").is_empty() {
+                body.insert("notes".into(), json!(visit.field("notes")));
+            }
             if resolution == "merge" {
                 let chosen =
                     visit.fields().filter_map(|(name, side)| Some((name.strip_prefix("side-")?, side)));
@@ -219,7 +326,8 @@ pub(in crate::web) async fn decide(web: &Web, visit: Visit) -> Result<Reply, Sto
 
 /// All of them as a table, for a spreadsheet.
 pub(in crate::web) async fn table(web: &Web, visit: Visit) -> Result<Reply, Stop> {
-    web.raw(&visit, Method::GET, "/conflicts.csv", Wish::default()).await
+    let path = format!("/conflicts.csv{}", filter(&visit).replacen('&', "?", 1));
+    web.raw(&visit, Method::GET, &path, Wish::default()).await
 }
 
 #[cfg(test)]
@@ -246,7 +354,9 @@ mod tests {
             external: event("C", ""),
             status: "pending".into(),
             decided_by: None,
+            notes: None,
             resolved_at: None,
+            history: Vec::new(),
         };
         let told: Vec<(String, String, String, bool, bool)> = lines(&conflict)
             .into_iter()
@@ -256,11 +366,24 @@ mod tests {
         assert_eq!(
             told,
             [
-                row("Starts", "20260302T090000 Europe/Berlin", "20260302T090000 Europe/Berlin", false, false),
+                row(
+                    "Starts",
+                    "2026-03-02 09:00 Europe/Berlin",
+                    "2026-03-02 09:00 Europe/Berlin",
+                    false,
+                    false
+                ),
                 row("Title", "B", "C", true, true),
                 row("Place", "Hall, left", "", true, false),
             ]
         );
         assert_eq!(conflict.title(), T.no_title);
+        let told = |name: &str, value: &str| readable(name, value.to_owned());
+        assert_eq!(told("DTEND", "20260302T090000Z"), "2026-03-02 09:00 UTC");
+        assert_eq!(
+            (told("DTSTART", "20260302"), told("DTSTART", "soon")),
+            ("2026-03-02".into(), "soon".into())
+        );
+        assert_eq!((told("DURATION", "PT1H30M"), told("SUMMARY", "PT1H")), ("1h 30m".into(), "PT1H".into()));
     }
 }

@@ -72,6 +72,11 @@ fn kind(name: &str) -> Result<&'static Kind, Stop> {
     KINDS.iter().find(|kind| kind.name == name).ok_or(Stop::Missing)
 }
 
+/// Returns what people call a kind of account.
+pub(in crate::web) fn kind_title(name: &str) -> &str {
+    KINDS.iter().find(|kind| kind.name == name).map_or(name, |kind| kind.title)
+}
+
 /// A connection, as the API tells it.
 #[derive(Debug, Clone, Deserialize)]
 pub(in crate::web) struct Connection {
@@ -92,7 +97,7 @@ impl Connection {
     }
 
     pub(in crate::web) fn kind_title(&self) -> &str {
-        KINDS.iter().find(|kind| kind.name == self.provider).map_or(self.provider.as_str(), |kind| kind.title)
+        kind_title(&self.provider)
     }
 
     /// Returns how it is, in a word and a tone.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::calendar::{Calendar, calendars};
 use super::connections::{Connection, Remote, connections, remotes};
+use super::log::Run;
 use crate::http::Reply;
 use crate::web::Web;
 use crate::web::ask::{Wish, encoded};
@@ -110,7 +111,7 @@ impl Mapping {
         state_of(&self.status)
     }
 
-    fn icon(&self) -> &'static str {
+    pub(super) fn icon(&self) -> &'static str {
         match self.direction.as_str() {
             "pull" => "left",
             "push" => "right",
@@ -118,7 +119,7 @@ impl Mapping {
         }
     }
 
-    fn direction_words(&self) -> &'static str {
+    pub(super) fn direction_words(&self) -> &'static str {
         DIRECTIONS.iter().find(|(value, ..)| *value == self.direction).map_or("", |(_, name, _)| name)
     }
 }
@@ -136,17 +137,25 @@ pub(super) fn state_of(status: &str) -> (&'static str, &'static str) {
     }
 }
 
-struct Row {
-    m: Mapping,
-    here: String,
-    there: String,
-    account: String,
-    provider: String,
+/// Both sides of a mapping, as people call them.
+pub(super) struct Row {
+    pub(super) m: Mapping,
+    pub(super) here: String,
+    pub(super) there: String,
+    pub(super) account: String,
+    pub(super) provider: String,
+}
+
+impl Row {
+    /// Returns the calendar here.
+    pub(super) fn calendar(&self) -> &str {
+        &self.m.calendar
+    }
 }
 
 /// Returns a mapping with the names of both sides. The far side is not asked for its name of the calendar: the id of most is not for
 /// people, so the account is told.
-fn row(m: Mapping, calendars: &[Calendar], connections: &[Connection]) -> Row {
+pub(super) fn row(m: Mapping, calendars: &[Calendar], connections: &[Connection]) -> Row {
     let here = calendars.iter().find(|one| one.id == m.calendar);
     let account = connections.iter().find(|one| one.id == m.connection);
     let last = m.remote_calendar.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
@@ -379,43 +388,6 @@ pub(in crate::web) async fn create(web: &Web, visit: Visit) -> Result<Reply, Sto
 }
 
 /// What a pass did.
-#[derive(Debug, Deserialize)]
-struct Run {
-    status: String,
-    started_at: String,
-    local: Count,
-    remote: Count,
-    conflicts: u64,
-    #[serde(default)]
-    failures: Vec<RunFailure>,
-    done: u64,
-    total: u64,
-}
-
-#[derive(Debug, Deserialize)]
-struct RunFailure {
-    reason: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct Count {
-    inserted: u64,
-    updated: u64,
-    deleted: u64,
-}
-
-impl Run {
-    fn state(&self) -> (&'static str, &'static str) {
-        match self.status.as_str() {
-            "running" => (T.run_running, "busy"),
-            "success" => (T.run_success, "good"),
-            "partial_failure" => (T.run_partial, "warn"),
-            "deferred" => (T.mapping_deferred, "warn"),
-            _ => (T.run_failed, "bad"),
-        }
-    }
-}
-
 #[derive(Template)]
 #[template(path = "mapping.html")]
 struct One {
@@ -432,7 +404,7 @@ struct One {
 
 async fn one_form(web: &Web, visit: &Visit, status: StatusCode, f: Option<Form>) -> Result<Reply, Stop> {
     let m: Mapping = web.read(visit, &format!("{AT}/{}", encoded(visit.id()))).await?;
-    let runs: Vec<Run> = web.list(visit, &format!("/runs?mapping={}", encoded(&m.id)), 20).await?;
+    let runs: Vec<Run> = web.list(visit, &format!("/runs?mapping={}", encoded(&m.id)), 5).await?;
     let f = f.unwrap_or_else(|| {
         let mut f = Form::new(FIELDS);
         for (name, value) in [
@@ -482,8 +454,11 @@ pub(in crate::web) async fn one(web: &Web, visit: Visit) -> Result<Reply, Stop> 
 #[derive(Template)]
 #[template(path = "mapping_state.html")]
 struct State {
+    s: Shell,
     m: Mapping,
     run: Option<Run>,
+    /// When the page asks again.
+    pace: &'static str,
 }
 
 /// How it is just now: what the page asks for while a pass runs.
@@ -491,7 +466,8 @@ pub(in crate::web) async fn state(web: &Web, visit: Visit) -> Result<Reply, Stop
     let m: Mapping = web.read(&visit, &format!("{AT}/{}", encoded(visit.id()))).await?;
     let runs: Vec<Run> = web.list(&visit, &format!("/runs?mapping={}", encoded(&m.id)), 1).await?;
     let run = runs.into_iter().next();
-    Ok(part(StatusCode::OK, &State { m, run }))
+    let pace = if run.as_ref().is_none_or(Run::running) { "1s" } else { "5s" };
+    Ok(part(StatusCode::OK, &State { s: Shell::of(web, &visit, AT, ""), m, run, pace }))
 }
 
 /// Changes the settings.

@@ -6,6 +6,7 @@ pub(super) mod calendar;
 pub(super) mod conflicts;
 pub(super) mod connections;
 pub(super) mod devices;
+pub(super) mod log;
 pub(super) mod mappings;
 pub(super) mod notifications;
 pub(super) mod setup;

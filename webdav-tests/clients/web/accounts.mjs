@@ -55,7 +55,14 @@ await step('a dry run says what would happen, then two calendars are in step', a
   await go('/');
   const mirrored = page.locator('.fc-event', { hasText: 'From afar' });
   await mirrored.first().waitFor();
-  assert.match(await mirrored.first().getAttribute('title'), /From afar · .*demo@/);
+  await mirrored.first().hover();
+  assert.match(await page.locator('#tip').textContent(), /From afar[\s\S]*From CalDAV, demo@[\s\S]*Synced/);
+  await look('calendar-tooltip');
+  const source = page.getByRole('checkbox', { name: /^demo@/ });
+  await source.uncheck();
+  await mirrored.first().waitFor({ state: 'detached' });
+  await source.check();
+  await mirrored.first().waitFor();
   assert.equal(await mirrored.first().locator('svg').count(), 1);
   await mirrored.first().click();
   await page.getByText('demo').first().waitFor();

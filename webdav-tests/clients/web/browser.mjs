@@ -1,6 +1,7 @@
 // What the topics share: the browser and its complaints, steps, pictures, what keeps people out, and what CalDAV clients see.
 // KALENDS_SETUP is the link, KALENDS_SIM_CALDAV and KALENDS_SIM_GOOGLE are far sides, KALENDS_SHOTS is where pictures go.
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -47,10 +48,12 @@ export const heed = (one) => {
   one.on('pageerror', (error) => complaints.push(`${one.url()}: ${error.stack ?? error}`));
 };
 heed(page);
-context.on('request', (request) => {
+/** Notes what a browser asks of others. */
+const watch = (one) => one.on('request', (request) => {
   const url = new URL(request.url());
   if (['http:', 'https:'].includes(url.protocol) && !here.has(url.hostname)) away.push(request.url());
 });
+watch(context);
 /** What is refused on purpose is no complaint. */
 export const failing = async (statuses, action) => {
   expected = statuses;
@@ -65,19 +68,45 @@ export const step = (title, action) => told(title, async () => {
   }
 });
 
+/** The same person in another browser, elsewhere in the world. */
+export const elsewhere = async (timezoneId, locale, action) => {
+  const browser = await chromium.launch({ executablePath: env.KALENDS_CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox', '--disable-gpu', '--disable-quic'] });
+  try {
+    const other = await browser.newContext({ timezoneId, locale, storageState: await context.storageState(), viewport: { width: 1280, height: 860 } });
+    other.setDefaultTimeout(30000);
+    watch(other);
+    const there = await other.newPage();
+    heed(there);
+    return await action(there, other);
+  } finally { await browser.close(); }
+};
+/** Moves the mouse with its button down, as people do. */
+export const drag = async (from, to) => {
+  await page.mouse.move(from.x, from.y);
+  await page.mouse.down();
+  await page.mouse.move((from.x + to.x) / 2, (from.y + to.y) / 2, { steps: 6 });
+  await page.mouse.move(to.x, to.y, { steps: 8 });
+  await page.mouse.up();
+};
+/** Nothing is asked any more: no dialogue is open. */
+export const closed = () => page.waitForFunction(() => !document.querySelector('dialog[open]'));
+
 /** What CalDAV clients see. */
 export const dav = async (method, path, body, headers = {}) => {
   const authorization = `Basic ${Buffer.from(`${USER}:${PASSWORD}`).toString('base64')}`;
   const answer = await fetch(`${base}/dav/calendars/${USER}/${path}`, { method, body, headers: { authorization, 'content-type': 'text/calendar', ...headers } });
   return { status: answer.status, text: await answer.text() };
 };
-/** What programs say to the JSON API. */
+/** What programs say to the JSON API, with a token that is made when the first one is said. */
+let token;
 export const api = async (method, path, body, headers = {}) => {
-  const authorization = `Basic ${Buffer.from(`${USER}:${PASSWORD}`).toString('base64')}`;
-  const answer = await fetch(`${base}/api/v1${path}`, { method, body: body && JSON.stringify(body), headers: { authorization, 'content-type': 'application/json', ...headers } });
+  token ??= JSON.parse(execFileSync(env.KALENDS_BIN, ['token', 'add', USER, 'tests', '--json', '--scope', 'events', '--scope', 'bookings', '--scope', 'bridges'], { cwd: env.KALENDS_FOLDER, env: JSON.parse(env.KALENDS_SERVER), encoding: 'utf8' })).token;
+  const answer = await fetch(`${base}/api/v1${path}`, { method, body: body && JSON.stringify(body), headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json', ...headers } });
   const text = await answer.text();
   return { status: answer.status, body: text ? JSON.parse(text) : null };
 };
+/** The events of a UID as a client of python-caldav sees them. */
+export const seen = (uid) => JSON.parse(execFileSync(env.KALENDS_PYTHON, [env.KALENDS_SEEN, `${base}/dav/`, USER, PASSWORD, uid], { encoding: 'utf8' }));
 const query = '<C:calendar-query xmlns:D="DAV:" xmlns:C="urn:ietf:params:xml:ns:caldav"><D:prop><C:calendar-data/></D:prop><C:filter><C:comp-filter name="VCALENDAR"/></C:filter></C:calendar-query>';
 export const everything = async (calendar = 'calendar') => (await dav('REPORT', `${calendar}/`, query, { depth: '1', 'content-type': 'application/xml' })).text;
 /** Waits until `look` finds something. */
@@ -105,12 +134,13 @@ const looks = [
   ['phone', 'light', { width: 390, height: 844 }],
   ['phone', 'dark', { width: 390, height: 844 }],
 ];
-/** Takes pictures of the page as it is, looks for what keeps people out, and for a line that is wider than the screen. */
-export const look = async (name) => {
+/** Takes pictures of the page as it is, or loaded anew on each screen, looks for what keeps people out, and for a line that is wider than the screen. */
+export const look = async (name, how) => {
   try {
     for (const [size, scheme, viewport] of looks) {
       await page.setViewportSize(viewport);
       await page.emulateMedia({ colorScheme: scheme });
+      if (how === 'anew') await Promise.all([page.waitForResponse((answer) => answer.url().includes('/calendar/events')), page.reload()]);
       await page.waitForTimeout(150);
       await page.screenshot({ path: join(shots, `${name}-${size}-${scheme}.png`), fullPage: true });
       const wide = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);

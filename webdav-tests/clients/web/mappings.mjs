@@ -1,6 +1,6 @@
 // Mappings: their settings, resting and going on.
 import assert from 'node:assert/strict';
-import { button, go, page, step } from './browser.mjs';
+import { button, go, look, page, step } from './browser.mjs';
 
 // S1-090, E15, S4-045: what is only pulled is not to be changed here; settings are used at once. S4-039: a mapping rests and goes on
 await step('a mapping is set to pull, rests and goes on; what it brings is not to be changed', async () => {
@@ -14,6 +14,12 @@ await step('a mapping is set to pull, rests and goes on; what it brings is not t
   assert.ok(await page.getByRole('radio', { name: /^From there to here/ }).isChecked());
   await go('/');
   const mirrored = page.locator('.fc-event', { hasText: /Ours|Theirs/ }).first();
+  // It is marked, says so, and stays where it is.
+  assert.equal(await mirrored.locator('svg use[href$="#lock"]').count(), 1);
+  assert.doesNotMatch(await mirrored.getAttribute('class'), /fc-event-draggable|fc-event-resizable/);
+  await mirrored.hover();
+  await page.locator('#tip').getByText('it is changed where it came from').waitFor();
+  await look('calendar-mirrored');
   await mirrored.click();
   await page.getByText('it is changed where it came from').waitFor();
   assert.equal(await button('Save').count(), 0);

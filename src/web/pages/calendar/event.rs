@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::{Calendar, Event, Reach, calendars, clock, shifted, within};
 use crate::http::{Reply, reply_empty};
 use crate::web::Web;
-use crate::web::ask::{Wish, encoded};
+use crate::web::ask::{Answer, Wish, encoded};
 use crate::web::form::Form;
 use crate::web::shell::{Shell, part};
 use crate::web::texts::T;
@@ -92,7 +92,7 @@ struct EventForm {
 }
 
 /// Returns the address of an event.
-pub(super) fn path(calendar: &str, uid: &str) -> String {
+pub(in crate::web) fn path(calendar: &str, uid: &str) -> String {
     format!("/calendars/{}/events/{}", encoded(calendar), encoded(uid))
 }
 
@@ -125,7 +125,7 @@ async fn found(web: &Web, visit: &Visit, calendar: &str, uid: &str, at: &str) ->
     if from == to {
         to = day(&to, 1).unwrap_or(to);
     }
-    let list: Vec<Value> = web.list(visit, &within(calendar, &from, &to), 500).await?;
+    let list: Vec<Value> = web.list(visit, &within(calendar, &from, &to), usize::MAX).await?;
     let mut events = list.into_iter().filter_map(|event| serde_json::from_value::<Event>(event).ok());
     events.find(|event| event.uid == uid && event.recurrence_id.as_deref() == Some(at)).ok_or(Stop::Missing)
 }
@@ -338,27 +338,33 @@ pub(in crate::web) async fn keep(web: &Web, visit: Visit) -> Result<Reply, Stop>
         return Ok(done());
     } else {
         let path = path(f.value("calendar"), f.value("uid"));
-        let reach = match (f.value("at"), f.value("scope")) {
-            ("", _) | (_, "all") => Reach::Whole,
-            _ => Reach::This,
-        };
-        let body = match reach {
-            Reach::Whole if f.value("at").is_empty() => Value::Object(body),
-            Reach::Whole => match of_all(web, &visit, &path, body, &was).await? {
-                Some(body) => body,
-                None => {
-                    f.refuse("", T.move_in_form);
-                    return refused(web, &visit, f).await;
-                }
-            },
+        let reach = Reach::of(f.value("at"), f.value("scope"));
+        let change = match reach {
             Reach::This => {
                 for whole in ["time_zone", "all_day", "recurrence"] {
                     body.remove(whole);
                 }
-                json!({ "overrides": { f.value("at"): body } })
+                Change::Event(json!({ "overrides": { f.value("at"): body } }))
+            }
+            _ if f.value("at").is_empty() => Change::Event(Value::Object(body)),
+            reach => {
+                let series: Event = web.read(&visit, &path).await?;
+                let all_day = body.get("all_day").and_then(Value::as_bool).unwrap_or(series.all_day);
+                let before = |name: &str| was.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let was = match series.all_day {
+                    true => (before("start_day"), day(&before("end_day"), 1).unwrap_or_default()),
+                    false => (before("start"), before("end")),
+                };
+                match of_series(&series, reach, f.value("at"), body, (&was.0, &was.1), all_day) {
+                    Some(change) => change,
+                    None => {
+                        f.refuse("", T.move_in_form);
+                        return refused(web, &visit, f).await;
+                    }
+                }
             }
         };
-        web.ask(&visit, Method::PATCH, &path, Wish::of(body).only_if(f.value("etag"))).await?
+        change.asked(web, &visit, &path, f.value("etag")).await?
     };
     if answer.status == StatusCode::PRECONDITION_FAILED {
         f.refuse("", T.changed_meanwhile);
@@ -368,34 +374,65 @@ pub(in crate::web) async fn keep(web: &Web, visit: Visit) -> Result<Reply, Stop>
     refused(web, &visit, f).await
 }
 
-/// Says of the whole series what was said of one of its instances: its times move as the instance's did.
-async fn of_all(
-    web: &Web,
-    visit: &Visit,
-    path: &str,
+/// What is asked of the API.
+pub(super) enum Change {
+    /// The event, or of a series all, or one as an exception.
+    Event(Value),
+    /// What a series is from an instance on: it becomes an event of its own.
+    Rest(Value),
+}
+
+impl Change {
+    pub(super) async fn asked(self, web: &Web, visit: &Visit, path: &str, etag: &str) -> Result<Answer, Stop> {
+        match self {
+            Change::Event(body) => {
+                web.ask(visit, Method::PATCH, path, Wish::of(body).only_if(etag)).await
+            }
+            Change::Rest(body) => {
+                let wish = Wish::of(body).only_if(etag).once(visit);
+                web.ask(visit, Method::POST, &format!("{path}/split"), wish).await
+            }
+        }
+    }
+}
+
+/// Says of a series, or of what it is from an instance on, what was said of that instance: its times move as the instance's did.
+/// Nothing: they cannot.
+pub(super) fn of_series(
+    series: &Event,
+    reach: Reach,
+    at: &str,
     mut body: Map<String, Value>,
-    was: &Map<String, Value>,
-) -> Result<Option<Value>, Stop> {
+    was: (&str, &str),
+    all_day: bool,
+) -> Option<Change> {
+    let first = clock(&series.start) == clock(at);
+    let begin = if reach == Reach::Following { at } else { &series.start };
+    let own = series.overrides.get(at).is_some();
+    let mut exception = body.clone();
     let said =
         |body: &Map<String, Value>, name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
-    let (Some(start), Some(end)) = (said(&body, "start"), said(&body, "end")) else {
-        return Ok(Some(Value::Object(body)));
-    };
-    let series: Event = web.read(visit, path).await?;
-    if body.get("all_day").and_then(Value::as_bool).is_some_and(|all_day| all_day != series.all_day) {
-        return Ok(None);
-    }
-    let (from, to) = if series.all_day { ("start_day", "end_day") } else { ("start", "end") };
-    let before = |name: &str| was.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let end_was = if series.all_day { day(&before(to), 1).unwrap_or_default() } else { before(to) };
-    match (shifted(&series.start, &before(from), &start), shifted(&series.end, &end_was, &end)) {
-        (Some(start), Some(end)) => {
-            body.insert("start".into(), json!(start));
-            body.insert("end".into(), json!(end));
-            Ok(Some(Value::Object(body)))
+    let mut key = clock(at).to_owned();
+    if let (Some(start), Some(end)) = (said(&body, "start"), said(&body, "end")) {
+        if all_day != series.all_day {
+            return None;
         }
-        _ => Ok(None),
+        let ends = shifted(&series.end, &series.start, begin)?;
+        body.insert("start".into(), json!(shifted(begin, was.0, &start)?));
+        body.insert("end".into(), json!(shifted(&ends, was.1, &end)?));
+        key = shifted(at, was.0, &start)?;
     }
+    // The instance at hand may say something of its own: there it is said as well.
+    if own && !body.contains_key("time_zone") {
+        exception.retain(|name, _| !matches!(name.as_str(), "all_day" | "recurrence"));
+        let mut exceptions = Map::new();
+        exceptions.insert(key, Value::Object(exception));
+        body.insert("overrides".into(), Value::Object(exceptions));
+    }
+    Some(match reach {
+        Reach::Following if !first => Change::Rest(json!({ "at": at, "change": body })),
+        _ => Change::Event(Value::Object(body)),
+    })
 }
 
 async fn refused(web: &Web, visit: &Visit, f: Form) -> Result<Reply, Stop> {
@@ -410,17 +447,29 @@ fn done() -> Reply {
     reply
 }
 
-/// Removes the event, or one of a series.
+/// Removes the event, one of a series, or one and those after it.
 pub(in crate::web) async fn remove(web: &Web, visit: Visit) -> Result<Reply, Stop> {
-    let path = path(visit.field("calendar"), visit.field("uid"));
-    let answer = match (visit.field("at"), visit.field("scope")) {
-        ("", _) | (_, "all") => web.ask(&visit, Method::DELETE, &path, Wish::default()).await?,
-        (at, _) => {
-            let body = json!({ "overrides": { at: { "excluded": true } } });
-            web.ask(&visit, Method::PATCH, &path, Wish::of(body)).await?
+    let mut path = path(visit.field("calendar"), visit.field("uid"));
+    let at = visit.field("at");
+    let reach = Reach::of(at, visit.field("scope"));
+    if reach == Reach::This {
+        let body = json!({ "overrides": { at: { "excluded": true } } });
+        web.ask(&visit, Method::PATCH, &path, Wish::of(body)).await?.good()?;
+        return Ok(done());
+    }
+    if reach == Reach::Following {
+        let series: Event = web.read(&visit, &path).await?;
+        if clock(&series.start) != clock(at) {
+            // The rest becomes an event of its own, and that one is removed: so it can be brought back.
+            let wish = Wish::of(json!({ "at": at })).only_if(visit.field("etag"));
+            let answer = web.ask(&visit, Method::POST, &format!("{path}/split"), wish).await?;
+            let mut f = Form::sent(&visit, FIELDS);
+            let Some(made) = answer.or_told(&mut f) else { return refused(web, &visit, f).await };
+            let uid = made.get("uid").and_then(Value::as_str).unwrap_or_default();
+            path = self::path(visit.field("calendar"), uid);
         }
-    };
-    answer.good()?;
+    }
+    web.ask(&visit, Method::DELETE, &path, Wish::default()).await?.good()?;
     Ok(done())
 }
 

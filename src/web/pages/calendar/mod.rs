@@ -9,7 +9,10 @@ use http::{Method, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use self::event::Change;
 use crate::http::{Reply, reply_bytes, reply_empty};
+use super::connections::{connections, kind_title};
+use super::mappings::Mapping;
 use crate::web::Web;
 use crate::web::ask::{Wish, encoded};
 use crate::web::form::Form;
@@ -70,6 +73,15 @@ struct Shown {
     title: String,
     color: String,
     writable: bool,
+    /// The accounts that it goes together with: provider and name.
+    mirrors: Vec<(String, String)>,
+}
+
+/// An account that events came from, as a filter.
+struct Source {
+    key: String,
+    provider: String,
+    title: String,
 }
 
 #[derive(Template)]
@@ -77,11 +89,19 @@ struct Shown {
 struct Page {
     s: Shell,
     calendars: Vec<Shown>,
+    sources: Vec<Source>,
 }
 
 /// The page.
 pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop> {
     let list = calendars(web, &visit).await?;
+    let accounts = connections(web, &visit).await?;
+    let mappings: Vec<Mapping> = web.list(&visit, "/mappings", 500).await?;
+    let mirrors = |calendar: &Calendar| {
+        let of = mappings.iter().filter(|mapping| mapping.calendar == calendar.id);
+        let of = of.filter_map(|mapping| accounts.iter().find(|account| account.id == mapping.connection));
+        of.map(|account| (account.provider.clone(), account.title().to_owned())).collect()
+    };
     let calendars = list
         .iter()
         .enumerate()
@@ -90,9 +110,16 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
             title: calendar.title().to_owned(),
             color: calendar.color(at),
             writable: calendar.writable,
+            mirrors: mirrors(calendar),
         })
         .collect();
-    let shown = Page { s: Shell::of(web, &visit, "/", T.menu_calendar), calendars };
+    let sources = accounts.iter().map(|account| Source {
+        key: source(Some(&account.provider), Some(&account.account)),
+        provider: account.provider.clone(),
+        title: account.title().to_owned(),
+    });
+    let sources = sources.collect();
+    let shown = Page { s: Shell::of(web, &visit, "/", T.menu_calendar), calendars, sources };
     Ok(page(StatusCode::OK, &shown.s, &shown))
 }
 
@@ -113,6 +140,8 @@ pub(in crate::web) struct Event {
     color: Option<String>,
     #[serde(default)]
     recurrence: Vec<String>,
+    #[serde(default)]
+    overrides: Value,
     recurrence_id: Option<String>,
     origin: Origin,
     last_synced_at: Option<String>,
@@ -151,9 +180,21 @@ pub(in crate::web) async fn events(web: &Web, visit: Visit) -> Result<Reply, Sto
     Ok(reply)
 }
 
+/// Names the account that an event came from; of those made here it is empty.
+fn source(provider: Option<&str>, account: Option<&str>) -> String {
+    provider.map_or(String::new(), |provider| format!("{provider} {}", account.unwrap_or_default()))
+}
+
 fn widget(calendar: &Calendar, at: usize, event: Event) -> Value {
     let fixed = event.locked || !calendar.writable;
+    let (provider, account) = (event.origin.provider.as_deref(), event.origin.account.as_deref());
+    let from = match (provider, account.filter(|account| !account.is_empty())) {
+        (None, _) => T.made_here.to_owned(),
+        (Some(provider), None) => format!("{} {}", T.comes_from, kind_title(provider)),
+        (Some(provider), Some(account)) => format!("{} {}, {account}", T.comes_from, kind_title(provider)),
+    };
     let class = [
+        fixed.then_some("fixed"),
         (event.status.as_deref() == Some("tentative")).then_some("tentative"),
         (event.status.as_deref() == Some("cancelled")).then_some("cancelled"),
         (event.free_busy.as_deref() == Some("free")).then_some("free"),
@@ -180,7 +221,11 @@ fn widget(calendar: &Calendar, at: usize, event: Event) -> Value {
             "place": event.location,
             "provider": event.origin.provider,
             "account": event.origin.account,
+            "source": source(provider, account),
+            "origin": from,
+            "synced": event.last_synced_at,
             "fixed": fixed,
+            "why": if provider.is_some() { T.event_locked } else { T.read_only },
         },
     })
 }
@@ -205,8 +250,22 @@ fn shifted(time: &str, was: &str, is: &str) -> Option<String> {
 /// How much of a series a change is meant for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reach {
+    /// All of it; of what happens once, that.
     Whole,
+    /// One instance.
     This,
+    /// One instance and those after it.
+    Following,
+}
+
+impl Reach {
+    fn of(at: &str, scope: &str) -> Reach {
+        match (at, scope) {
+            ("", _) | (_, "all") => Reach::Whole,
+            (_, "following") => Reach::Following,
+            _ => Reach::This,
+        }
+    }
 }
 
 /// An event was moved or resized with the mouse.
@@ -218,29 +277,26 @@ pub(in crate::web) async fn moved(web: &Web, visit: Visit) -> Result<Reply, Stop
     times.insert("start".into(), json!(start));
     times.insert("end".into(), json!(end));
     let at = visit.field("at");
-    let body = match (at, visit.field("scope")) {
-        ("", _) => {
+    let change = match Reach::of(at, visit.field("scope")) {
+        Reach::Whole if at.is_empty() => {
             times.insert("all_day".into(), json!(all_day));
-            Value::Object(times)
+            Some(Change::Event(Value::Object(times)))
         }
-        (at, "this") => json!({ "overrides": { at: times } }),
-        _ => {
+        Reach::This => Some(Change::Event(json!({ "overrides": { at: times } }))),
+        reach => {
             let series: Event = web.read(&visit, &path).await?;
-            let whole = |time: &str, was: &str, is: &str| {
-                shifted(time, was, is)
-                    .ok_or_else(|| Stop::Refused(StatusCode::UNPROCESSABLE_ENTITY, T.move_in_form.into()))
-            };
-            if series.all_day != all_day {
-                return Ok(toast(StatusCode::UNPROCESSABLE_ENTITY, T.move_in_form));
-            }
-            let start = whole(&series.start, visit.field("was_start"), start)?;
-            let end = whole(&series.end, visit.field("was_end"), end)?;
-            json!({ "start": start, "end": end })
+            let was = (visit.field("was_start"), visit.field("was_end"));
+            event::of_series(&series, reach, at, times, was, all_day)
         }
     };
-    let answer = web.ask(&visit, Method::PATCH, &path, Wish::of(body).only_if(visit.field("etag"))).await?;
+    let Some(change) = change else {
+        return Ok(toast(StatusCode::UNPROCESSABLE_ENTITY, T.move_in_form));
+    };
+    let answer = change.asked(web, &visit, &path, visit.field("etag")).await?;
     if answer.status.is_success() {
         Ok(reply_empty(StatusCode::NO_CONTENT))
+    } else if answer.status == StatusCode::PRECONDITION_FAILED {
+        Ok(toast(answer.status, T.changed_meanwhile))
     } else {
         Ok(toast(answer.status, &answer.detail()))
     }
