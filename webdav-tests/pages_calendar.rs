@@ -291,7 +291,10 @@ fn a_drag_asks_how_much_of_a_series_is_meant() {
     assert_eq!(app.dav("PUT", "s2.ics", series).status, 201);
     let range = ("2026-03-01T00:00:00Z", "2026-05-01T00:00:00Z");
     let starts = |browser: &mut Browser<'_>| -> Vec<String> {
-        events(browser, range.0, range.1).iter().map(|one| one["start"].as_str().unwrap()[..16].to_owned()).collect()
+        events(browser, range.0, range.1)
+            .iter()
+            .map(|one| one["start"].as_str().unwrap()[..16].to_owned())
+            .collect()
     };
     let moved = |browser: &mut Browser<'_>, at: usize, scope: &str, (start, end): (&str, &str)| {
         let list = events(browser, range.0, range.1);

@@ -67,7 +67,10 @@ fn both_parts_are_what_the_series_was() {
     assert!(rest.contains("RDATE;TZID=Europe/Berlin:20260402T090000\r\n"), "{rest}");
     assert!(rest.contains("SUMMARY:Elsewhere\r\nX-OWN:1\r\n") && !rest.contains("UID:s\r\n"), "{rest}");
     for text in [&first, &rest] {
-        assert!(text.contains("X-MINE;X-P=\"a;b\":kept\r\n") && text.contains("TRIGGER:-PT15M\r\n"), "{text}");
+        assert!(
+            text.contains("X-MINE;X-P=\"a;b\":kept\r\n") && text.contains("TRIGGER:-PT15M\r\n"),
+            "{text}"
+        );
         assert!(text.contains("SEQUENCE:4\r\n"), "{text}");
     }
     // What it was before is kept.
@@ -106,7 +109,8 @@ fn what_is_wrong_is_said_and_nothing_is_changed() {
         assert_eq!(why["field"], "at", "{at}: {why}");
     }
     let at = "2026-03-23T09:00:00";
-    let why = problem(&calendar.split(&[], &json!({ "at": at, "change": { "start": "soon" } })), 422, "invalid");
+    let why =
+        problem(&calendar.split(&[], &json!({ "at": at, "change": { "start": "soon" } })), 422, "invalid");
     assert_eq!(why["field"], "change.start", "{why}");
     let end = json!({ "start": "2026-03-23T11:00:00", "end": "2026-03-23T10:00:00" });
     let why = problem(&calendar.split(&[], &json!({ "at": at, "change": end })), 422, "invalid");

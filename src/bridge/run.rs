@@ -115,6 +115,8 @@ pub(super) struct Pass {
     /// The second of the day, by the owner's clock, at which everything is compared.
     pub(super) full_resync_at: u32,
     pub(super) progress: Arc<Progress>,
+    /// Of what a first pass was told of, how much is yet to be taken in; it is in the run's total.
+    pub(super) awaited: u64,
     /// Objects that failed in this pass.
     pub(super) failed: Vec<Failure>,
     /// Objects that this pass looked at, by their UIDs and by the spelling of their names there.
@@ -182,6 +184,7 @@ impl Pass {
             schedule: settings.schedule.clone(),
             full_resync_at: settings.full_resync_at,
             progress: Arc::default(),
+            awaited: 0,
             failed: Vec::new(),
             looked: Digests::default(),
             left: super::left::LeftAlone::default(),
@@ -260,6 +263,11 @@ impl Pass {
     /// Counts an object as dealt with.
     pub(super) fn went_on(&mut self) {
         self.run.done = self.run.done.saturating_add(1);
+        self.tell();
+    }
+
+    /// Lets those who look see how far it is.
+    pub(super) fn tell(&self) {
         self.progress.done.store(self.run.done, Ordering::Relaxed);
         self.progress.total.store(self.run.total.max(self.run.done), Ordering::Relaxed);
     }

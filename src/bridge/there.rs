@@ -190,6 +190,12 @@ impl Pass {
                     Known::Never | Known::Other => told.wanted.want(sighting.id),
                 }
             }
+            if self.is_first() {
+                let news = u64::try_from(strange.len().saturating_add(read.len())).unwrap_or(u64::MAX);
+                self.awaited = self.awaited.saturating_add(news);
+                self.run.total = self.run.total.saturating_add(news);
+                self.tell();
+            }
             self.read_new(strange, &mut told).await?;
             told.gone.extend(gone);
             self.run.saved = self.run.saved.saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
@@ -199,6 +205,8 @@ impl Pass {
             #[cfg(test)]
             self.weigh(told.wanted.len() + told.gone.len() + told.back.len());
             self.flush().await?;
+            // What was not new is counted when it is its turn.
+            self.run.total = self.run.total.saturating_sub(std::mem::take(&mut self.awaited));
             if let Some(End { next, complete }) = end {
                 (told.next, told.complete) = (next, complete);
                 return Ok(told);
@@ -289,7 +297,10 @@ impl Pass {
         if known || self.state.again.iter().any(|failure| failure.uid == uid) {
             return Ok(false);
         }
-        self.run.total = self.run.total.saturating_add(1);
+        match self.awaited.checked_sub(1) {
+            Some(left) => self.awaited = left,
+            None => self.run.total = self.run.total.saturating_add(1),
+        }
         self.looked.insert(&spelling(&seen.id));
         if self.may_be_known(&uid, seen, &ical).await? {
             return Ok(true);

@@ -37,6 +37,7 @@ pub(super) const MENU: &[Entry] = &[
     bar("/mappings", "arrows", T.menu_mappings),
     bar("/conflicts", "conflict", T.menu_conflicts),
     bar("/notifications", "bell", T.menu_notifications),
+    more("/log", "sync", T.log),
     more("/sharing", "share", T.menu_sharing),
     more("/devices", "phone", T.menu_devices),
     more("/account", "person", T.menu_account),

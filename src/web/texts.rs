@@ -544,6 +544,7 @@ texts! {
     run_new: "new",
     run_changed: "changed",
     run_removed: "removed",
+    log_conflict: "conflict",
     log_conflicts: "conflicts",
     log_failures: "not carried",
     log_skipped_word: "left alone",

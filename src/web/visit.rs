@@ -244,7 +244,13 @@ mod tests {
         for origin in ["https://cal.example.org", "HTTPS://Cal.Example.org", "http://10.0.0.5:8080"] {
             assert!(ours(origin, base, Some("10.0.0.5:8080")), "{origin}");
         }
-        for origin in ["http://cal.example.org", "https://cal.example.org.evil.example", "null", "", "file://10.0.0.5:8080"] {
+        for origin in [
+            "http://cal.example.org",
+            "https://cal.example.org.evil.example",
+            "null",
+            "",
+            "file://10.0.0.5:8080",
+        ] {
             assert!(!ours(origin, base, Some("10.0.0.5:8080")), "{origin}");
         }
         assert!(!ours("https://evil.example", base, None));

@@ -49,7 +49,8 @@ pub(super) fn split(ical: &Ical, at: &str, uid: &str, now: i64) -> Result<(Bytes
     if let (Some(line), Some(_)) = (rule, before) {
         edit = edit.replace(line, &format!("RRULE:{}", ended(&text, &timing.form, civil)));
     }
-    edit = dates(edit, event, &timing.form, zones, |own, day| own < civil || (day && own == civil.midnight()));
+    edit =
+        dates(edit, event, &timing.form, zones, |own, day| own < civil || (day && own == civil.midnight()));
     for other in others.iter().filter(|other| later(other)) {
         edit = edit.remove_component(*other);
     }
@@ -68,7 +69,8 @@ pub(super) fn split(ical: &Ical, at: &str, uid: &str, now: i64) -> Result<(Bytes
         (Some(line), None) => edit = edit.remove(line),
         (None, _) => {}
     }
-    edit = dates(edit, event, &timing.form, zones, |own, day| own >= civil || (day && own == civil.midnight()));
+    edit =
+        dates(edit, event, &timing.form, zones, |own, day| own >= civil || (day && own == civil.midnight()));
     edit = set(edit, event, "UID", Some(&format!("UID:{uid}")));
     for other in others {
         edit = match later(&other) {
@@ -93,7 +95,9 @@ fn indivisible(why: &str) -> Problem {
 }
 
 fn strange() -> Problem {
-    indivisible("This series cannot be divided there without losing or doubling a date; change one of them or all.")
+    indivisible(
+        "This series cannot be divided there without losing or doubling a date; change one of them or all.",
+    )
 }
 
 /// Returns the instance that is meant, as the series' own clock tells it.
@@ -213,7 +217,8 @@ fn around(ical: &Ical, at: i64) -> Option<Vec<Seen>> {
         Written::Date(civil) | Written::Floating(civil) => civil.0,
         Written::Utc(instant) => instant,
     };
-    let seen = found.list.iter().map(|one| (called(one.recurrence_id.unwrap_or(one.starts)), one.start, one.end));
+    let seen =
+        found.list.iter().map(|one| (called(one.recurrence_id.unwrap_or(one.starts)), one.start, one.end));
     found.complete.then(|| sorted(seen.collect()))
 }
 
@@ -292,7 +297,8 @@ mod tests {
     fn added_dates_go_with_their_part() {
         let more = "RDATE;TZID=Europe/Berlin:20260304T090000,20260325T090000\r\nRDATE;VALUE=PERIOD:20260327T080000Z/PT3H\r\n\
                     EXDATE:20260309T080000Z,20260330T070000Z\r\n";
-        let ical = series("DTSTART;TZID=Europe/Berlin:20260302T090000\r\nDURATION:PT1H", "FREQ=WEEKLY", more, "");
+        let ical =
+            series("DTSTART;TZID=Europe/Berlin:20260302T090000\r\nDURATION:PT1H", "FREQ=WEEKLY", more, "");
         let (before, after) = parts(&ical, "2026-03-16T09:00:00");
         assert!(before.contains("RDATE;TZID=Europe/Berlin:20260304T090000\r\n"), "{before}");
         assert!(before.contains("EXDATE:20260309T080000Z\r\n") && !before.contains("PERIOD"), "{before}");
@@ -302,7 +308,8 @@ mod tests {
         // After the rule is over, the rest is what was added alone.
         let rule = "FREQ=WEEKLY;COUNT=2";
         let added = "RDATE:20260501T080000Z,20260601T080000Z\r\n";
-        let (before, after) = parts(&series("DTSTART:20260302T080000Z", rule, added, ""), "2026-05-01T08:00:00");
+        let (before, after) =
+            parts(&series("DTSTART:20260302T080000Z", rule, added, ""), "2026-05-01T08:00:00");
         assert!(before.contains("RRULE:FREQ=WEEKLY;COUNT=2\r\n") && !before.contains("RDATE"), "{before}");
         assert!(after.contains("DTSTART:20260501T080000Z") && !after.contains("RRULE"), "{after}");
         // Amid the rule it cannot be: the rest would begin on another day of the week.
@@ -329,7 +336,8 @@ mod tests {
             let ical = series(start, rule, more, "");
             let zones = Zones::of(&ical);
             let timing = Timing::of(master(&ical).unwrap(), zones).unwrap();
-            let all = Series::of(&ical).instances(TimeRange::new(None, Some(1_830_000_000)), &Zone::Utc, 60).list;
+            let all =
+                Series::of(&ical).instances(TimeRange::new(None, Some(1_830_000_000)), &Zone::Utc, 60).list;
             assert!(all.len() > 8, "{rule}");
             for instance in all.iter().skip(1).step_by(7) {
                 let at = timing.form.key(timing.form.civil(instance.start));
@@ -338,7 +346,8 @@ mod tests {
                     let range = TimeRange::new(None, Some(1_830_000_000));
                     Series::of(&Ical::parse(text.to_owned()).unwrap()).instances(range, &Zone::Utc, 5000).list
                 };
-                let mut told: Vec<i64> = count(&before).iter().chain(&count(&after)).map(|one| one.start).collect();
+                let mut told: Vec<i64> =
+                    count(&before).iter().chain(&count(&after)).map(|one| one.start).collect();
                 told.sort_unstable();
                 let range = TimeRange::new(None, Some(1_830_000_000));
                 let whole = Series::of(&ical).instances(range, &Zone::Utc, 5000).list;
@@ -349,8 +358,10 @@ mod tests {
 
     #[test]
     fn what_cannot_be_divided_is_refused() {
-        let daily = |more: &str, others: &str| series("DTSTART:20260301T080000Z", "FREQ=DAILY;COUNT=5", more, others);
-        for at in ["2026-03-01T08:00:00", "2026-03-02T09:00:00", "2026-03-09T08:00:00", "2026-03-02", "soon"] {
+        let daily =
+            |more: &str, others: &str| series("DTSTART:20260301T080000Z", "FREQ=DAILY;COUNT=5", more, others);
+        for at in ["2026-03-01T08:00:00", "2026-03-02T09:00:00", "2026-03-09T08:00:00", "2026-03-02", "soon"]
+        {
             assert_eq!(split(&daily("", ""), at, "new", 0).unwrap_err().field(), Some("at"), "{at}");
         }
         // It is left out: no such instance.
@@ -358,7 +369,11 @@ mod tests {
         assert_eq!(split(&out, "2026-03-03T08:00:00", "new", 0).unwrap_err().field(), Some("at"));
         let ranged = "BEGIN:VEVENT\r\nUID:old\r\nDTSTAMP:20260101T000000Z\r\nRECURRENCE-ID;RANGE=THISANDFUTURE:20260302T080000Z\r\n\
                       DTSTART:20260302T090000Z\r\nEND:VEVENT\r\n";
-        for ical in [daily("", ranged), daily("EXRULE:FREQ=DAILY;INTERVAL=2\r\n", ""), daily("RRULE:FREQ=WEEKLY\r\n", "")] {
+        for ical in [
+            daily("", ranged),
+            daily("EXRULE:FREQ=DAILY;INTERVAL=2\r\n", ""),
+            daily("RRULE:FREQ=WEEKLY\r\n", ""),
+        ] {
             assert_eq!(split(&ical, "2026-03-04T08:00:00", "new", 0).unwrap_err().field(), None);
         }
         let once = Ical::parse("BEGIN:VCALENDAR\r\nBEGIN:VEVENT\r\nUID:old\r\nDTSTART:20260301T080000Z\r\nEND:VEVENT\r\nEND:VCALENDAR\r\n").unwrap();

@@ -4,7 +4,8 @@
   const { prefix, word, zone, say, open, close, near } = window.Kalends;
   const planner = document.getElementById('planner');
   const words = planner.dataset;
-  const small = window.matchMedia('(max-width: 44rem)').matches;
+  const narrow = window.matchMedia('(max-width: 44rem)');
+  const small = narrow.matches;
   const pad = (number) => String(number).padStart(2, '0');
   const date = (at) => `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
   const local = (at) => `${date(at)}T${pad(at.getHours())}:${pad(at.getMinutes())}`;
@@ -38,7 +39,9 @@
     return !hidden.has(from.calendar) && !hidden.has(`source:${from.source}`)
       && (!wanted || [title, from.place, from.account].some((text) => text && text.toLowerCase().includes(wanted)));
   };
-  document.getElementById('side').open = !small;
+  const fold = () => { document.getElementById('side').open = !narrow.matches; };
+  narrow.addEventListener('change', fold);
+  fold();
 
   // The address says what is looked at, so that one comes back to it.
   const views = { month: 'dayGridMonth', week: 'timeGridWeek', day: 'timeGridDay', agenda: 'listWeek' };
@@ -76,7 +79,9 @@
     return loaded;
   };
   let fresh = true;
-  const again = () => { fresh = true; calendar.refetchEvents(); };
+  // While somebody is asked about what they moved, it stays where they put it.
+  let asking = false;
+  const again = () => { fresh = true; if (!asking) calendar.refetchEvents(); };
   const filtered = () => calendar.refetchEvents();
 
   const calendar = new FullCalendar.Calendar(document.getElementById('calendar'), {
@@ -92,7 +97,7 @@
     eventTimeFormat: clock, slotLabelFormat: clock, titleFormat: sayDate({ day: 'numeric', month: small ? 'short' : 'long', year: 'numeric' }),
     views: {
       dayGridMonth: { titleFormat: sayDate({ month: 'long', year: 'numeric' }) },
-      timeGrid: { dayHeaderContent: (about) => {
+      timeGrid: { height: small ? 'max(24rem, calc(100dvh - 15rem))' : 'calc(100vh - 6.5rem)', dayHeaderContent: (about) => {
         const box = element('span', about.isToday ? 'head-day now' : 'head-day');
         box.append(element('span', 'name', dayName.format(about.date)), element('span', 'number', String(about.date.getDate())));
         return { domNodes: [box] };
@@ -183,8 +188,10 @@
   });
   const moved = async (about) => {
     const from = about.event.extendedProps;
+    asking = true;
     const scope = from.at ? await which() : '';
-    if (scope === null) { about.revert(); return; }
+    asking = false;
+    if (scope === null) { about.revert(); calendar.refetchEvents(); return; }
     const form = query({
       _word: word, _once: crypto.randomUUID?.(), calendar: from.calendar, uid: from.uid, at: from.at, etag: from.etag, scope,
       start: about.event.startStr, end: about.event.endStr, all_day: about.event.allDay, was_start: about.oldEvent.startStr, was_end: about.oldEvent.endStr,

@@ -148,7 +148,8 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
     let mut found: Value = web.ask(&visit, Method::GET, &path, Wish::default()).await?.good()?;
     let next = found.get("next_cursor").and_then(Value::as_str).map(|next| format!("?from={next}{query}"));
     let items = found.get_mut("items").map(Value::take).unwrap_or_default();
-    let all: Vec<Conflict> = serde_json::from_value(items).map_err(|error| Stop::Failed(error.to_string()))?;
+    let all: Vec<Conflict> =
+        serde_json::from_value(items).map_err(|error| Stop::Failed(error.to_string()))?;
     let (open, decided) = all.into_iter().partition(Conflict::open);
     let read = |name: &str| visit.parameter(name).unwrap_or_default().to_owned();
     let shown = List {

@@ -20,7 +20,7 @@ use crate::web::texts::T;
 use crate::web::visit::{Stop, Visit};
 
 /// The entry of the menu that it belongs to.
-const MENU: &str = "/mappings";
+const MENU: &str = "/log";
 /// So many passes a page.
 const PAGE: usize = 30;
 
@@ -76,10 +76,12 @@ impl Count {
 
     /// Returns them as people say them: `3 new, 1 changed`; nothing for nothing.
     fn words(&self) -> String {
-        let all =
-            [(self.inserted, T.run_new), (self.updated, T.run_changed), (self.deleted, T.run_removed)];
-        let said: Vec<String> =
-            all.iter().filter(|(count, _)| *count > 0).map(|(count, word)| format!("{count} {word}")).collect();
+        let all = [(self.inserted, T.run_new), (self.updated, T.run_changed), (self.deleted, T.run_removed)];
+        let said: Vec<String> = all
+            .iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, word)| format!("{count} {word}"))
+            .collect();
         said.join(", ")
     }
 }
@@ -111,7 +113,7 @@ impl Run {
             }
         }
         for (count, word) in [
-            (self.conflicts, T.log_conflicts),
+            (self.conflicts, self.conflict_word()),
             (self.failed(), T.log_failures),
             (self.skipped_count, T.log_skipped_word),
         ] {
@@ -120,6 +122,10 @@ impl Run {
             }
         }
         if parts.is_empty() { T.log_nothing.to_owned() } else { parts.join(" · ") }
+    }
+
+    fn conflict_word(&self) -> &'static str {
+        if self.conflicts == 1 { T.log_conflict } else { T.log_conflicts }
     }
 
     fn failed(&self) -> u64 {
@@ -225,7 +231,7 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
 
 /// An event of a pass: its title if it is still there, and what is said of it.
 struct Line {
-    title: String,
+    title: Option<String>,
     uid: String,
     words: String,
     tone: &'static str,
@@ -267,7 +273,7 @@ impl Titles<'_> {
     }
 
     async fn line(&mut self, uid: &str, words: &str, tone: &'static str) -> Result<Line, Stop> {
-        let title = self.of(uid).await?.unwrap_or_else(|| T.log_gone.to_owned());
+        let title = self.of(uid).await?;
         Ok(Line { title, uid: uid.to_owned(), words: words.to_owned(), tone })
     }
 }

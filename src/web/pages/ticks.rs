@@ -12,10 +12,10 @@ pub(in crate::web) struct Tick {
 
 /// Returns a box for each calendar, in the colours of the calendar page.
 pub(in crate::web) fn ticks(calendars: &[Calendar]) -> Vec<Tick> {
-    let of = |(at, calendar): (usize, &Calendar)| Tick {
+    let of = |calendar: &Calendar| Tick {
         value: calendar.id.clone(),
         title: calendar.title().to_owned(),
-        color: calendar.color(at),
+        color: calendar.color(),
     };
-    calendars.iter().enumerate().map(of).collect()
+    calendars.iter().map(of).collect()
 }

@@ -155,6 +155,7 @@ export const look = async (name, how) => {
   } finally {
     await page.setViewportSize({ width: 1280, height: 860 });
     await page.emulateMedia({ colorScheme: 'light' });
+    if (how === 'anew') await page.reload();
   }
 };
 export const button = (name) => page.getByRole('button', { name, exact: true });

@@ -95,7 +95,7 @@ await step('a drag of one of a series asks which are meant: none, this one, thos
   const rest = await until('the rest', async () => (await everything()).match(new RegExp(`DTSTART;TZID=Europe/Berlin:${stamp(thursday)}T150000`)));
   assert.ok(rest);
   assert.equal((await everything()).match(/X-MINE:kept/g).length >= 2, true);
-  await page.waitForFunction(() => [...document.querySelectorAll('.fc-event')].filter((one) => one.textContent.includes('Lesson') && one.textContent.includes('15:00')).length === 2);
+  await page.waitForFunction(() => [...document.querySelectorAll('.fc-event')].filter((one) => one.textContent.includes('Lesson') && one.textContent.includes('15:00 - 16:00')).length === 2);
 });
 
 // Issue 5: a double click does nothing twice

@@ -21,7 +21,7 @@ await step('a mapping is set to pull, rests and goes on; what it brings is not t
   await page.locator('#tip').getByText('it is changed where it came from').waitFor();
   await look('calendar-mirrored');
   await mirrored.click();
-  await page.getByText('it is changed where it came from').waitFor();
+  await page.locator('dialog').getByText('it is changed where it came from').waitFor();
   assert.equal(await button('Save').count(), 0);
   await page.keyboard.press('Escape');
 });

@@ -350,7 +350,8 @@ pub(in crate::web) async fn keep(web: &Web, visit: Visit) -> Result<Reply, Stop>
             reach => {
                 let series: Event = web.read(&visit, &path).await?;
                 let all_day = body.get("all_day").and_then(Value::as_bool).unwrap_or(series.all_day);
-                let before = |name: &str| was.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+                let before =
+                    |name: &str| was.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
                 let was = match series.all_day {
                     true => (before("start_day"), day(&before("end_day"), 1).unwrap_or_default()),
                     false => (before("start"), before("end")),
@@ -383,11 +384,15 @@ pub(super) enum Change {
 }
 
 impl Change {
-    pub(super) async fn asked(self, web: &Web, visit: &Visit, path: &str, etag: &str) -> Result<Answer, Stop> {
+    pub(super) async fn asked(
+        self,
+        web: &Web,
+        visit: &Visit,
+        path: &str,
+        etag: &str,
+    ) -> Result<Answer, Stop> {
         match self {
-            Change::Event(body) => {
-                web.ask(visit, Method::PATCH, path, Wish::of(body).only_if(etag)).await
-            }
+            Change::Event(body) => web.ask(visit, Method::PATCH, path, Wish::of(body).only_if(etag)).await,
             Change::Rest(body) => {
                 let wish = Wish::of(body).only_if(etag).once(visit);
                 web.ask(visit, Method::POST, &format!("{path}/split"), wish).await

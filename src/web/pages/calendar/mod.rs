@@ -10,9 +10,9 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use self::event::Change;
-use crate::http::{Reply, reply_bytes, reply_empty};
 use super::connections::{connections, kind_title};
 use super::mappings::Mapping;
+use crate::http::{Reply, reply_bytes, reply_empty};
 use crate::web::Web;
 use crate::web::ask::{Wish, encoded};
 use crate::web::form::Form;
@@ -22,7 +22,7 @@ use crate::web::visit::{Stop, Visit};
 
 /// As many events are shown at a time.
 const MOST: usize = 5000;
-/// What a calendar without a colour of its own is shown in, by its place in the list.
+/// What calendars without a colour of their own are shown in.
 const COLORS: [&str; 8] =
     ["#3556c7", "#2f7d4f", "#b5541c", "#8a3ea8", "#0e7c86", "#b3324d", "#6b6f1d", "#54637a"];
 
@@ -48,9 +48,11 @@ impl Calendar {
         self.components.is_empty() || self.components.iter().any(|component| component == "VEVENT")
     }
 
-    pub(in crate::web) fn color(&self, at: usize) -> String {
+    pub(in crate::web) fn color(&self) -> String {
         let said = self.color.as_deref().and_then(rgb);
-        said.unwrap_or_else(|| COLORS.get(at % COLORS.len()).copied().unwrap_or("#3556c7").to_owned())
+        let place =
+            self.id.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(10).wrapping_add(usize::from(byte)));
+        said.unwrap_or_else(|| COLORS.get(place % COLORS.len()).copied().unwrap_or("#3556c7").to_owned())
     }
 }
 
@@ -104,11 +106,10 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
     };
     let calendars = list
         .iter()
-        .enumerate()
-        .map(|(at, calendar)| Shown {
+        .map(|calendar| Shown {
             id: calendar.id.clone(),
             title: calendar.title().to_owned(),
-            color: calendar.color(at),
+            color: calendar.color(),
             writable: calendar.writable,
             mirrors: mirrors(calendar),
         })
@@ -169,11 +170,11 @@ pub(in crate::web) async fn events(web: &Web, visit: Visit) -> Result<Reply, Sto
         return Err(Stop::Refused(StatusCode::BAD_REQUEST, T.not_done_hint.to_owned()));
     };
     let mut shown = Vec::new();
-    for (at, calendar) in calendars(web, &visit).await?.iter().enumerate() {
+    for calendar in &calendars(web, &visit).await? {
         let events: Vec<Value> = web.list(&visit, &within(&calendar.id, from, to), MOST).await?;
         // What cannot be read as an event has no place in a calendar; it is in the list of the API.
         let events = events.into_iter().filter_map(|event| serde_json::from_value::<Event>(event).ok());
-        shown.extend(events.map(|event| widget(calendar, at, event)));
+        shown.extend(events.map(|event| widget(calendar, event)));
     }
     let mut reply = reply_bytes(StatusCode::OK, "application/json", Value::Array(shown).to_string());
     reply.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-store"));
@@ -185,7 +186,7 @@ fn source(provider: Option<&str>, account: Option<&str>) -> String {
     provider.map_or(String::new(), |provider| format!("{provider} {}", account.unwrap_or_default()))
 }
 
-fn widget(calendar: &Calendar, at: usize, event: Event) -> Value {
+fn widget(calendar: &Calendar, event: Event) -> Value {
     let fixed = event.locked || !calendar.writable;
     let (provider, account) = (event.origin.provider.as_deref(), event.origin.account.as_deref());
     let from = match (provider, account.filter(|account| !account.is_empty())) {
@@ -199,7 +200,7 @@ fn widget(calendar: &Calendar, at: usize, event: Event) -> Value {
         (event.status.as_deref() == Some("cancelled")).then_some("cancelled"),
         (event.free_busy.as_deref() == Some("free")).then_some("free"),
     ];
-    let color = event.color.as_deref().and_then(rgb).unwrap_or_else(|| calendar.color(at));
+    let color = event.color.as_deref().and_then(rgb).unwrap_or_else(|| calendar.color());
     let title = event.title.filter(|title| !title.trim().is_empty());
     json!({
         "id": format!("{}/{}/{}", calendar.id, event.uid, event.recurrence_id.as_deref().unwrap_or_default()),
@@ -316,12 +317,12 @@ pub(in crate::web) async fn calendar(web: &Web, visit: Visit) -> Result<Reply, S
     let mut form = Form::new(CALENDAR);
     let list = calendars(web, &visit).await?;
     let wanted = visit.parameter("id").unwrap_or_default();
-    match list.iter().enumerate().find(|(_, calendar)| calendar.id == wanted) {
-        Some((at, calendar)) => {
+    match list.iter().find(|calendar| calendar.id == wanted) {
+        Some(calendar) => {
             form.set("calendar", &calendar.id);
             form.set("etag", &calendar.etag);
             form.set("display_name", calendar.title());
-            form.set("color", calendar.color(at));
+            form.set("color", calendar.color());
         }
         None => form.set("color", COLORS.get(list.len() % COLORS.len()).copied().unwrap_or("#3556c7")),
     }
@@ -380,6 +381,23 @@ mod tests {
         );
         assert_eq!(moved("2026-01-05", "2026-06-01", "2026-05-31"), "2026-01-04");
         assert_eq!(shifted("soon", "2026-06-01", "2026-05-31"), None);
+    }
+
+    #[test]
+    fn a_calendar_keeps_its_colour_whatever_others_there_are() {
+        let calendar = |id: &str, color: Option<&str>| Calendar {
+            id: id.into(),
+            etag: String::new(),
+            display_name: String::new(),
+            name: "work".into(),
+            color: color.map(str::to_owned),
+            components: Vec::new(),
+            writable: true,
+        };
+        let own: std::collections::BTreeSet<String> =
+            (12..20).map(|id: u8| calendar(&id.to_string(), None).color()).collect();
+        assert_eq!(own.len(), COLORS.len());
+        assert_eq!(calendar("12", Some("#FF2968FF")).color(), "#ff2968");
     }
 
     #[test]
