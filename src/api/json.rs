@@ -181,10 +181,15 @@ impl Call {
 
     /// Returns how many items are wanted.
     pub(super) fn limit(&self) -> Result<usize, Problem> {
+        self.limit_to(MOST)
+    }
+
+    /// The same for a list of which so many may be wanted at once.
+    pub(super) fn limit_to(&self, most: usize) -> Result<usize, Problem> {
         match self.parameter("limit") {
             Some(text) => {
-                text.parse::<usize>().ok().filter(|n| (1..=MOST).contains(n)).ok_or_else(|| {
-                    Problem::invalid("limit", format!("The limit is a number from 1 to {MOST}."))
+                text.parse::<usize>().ok().filter(|n| (1..=most).contains(n)).ok_or_else(|| {
+                    Problem::invalid("limit", format!("The limit is a number from 1 to {most}."))
                 })
             }
             None => Ok(PAGE),

@@ -141,7 +141,7 @@ routes! {
     GET "/changes/stream" LOOK changes::stream =>
         Told::new("Changes", "Tells of changes as they happen, as server-sent events; `Last-Event-ID` goes on where a stream ended.").query(&[ONLY_CALENDAR, SINCE]).gives(&[(200, Text("text/event-stream"))]).refuses(&[410]);
     GET "/calendars/{calendar}/events" LOOK events::list =>
-        Told::new("Events", "Lists events, each once, or with `expand` each instance within a time.").query(&[LIMIT, AFTER, Parameter::new("from", Kind::Moment, "Only those that take place after this."), Parameter::new("to", Kind::Moment, "Only those that take place before this."), Parameter::new("expand", Kind::Flag, "Every instance of a series by itself.")]).gives(&[(200, List("Event"))]);
+        Told::new("Events", "Lists events, each once, or with `expand` each instance within a time.").query(&[Parameter::new("limit", Kind::Number(1, 5000), "How many items a page has at most; 100 if nothing is said."), AFTER, Parameter::new("from", Kind::Moment, "Only those that take place after this."), Parameter::new("to", Kind::Moment, "Only those that take place before this."), Parameter::new("expand", Kind::Flag, "Every instance of a series by itself.")]).gives(&[(200, List("Event"))]);
     POST "/calendars/{calendar}/events" EVENTS events::create =>
         Told::new("Events", "Makes an event.").needs(EVENT).gives(&[(201, Json("Event"))]).refuses(&[423]);
     GET "/calendars/{calendar}/events/{uid}" LOOK events::one =>

@@ -383,9 +383,6 @@ pub struct Wrote {
     pub done: Done,
 }
 
-/// So many written objects are named by a run.
-const NAMED: u64 = 200;
-
 /// An object that a pass could not carry over, as it is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failed {
@@ -439,33 +436,6 @@ pub struct Run {
     /// Which, and why: the first two hundred.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<Failed>,
-}
-
-impl Run {
-    /// Notes an object that was looked at and left alone, and why.
-    pub fn skip(&mut self, uid: &str, why: &str) {
-        self.skipped = self.skipped.saturating_add(1);
-        if self.skipped <= NAMED {
-            self.left.push(Failed { uid: uid.to_owned(), reason: why.to_owned() });
-        }
-    }
-
-    /// Counts an object that was written.
-    pub fn count(&mut self, side: Where, done: Done, uid: &str) {
-        let counts = match side {
-            Where::Local => &mut self.local,
-            Where::Remote => &mut self.remote,
-        };
-        let count = match done {
-            Done::Inserted => &mut counts.inserted,
-            Done::Updated => &mut counts.updated,
-            Done::Deleted => &mut counts.deleted,
-        };
-        *count = count.saturating_add(1);
-        if self.local.total().saturating_add(self.remote.total()) <= NAMED {
-            self.wrote.push(Wrote { uid: uid.to_owned(), side, done });
-        }
-    }
 }
 
 /// Returns the record of a connection.

@@ -110,7 +110,16 @@ impl Web {
 
     /// Reads a document.
     pub(super) async fn read<T: DeserializeOwned>(&self, visit: &Visit, path: &str) -> Result<T, Stop> {
-        self.ask(visit, Method::GET, path, Wish::default()).await?.read()
+        let reply = self.raw(visit, Method::GET, path, Wish::default()).await?;
+        let status = reply.status();
+        let bytes = reply.into_body().collect().await.map_err(|error| Stop::Failed(error.to_string()))?;
+        let bytes = bytes.to_bytes();
+        if !status.is_success() {
+            let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+            return Answer { status, body, cookies: Vec::new() }.read();
+        }
+        // A long list is read as what it is, and not into a tree first.
+        serde_json::from_slice(&bytes).map_err(|error| Stop::Failed(format!("an answer of the API: {error}")))
     }
 
     /// Reads a list to its end, or as far as a page can show.
@@ -138,8 +147,8 @@ impl Web {
 
 /// A page of a list.
 #[derive(Debug, serde::Deserialize)]
-struct Page<T> {
-    items: Vec<T>,
+pub(super) struct Page<T> {
+    pub(super) items: Vec<T>,
     next_cursor: Option<String>,
 }
 

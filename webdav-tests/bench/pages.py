@@ -11,6 +11,7 @@ The events of the week are compared with what the generator works out by itself.
 import argparse
 import gzip
 import json
+import os
 import pathlib
 import re
 import statistics
@@ -31,7 +32,7 @@ def signed_in(server):
     wire = server.wire()
     wire.fixed = f"Host: 127.0.0.1:{wire.port}\r\n"
     form = urllib.parse.urlencode({"user": USER, "password": PASSWORD, "next": "/"})
-    answer = wire.ask("POST", "/sign-in", form, headers="")
+    answer = wire.ask("POST", "/sign-in", form)
     cookie = re.search(rb"(?i)\r\nset-cookie: ([^;]+);", b"\r\n" + (answer.head if isinstance(answer.head, bytes) else answer.head.encode()))
     if answer.status != 303 or not cookie:
         sys.exit(f"sign-in: {answer.status} {answer.text[:300]}")
@@ -46,14 +47,21 @@ def page(wire, path):
     return answer
 
 
-def timed(wire, path, times):
-    took = []
+def worked(server):
+    """What the server used of processors so far, in ms: it says as much on a machine that does other things as well."""
+    fields = pathlib.Path(f"/proc/{server.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * 1000 / os.sysconf("SC_CLK_TCK")
+
+
+def timed(server, wire, path, times):
+    """(median, 99 of 100, time of processors) in ms."""
+    took, before = [], worked(server)
     for _ in range(times):
         begun = time.monotonic()
         page(wire, path)
         took.append((time.monotonic() - begun) * 1000)
     took.sort()
-    return statistics.median(took), took[int(len(took) * 0.99)]
+    return statistics.median(took), took[int(len(took) * 0.99)], (worked(server) - before) / times
 
 
 def main():
@@ -74,9 +82,9 @@ def main():
             wire = signed_in(server)
             week = "/calendar/events?" + urllib.parse.urlencode({"start": data.WEEK[0].strftime(FORM), "end": data.WEEK[1].strftime(FORM)})
             found = json.loads(page(wire, week).text)
-            wanted = calendar.instances(data.WEEK)
-            if len(found) != len(wanted):
-                sys.exit(f"{len(found)} events in the week for {len(wanted)}")
+            wanted = len(calendar.instances_in_week)
+            if len(found) != wanted:
+                sys.exit(f"{len(found)} events in the week for {wanted}")
             html = page(wire, "/").text
             load = sorted(set(re.findall(r'(?:src|href)="(/assets/[^"#]+)', html)))
             wire.fixed += "Accept-Encoding: gzip\r\n"
@@ -84,11 +92,11 @@ def main():
             print(f"{options.size:,} events, {len(found)} in the week")
             rows = [("the calendar page", "/"), ("what it asks for one week", week), ("accounts", "/connections"), ("conflicts", "/conflicts"), ("sync log", "/log")]
             for what, path in rows:
-                median, slow = timed(wire, path, options.times)
+                median, slow, busy = timed(server, wire, path, options.times)
                 holds = "holds" if slow < ASKED["ms"] else "**not reached**"
-                print(f"| {what} | {median:.1f} ms | {slow:.1f} ms | < {ASKED['ms']} ms | {holds} |")
+                print(f"| {what} | {median:.1f} ms | {slow:.1f} ms | {busy:.1f} ms | < {ASKED['ms']} ms | {holds} |")
             holds = "holds" if weight < ASKED["KiB"] * 1024 else "**not reached**"
-            print(f"| weight of the calendar page, {len(load)} files, compressed | {weight / 1024:.0f} KiB | | < {ASKED['KiB']} KiB | {holds} |")
+            print(f"| weight of the calendar page, {len(load)} files, compressed | {weight / 1024:.0f} KiB | | | < {ASKED['KiB']} KiB | {holds} |")
             if weight >= ASKED["KiB"] * 1024:
                 sys.exit("the page is too heavy")
             if options.check:

@@ -33,6 +33,8 @@ use wish::Wish;
 
 /// How often a change is made anew when another writer was faster.
 const ATTEMPTS: usize = 4;
+/// So many events may be asked for at once: a view of a calendar is one answer.
+const MOST: usize = 5000;
 /// The media type of calendar objects.
 const CALENDAR: &str = "text/calendar";
 
@@ -163,7 +165,7 @@ fn no_event() -> Problem {
 pub(super) async fn list(api: &Api, call: Call) -> Result<Reply, Problem> {
     let room = Room::of(api, &call).await?;
     let range = range(&call)?;
-    let limit = call.limit()?;
+    let limit = call.limit_to(MOST)?;
     let expand = match call.parameter("expand") {
         None | Some("false") => false,
         Some("true") => true,

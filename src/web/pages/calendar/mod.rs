@@ -6,7 +6,7 @@ pub(in crate::web) mod event;
 
 use askama::Template;
 use http::{Method, StatusCode, header};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use self::event::Change;
@@ -14,7 +14,7 @@ use super::connections::{connections, kind_title};
 use super::mappings::Mapping;
 use crate::http::{Reply, reply_bytes, reply_empty};
 use crate::web::Web;
-use crate::web::ask::{Wish, encoded};
+use crate::web::ask::{Page as List, Wish, encoded};
 use crate::web::form::Form;
 use crate::web::shell::{Shell, page, part, toast};
 use crate::web::texts::T;
@@ -125,7 +125,8 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
 }
 
 /// An event as the API tells it: what this page looks at.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
 pub(in crate::web) struct Event {
     uid: String,
     etag: String,
@@ -139,17 +140,13 @@ pub(in crate::web) struct Event {
     status: Option<String>,
     free_busy: Option<String>,
     color: Option<String>,
-    #[serde(default)]
     recurrence: Vec<String>,
-    #[serde(default)]
     overrides: Value,
     recurrence_id: Option<String>,
     origin: Origin,
     last_synced_at: Option<String>,
     locked: bool,
-    #[serde(default)]
     alerts: Vec<Value>,
-    #[serde(default)]
     attendees: Vec<Value>,
 }
 
@@ -171,14 +168,52 @@ pub(in crate::web) async fn events(web: &Web, visit: Visit) -> Result<Reply, Sto
     };
     let mut shown = Vec::new();
     for calendar in &calendars(web, &visit).await? {
-        let events: Vec<Value> = web.list(&visit, &within(&calendar.id, from, to), MOST).await?;
+        let path = format!("{}&limit={MOST}", within(&calendar.id, from, to));
+        let events: List<Event> = web.read(&visit, &path).await?;
         // What cannot be read as an event has no place in a calendar; it is in the list of the API.
-        let events = events.into_iter().filter_map(|event| serde_json::from_value::<Event>(event).ok());
+        let events = events.items.into_iter().filter(|event| !event.start.is_empty());
         shown.extend(events.map(|event| widget(calendar, event)));
     }
-    let mut reply = reply_bytes(StatusCode::OK, "application/json", Value::Array(shown).to_string());
+    let text = serde_json::to_vec(&shown).map_err(|error| Stop::Failed(error.to_string()))?;
+    let mut reply = reply_bytes(StatusCode::OK, "application/json", text);
     reply.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("private, no-store"));
     Ok(reply)
+}
+
+/// An event as the widget takes it.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Widget {
+    id: String,
+    title: String,
+    start: String,
+    end: String,
+    all_day: bool,
+    editable: bool,
+    class_names: Vec<&'static str>,
+    extended_props: Props,
+}
+
+/// What the page knows of an event beyond what the widget does.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Props {
+    calendar: String,
+    calendar_name: String,
+    color: String,
+    uid: String,
+    etag: String,
+    at: Option<String>,
+    from: String,
+    to: String,
+    place: Option<String>,
+    provider: Option<String>,
+    account: Option<String>,
+    source: String,
+    origin: String,
+    synced: Option<String>,
+    fixed: bool,
+    why: &'static str,
 }
 
 /// Names the account that an event came from; of those made here it is empty.
@@ -186,10 +221,10 @@ fn source(provider: Option<&str>, account: Option<&str>) -> String {
     provider.map_or(String::new(), |provider| format!("{provider} {}", account.unwrap_or_default()))
 }
 
-fn widget(calendar: &Calendar, event: Event) -> Value {
+fn widget(calendar: &Calendar, event: Event) -> Widget {
     let fixed = event.locked || !calendar.writable;
     let (provider, account) = (event.origin.provider.as_deref(), event.origin.account.as_deref());
-    let from = match (provider, account.filter(|account| !account.is_empty())) {
+    let origin = match (provider, account.filter(|account| !account.is_empty())) {
         (None, _) => T.made_here.to_owned(),
         (Some(provider), None) => format!("{} {}", T.comes_from, kind_title(provider)),
         (Some(provider), Some(account)) => format!("{} {}, {account}", T.comes_from, kind_title(provider)),
@@ -200,35 +235,34 @@ fn widget(calendar: &Calendar, event: Event) -> Value {
         (event.status.as_deref() == Some("cancelled")).then_some("cancelled"),
         (event.free_busy.as_deref() == Some("free")).then_some("free"),
     ];
-    let color = event.color.as_deref().and_then(rgb).unwrap_or_else(|| calendar.color());
     let title = event.title.filter(|title| !title.trim().is_empty());
-    json!({
-        "id": format!("{}/{}/{}", calendar.id, event.uid, event.recurrence_id.as_deref().unwrap_or_default()),
-        "title": title.as_deref().unwrap_or(T.no_title),
-        "start": event.start,
-        "end": event.end,
-        "allDay": event.all_day,
-        "editable": !fixed,
-        "classNames": class.into_iter().flatten().collect::<Vec<_>>(),
-        "extendedProps": {
-            "calendar": calendar.id,
-            "calendarName": calendar.title(),
-            "color": color,
-            "uid": event.uid,
-            "etag": event.etag,
-            "at": event.recurrence_id,
-            "from": event.start,
-            "to": event.end,
-            "place": event.location,
-            "provider": event.origin.provider,
-            "account": event.origin.account,
-            "source": source(provider, account),
-            "origin": from,
-            "synced": event.last_synced_at,
-            "fixed": fixed,
-            "why": if provider.is_some() { T.event_locked } else { T.read_only },
+    Widget {
+        id: format!("{}/{}/{}", calendar.id, event.uid, event.recurrence_id.as_deref().unwrap_or_default()),
+        title: title.unwrap_or_else(|| T.no_title.to_owned()),
+        start: event.start.clone(),
+        end: event.end.clone(),
+        all_day: event.all_day,
+        editable: !fixed,
+        class_names: class.into_iter().flatten().collect(),
+        extended_props: Props {
+            source: source(provider, account),
+            why: if provider.is_some() { T.event_locked } else { T.read_only },
+            calendar: calendar.id.clone(),
+            calendar_name: calendar.title().to_owned(),
+            color: event.color.as_deref().and_then(rgb).unwrap_or_else(|| calendar.color()),
+            uid: event.uid,
+            etag: event.etag,
+            at: event.recurrence_id,
+            from: event.start,
+            to: event.end,
+            place: event.location,
+            provider: event.origin.provider,
+            account: event.origin.account,
+            origin,
+            synced: event.last_synced_at,
+            fixed,
         },
-    })
+    }
 }
 
 /// Returns the date or the clock's time of a time with or without an offset.
