@@ -6,8 +6,8 @@ use bytes::Bytes;
 
 use super::front::{Bridge, BridgeError};
 use super::record::{
-    self, Chosen, Conflict, ConflictStatus, Failure, Mapping, Run, RunStatus, Turn, conflict_key,
-    mapping_state_key, run_key,
+    self, Chosen, Conflict, ConflictStatus, Done, Failed, Failure, Mapping, Run, RunStatus, Turn, Where,
+    Wrote, conflict_key, mapping_state_key, run_key,
 };
 use super::shape;
 use crate::calendar::{Error, Put, Refusal, When};
@@ -287,6 +287,36 @@ fn refused(error: Error) -> BridgeError {
         }
         Error::Refused(refusal) => {
             BridgeError::Conflict(format!("That version is not accepted here: {refusal:?}"))
+        }
+    }
+}
+
+/// So many objects that were written or left alone are named by a run.
+const NAMED: u64 = 200;
+
+impl Run {
+    /// Notes an object that was looked at and left alone, and why.
+    pub fn skip(&mut self, uid: &str, why: &str) {
+        self.skipped = self.skipped.saturating_add(1);
+        if self.skipped <= NAMED {
+            self.left.push(Failed { uid: uid.to_owned(), reason: why.to_owned() });
+        }
+    }
+
+    /// Counts an object that was written.
+    pub fn count(&mut self, side: Where, done: Done, uid: &str) {
+        let counts = match side {
+            Where::Local => &mut self.local,
+            Where::Remote => &mut self.remote,
+        };
+        let count = match done {
+            Done::Inserted => &mut counts.inserted,
+            Done::Updated => &mut counts.updated,
+            Done::Deleted => &mut counts.deleted,
+        };
+        *count = count.saturating_add(1);
+        if self.local.total().saturating_add(self.remote.total()) <= NAMED {
+            self.wrote.push(Wrote { uid: uid.to_owned(), side, done });
         }
     }
 }

@@ -21,8 +21,7 @@ use super::pace::{NIGHT, Outcome, Schedule, later, next_full};
 use super::print;
 use super::provider::{Provider, RemoteId, Seen, Trouble, Window};
 use super::record::{
-    Base, Counts, Direction, Done, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus,
-    Where, Wrote,
+    Base, Counts, Direction, Failed, Failure, Hold, Mapping, MappingState, OnDelete, Run, RunStatus,
 };
 use super::scope;
 use crate::calendar::{Error, Session, Writable};
@@ -542,35 +541,7 @@ pub(super) fn uid_of(seen: &Seen) -> Result<(String, Ical), String> {
     Ok((uid, ical))
 }
 
-/// So many objects that were written or left alone are named by a run.
-const NAMED: u64 = 200;
-
 impl Run {
-    /// Notes an object that was looked at and left alone, and why.
-    pub fn skip(&mut self, uid: &str, why: &str) {
-        self.skipped = self.skipped.saturating_add(1);
-        if self.skipped <= NAMED {
-            self.left.push(Failed { uid: uid.to_owned(), reason: why.to_owned() });
-        }
-    }
-
-    /// Counts an object that was written.
-    pub fn count(&mut self, side: Where, done: Done, uid: &str) {
-        let counts = match side {
-            Where::Local => &mut self.local,
-            Where::Remote => &mut self.remote,
-        };
-        let count = match done {
-            Done::Inserted => &mut counts.inserted,
-            Done::Updated => &mut counts.updated,
-            Done::Deleted => &mut counts.deleted,
-        };
-        *count = count.saturating_add(1);
-        if self.local.total().saturating_add(self.remote.total()) <= NAMED {
-            self.wrote.push(Wrote { uid: uid.to_owned(), side, done });
-        }
-    }
-
     /// Returns a run that begins.
     pub(super) fn begin(id: String, mapping: &str, now: Timestamp, asked: bool) -> Run {
         Run {
