@@ -63,6 +63,12 @@ fn a_signed_hook_starts_a_sync() {
     let (_, mapping) = mapped_feed(&house, &peer, &["one"]);
     let (_, asked) = house.api("POST", &format!("/mappings/{mapping}/sync"), None);
     follow(&house, asked["run"].as_str().unwrap());
+    // The first pass begins by itself: who asks meanwhile joins it, and another one follows.
+    eventually("two passes", || {
+        let (_, runs) = house.api("GET", &format!("/runs?mapping={mapping}"), None);
+        let runs = runs["items"].as_array().unwrap();
+        runs.len() == 2 && runs.iter().all(|run| run["status"] != "running")
+    });
     let path = format!("/hooks/sync/{mapping}");
     assert_eq!(house.as_nobody("POST", &path, &[], "").status, 404, "it has no hook yet");
     let (status, made) = house.api("POST", &format!("/mappings/{mapping}/hook"), None);

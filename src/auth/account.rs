@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::session::forgotten_rows;
 use super::{Guard, password};
 use crate::calendar::{Error, House, NewPrincipal, Refusal};
 use crate::store::{Fault, Op, Principal};
@@ -75,8 +76,8 @@ impl Guard {
     pub async fn remove_user(&self, user: &str) -> Result<(), Error> {
         let tokens = self.keyed_tokens(Some(user)).await?;
         let sessions = self.kept_sessions(Some(user)).await?;
-        let keys = tokens.into_iter().map(|(key, _)| key).chain(sessions.into_iter().map(|(key, _)| key));
-        let ops = keys.map(Op::DeleteRecord).collect();
+        let mut ops: Vec<Op> = tokens.into_iter().map(|(key, _)| Op::DeleteRecord(key)).collect();
+        ops.extend(sessions.iter().flat_map(|(key, session)| forgotten_rows(key, session)));
         self.house.remove_principal(user, ops).await?;
         self.forget(user);
         Ok(())

@@ -2,6 +2,9 @@
 //!
 //! Owns: beginning, recognising, listing and ending them; the cookie; the word that proves that a change was asked for on one of our
 //! own pages. Does not own: the pages (`web`), what a session may do (`Caller::may`).
+//!
+//! A session lies under the digest of its secret; beside it `@/USER/DIGEST` leads from whose it is to it, so that nobody's
+//! sessions are looked for among everybody's.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -25,6 +28,9 @@ const LONGEST: Duration = Duration::from_secs(60 * 86_400);
 const NOTED: Duration = Duration::from_secs(10 * 60);
 /// The name of the cookie; over https with `__Host-` in front.
 const NAME: &str = "kalends-session";
+
+/// What the rows begin with that lead from accounts to sessions; no digest looks like this.
+const OF: &str = "@/";
 
 /// A session, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,6 +157,7 @@ impl Guard {
         };
         let commit = Commit::new(Origin::System, now)
             .expect(self.exists(&principal.name).await?)
+            .op(known(&session.user, &digest))
             .op(Op::PutRecord(Key::new(Table::Session, digest), written(&session)?));
         self.house.store.commit(commit).await?;
         Ok(secret)
@@ -178,6 +185,7 @@ impl Guard {
             // Whoever was quicker noted it too, or ended the session.
             let commit = Commit::new(Origin::System, now)
                 .expect(Expect::Record(key.clone(), Some(bytes)))
+                .op(known(&session.user, &key.path))
                 .op(Op::PutRecord(key, written(&session)?));
             if let Err(crate::store::CommitError::Fault(fault)) = self.house.store.commit(commit).await {
                 return Err(fault);
@@ -207,11 +215,10 @@ impl Guard {
     /// `Missing` if there is none; when the store fails.
     pub async fn end_session(&self, user: &str, id: &str) -> Result<(), Error> {
         let list = self.kept_sessions(Some(user)).await?;
-        let Some((key, _)) = list.into_iter().find(|(_, session)| session.id == id) else {
+        let Some(found) = list.into_iter().find(|(_, session)| session.id == id) else {
             return Err(Refusal::Missing.into());
         };
-        let commit = Commit::new(Origin::System, self.house.clock.now()).op(Op::DeleteRecord(key));
-        self.house.store.commit(commit).await?;
+        self.end(vec![found]).await?;
         Ok(())
     }
 
@@ -222,7 +229,7 @@ impl Guard {
     pub async fn end_sessions(&self, user: &str, but: Option<&str>) -> Result<usize, Error> {
         let list = self.kept_sessions(Some(user)).await?;
         let gone = list.into_iter().filter(|(_, session)| Some(session.id.as_str()) != but);
-        self.end(gone.map(|(key, _)| key).collect()).await
+        self.end(gone.collect()).await
     }
 
     /// Forgets sessions that ended by themselves. Returns how many.
@@ -232,33 +239,52 @@ impl Guard {
     pub async fn forget_sessions(&self) -> Result<usize, Error> {
         let now = self.house.clock.now();
         let list = self.kept_sessions(None).await?;
-        self.end(list.into_iter().filter(|(_, session)| session.ended(now)).map(|(key, _)| key).collect())
-            .await
+        self.end(list.into_iter().filter(|(_, session)| session.ended(now)).collect()).await
     }
 
-    async fn end(&self, keys: Vec<Key>) -> Result<usize, Error> {
-        let count = keys.len();
-        if count > 0 {
-            let commit =
-                keys.into_iter().fold(Commit::new(Origin::System, self.house.clock.now()), |commit, key| {
-                    commit.op(Op::DeleteRecord(key))
-                });
+    async fn end(&self, gone: Vec<(Key, Session)>) -> Result<usize, Error> {
+        if !gone.is_empty() {
+            let mut commit = Commit::new(Origin::System, self.house.clock.now());
+            commit.ops = gone.iter().flat_map(|(key, session)| forgotten_rows(key, session)).collect();
             self.house.store.commit(commit).await?;
         }
-        Ok(count)
+        Ok(gone.len())
     }
 
     /// Returns the sessions that are kept, of one account or of all.
     pub(super) async fn kept_sessions(&self, user: Option<&str>) -> Result<Vec<(Key, Session)>, Fault> {
         let mut list = Vec::new();
-        for (key, bytes) in all(&self.house, Table::Session, "").await? {
-            let session: Session = read(&bytes)?;
-            if user.is_none_or(|user| user == session.user) {
-                list.push((key, session));
+        let Some(user) = user else {
+            for (key, bytes) in all(&self.house, Table::Session, "").await? {
+                if !key.path.starts_with(OF) {
+                    list.push((key, read(&bytes)?));
+                }
+            }
+            return Ok(list);
+        };
+        let prefix = format!("{OF}{user}/");
+        for (row, _) in all(&self.house, Table::Session, &prefix).await? {
+            let key = Key::new(Table::Session, row.path.strip_prefix(&prefix).unwrap_or_default());
+            if let Some(bytes) = self.house.store.record(&key).await? {
+                list.push((key, read(&bytes)?));
             }
         }
         Ok(list)
     }
+}
+
+fn row(user: &str, digest: &str) -> Key {
+    Key::new(Table::Session, format!("{OF}{user}/{digest}"))
+}
+
+/// Returns the step that makes a session known as an account's.
+fn known(user: &str, digest: &str) -> Op {
+    Op::PutRecord(row(user, digest), bytes::Bytes::from_static(b"1"))
+}
+
+/// Returns the steps that remove a session.
+pub(super) fn forgotten_rows(key: &Key, session: &Session) -> [Op; 2] {
+    [Op::DeleteRecord(row(&session.user, &key.path)), Op::DeleteRecord(key.clone())]
 }
 
 #[cfg(test)]

@@ -344,7 +344,7 @@ pub enum Table {
     Webhook = 23,
     /// What is or was delivered to them: `OWNER/SUBSCRIPTION/NUMBER`.
     Delivery = 24,
-    /// Sessions of browsers: by the digest of their secret.
+    /// Sessions of browsers: by the digest of their secret, and `@/OWNER/DIGEST` for each.
     Session = 25,
 }
 
