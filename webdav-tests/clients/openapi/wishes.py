@@ -43,6 +43,7 @@ BEYOND = {
     "keep_old_for": "within bounds",
     "step": "within bounds",
     "max_age": "within bounds",
+    "within": "within bounds",
     "minimum_notice": "within bounds",
     "horizon": "within bounds",
     "poll_interval": "within bounds",
