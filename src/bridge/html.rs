@@ -57,7 +57,8 @@ pub(super) fn meant(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         let (before, tail) = rest.split_at(at);
         out.push_str(before);
-        let end = tail.find(';').filter(|end| *end <= REFERENCE);
+        let end = tail.bytes().take(REFERENCE + 1).position(|b| b == b';');
+        steps::count(end.unwrap_or(REFERENCE));
         let found = end.and_then(|end| Some((entity(tail.get(1..end)?)?, end)));
         match found {
             Some((c, end)) => {
@@ -72,6 +73,32 @@ pub(super) fn meant(text: &str) -> String {
     }
     out.push_str(rest);
     out
+}
+
+/// Counts how much of a text is looked at, for tests that show that it is not looked at again and again.
+pub(super) mod steps {
+    #[cfg(test)]
+    thread_local! {
+        static LOOKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    /// So many bytes were looked at.
+    #[cfg(test)]
+    pub(in crate::bridge) fn count(bytes: usize) {
+        LOOKED.with(|looked| looked.set(looked.get() + bytes));
+    }
+
+    /// So many bytes were looked at.
+    #[cfg(not(test))]
+    pub(in crate::bridge) fn count(_: usize) {}
+
+    /// Returns how many bytes an act looks at.
+    #[cfg(test)]
+    pub(in crate::bridge) fn of<T>(act: impl FnOnce() -> T) -> (T, usize) {
+        LOOKED.with(|looked| looked.set(0));
+        let done = act();
+        (done, LOOKED.with(std::cell::Cell::get))
+    }
 }
 
 fn entity(name: &str) -> Option<char> {

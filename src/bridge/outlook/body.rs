@@ -3,7 +3,7 @@
 //! Owns: text out of HTML, always the same for the same HTML; HTML out of text; the block that an online meeting leaves
 //! in the body, which must survive an edit of the text above it.
 
-use crate::bridge::html::{attribute, is_block, meant, says_address};
+use crate::bridge::html::{attribute, is_block, meant, says_address, steps};
 
 /// How long a row of underscores begins the block of an online meeting.
 const RULE: &str = "____________________";
@@ -17,9 +17,11 @@ pub(super) fn text_of(html: &str) -> String {
     let mut rest = html;
     let mut hidden: Option<&str> = None;
     let mut pre = 0usize;
-    let mut links: Vec<(String, usize)> = Vec::new();
+    let mut open: Option<(String, usize)> = None;
+    let mut ends = Ends::default();
     while let Some(at) = rest.find('<') {
         let (text, tail) = rest.split_at(at);
+        steps::count(at);
         if hidden.is_none() {
             flow(&mut out, text, pre > 0);
         }
@@ -27,7 +29,8 @@ pub(super) fn text_of(html: &str) -> String {
             rest = comment.split_once("-->").map_or("", |(_, after)| after);
             continue;
         }
-        let Some((tag, after)) = tail.get(1..).and_then(|tag| split_tag(tag)) else {
+        let from = html.len() - tail.len() + 1;
+        let Some((tag, after)) = tail.get(1..).and_then(|tag| split_tag(tag, from, &mut ends)) else {
             // A lone `<` is text.
             if hidden.is_none() {
                 flow(&mut out, "<", false);
@@ -56,10 +59,13 @@ pub(super) fn text_of(html: &str) -> String {
                 line(&mut out);
                 pre = if closing { pre.saturating_sub(1) } else { pre.saturating_add(1) };
             }
-            "a" if !closing => links.push((attribute(tag, "href").unwrap_or_default(), out.len())),
             "a" => {
-                if let Some((href, from)) = links.pop() {
+                // A link within a link ends the one around it.
+                if let Some((href, from)) = open.take() {
                     link(&mut out, &href, from);
+                }
+                if !closing {
+                    open = Some((attribute(tag, "href").unwrap_or_default(), out.len()));
                 }
             }
             "li" if !closing => {
@@ -78,14 +84,42 @@ pub(super) fn text_of(html: &str) -> String {
     tidy(&out)
 }
 
-/// Returns the tag up to its `>`, quotes respected, and what follows. Nothing: no tag begins here.
-fn split_tag(text: &str) -> Option<(&str, &str)> {
+/// Where a search for the end of a tag came along that found none: for each byte of the page, within which quotes it was there. A
+/// search that comes to such a place the same way finds none either, so that no byte is looked at more than three times.
+#[derive(Default)]
+struct Ends(Vec<u8>);
+
+impl Ends {
+    /// Notes that a search is here in this state. True: one was here before.
+    fn was_here(&mut self, at: usize, state: u8) -> bool {
+        if self.0.len() <= at {
+            self.0.resize(at + 1, 0);
+        }
+        let Some(seen) = self.0.get_mut(at) else { return false };
+        let before = *seen & state != 0;
+        *seen |= state;
+        before
+    }
+}
+
+/// Returns the tag up to its `>`, quotes respected, and what follows. Nothing: no tag begins here. `from`: where in the page.
+fn split_tag<'a>(text: &'a str, from: usize, ends: &mut Ends) -> Option<(&'a str, &'a str)> {
     let first = text.chars().next()?;
     if !(first.is_ascii_alphabetic() || matches!(first, '/' | '!' | '?')) {
         return None;
     }
     let mut quote = None;
     for (at, c) in text.char_indices() {
+        steps::count(1);
+        let state = match quote {
+            None => 1,
+            Some('"') => 2,
+            Some(_) => 4,
+        };
+        // What was noted on the way to an end that is found lies behind whoever searches next.
+        if ends.was_here(from + at, state) {
+            return None;
+        }
         match (c, quote) {
             ('"' | '\'', None) => quote = Some(c),
             (c, Some(open)) if c == open => quote = None,
@@ -98,9 +132,11 @@ fn split_tag(text: &str) -> Option<(&str, &str)> {
 
 /// A link whose words do not say where it leads is followed by the address.
 fn link(out: &mut String, href: &str, from: usize) {
-    let shown = out.get(from..).unwrap_or_default().trim().to_owned();
-    let leads = ["http://", "https://"].iter().any(|scheme| href.starts_with(scheme));
-    if leads && !says_address(&shown, href) && !shown.contains(href) {
+    if !["http://", "https://"].iter().any(|scheme| href.starts_with(scheme)) {
+        return;
+    }
+    let shown = out.get(from..).unwrap_or_default().trim();
+    if !says_address(shown, href) && !shown.contains(href) {
         out.push_str(&format!("<{href}>"));
     }
 }
@@ -230,6 +266,12 @@ mod tests {
             ("&#x41;&#66;&unknown; &amp;lt;", "AB&unknown; &lt;"),
             ("<pre>a\n  b</pre>", "a\n  b"),
             ("<img alt=\"1>2\">x", "x"),
+            ("1 <b \"2 <i>3</i>", "1 <b \"2 3"),
+            ("1 <b \"2 <i '3\"> 4", "1 4"),
+            (
+                "<a href=\"https://example.com/1\">one <a href=\"https://example.com/2\">two</a></a>",
+                "one <https://example.com/1>two<https://example.com/2>",
+            ),
             ("", ""),
         ] {
             assert_eq!(text_of(html), text, "{html}");
@@ -257,5 +299,27 @@ mod tests {
             assert_eq!(tidy(&tidy(text)), tidy(text));
         }
         assert_eq!(tidy("\r\n\r\na \u{a0}\r\n b\t\r\n\r\n"), "a\n b");
+    }
+
+    // Bad input: what looks like many tags costs as much looking as it is long, not its square
+    #[test]
+    fn a_page_that_looks_like_tags_is_read_in_one_go() {
+        const MOST: usize = 1 << 18;
+        for (piece, end) in [
+            ("<", ""),
+            ("<a", ""),
+            ("<a ", ">"),
+            ("<a\"", ""),
+            ("<a\"<a'", ""),
+            ("<a'<a<a\"\"<a'\"", ">"),
+            ("<!-", ""),
+            ("<a href=x>", "</a>"),
+            ("<style><a", "</style>"),
+            ("&", ""),
+        ] {
+            let page = piece.repeat(MOST / piece.len()) + end;
+            let (_, looked) = steps::of(|| text_of(&page));
+            assert!(looked <= 12 * page.len(), "{looked} for {piece:?}…{end:?}");
+        }
     }
 }

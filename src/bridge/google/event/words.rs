@@ -3,7 +3,7 @@
 //! Owns: HTML → text, text that looks like HTML → HTML that reads as that text, and the conference details that Google
 //! keeps between lines of its own within a description.
 
-use crate::bridge::html::{attribute, is_block, meant, says_address};
+use crate::bridge::html::{attribute, is_block, meant, says_address, steps};
 
 /// Elements that people's descriptions hold. Anything else in angle brackets is text.
 const ELEMENTS: [&str; 36] = [
@@ -84,30 +84,36 @@ struct Tag<'a> {
     length: usize,
 }
 
-fn tag(text: &str) -> Option<Tag<'_>> {
+/// Returns the name of the element whose tag may begin here, whether it closes one, and where its attributes begin. It is judged
+/// by what stands at the beginning, before anybody looks for its end.
+fn head(text: &str) -> Option<(String, bool, usize)> {
     let inside = text.strip_prefix('<')?;
-    let end = inside.find('>')?;
-    let inside = inside.get(..end)?;
-    let (closes, inside) = match inside.strip_prefix('/') {
-        Some(rest) => (true, rest),
-        None => (false, inside),
-    };
-    let split = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(inside.len());
-    let (name, attributes) = inside.split_at(split);
+    let closes = inside.starts_with('/');
+    let from = if closes { 2 } else { 1 };
+    let inside = text.get(from..)?;
+    let length = inside.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'-').count();
+    let (name, rest) = inside.split_at_checked(length)?;
+    steps::count(length);
     let name = name.to_ascii_lowercase();
-    let known = ELEMENTS.contains(&name.as_str())
-        && (attributes.is_empty() || attributes.starts_with([' ', '/', '\n', '\t']));
-    known.then_some(Tag { name, closes, attributes, length: end + 2 })
+    let known = ELEMENTS.contains(&name.as_str()) && rest.starts_with(['>', ' ', '/', '\n', '\t']);
+    known.then_some((name, closes, from + length))
 }
 
-/// The text before the next tag, the tag, and what follows.
+/// The text before the next tag, the tag, and what follows. Each letter is looked at once, whatever stands around it: what begins
+/// as a tag and has no end says that none after it has one.
 fn next_tag(text: &str) -> Option<(&str, Tag<'_>, &str)> {
-    text.match_indices('<').find_map(|(at, _)| {
+    for (at, _) in text.match_indices('<') {
         let (before, rest) = text.split_at(at);
-        let tag = tag(rest)?;
+        let Some((name, closes, from)) = head(rest) else { continue };
+        let inside = rest.get(from..)?;
+        let end = inside.find('>');
+        steps::count(end.unwrap_or(inside.len()));
+        let end = end?;
+        let tag = Tag { name, closes, attributes: inside.get(..end)?, length: from + end + 1 };
         let after = rest.get(tag.length..)?;
-        Some((before, tag, after))
-    })
+        return Some((before, tag, after));
+    }
+    None
 }
 
 fn unmarked(html: &str) -> String {
@@ -115,6 +121,7 @@ fn unmarked(html: &str) -> String {
     let mut link: Option<(String, usize)> = None;
     let mut rest = html;
     while let Some((before, tag, after)) = next_tag(rest) {
+        steps::count(before.len());
         out.push_str(&meant(before));
         mark(&tag, &mut out, &mut link);
         rest = after;
@@ -223,5 +230,30 @@ mod tests {
         assert_eq!(text(&with), "Agenda");
         assert_eq!(description(&with), "Agenda");
         assert_eq!(text(&format!("<b>Agenda</b><br>{fence}<br>Join<br>{fence}<br>after")), "Agenda\nafter");
+    }
+
+    // Bad input: what looks like many tags costs as much looking as it is long, not its square
+    #[test]
+    fn a_text_that_looks_like_tags_is_read_in_one_go() {
+        const MOST: usize = 1 << 18;
+        for (piece, end) in [
+            ("<", ""),
+            ("<", ">"),
+            ("<b ", ""),
+            ("<b ", ">"),
+            ("</", ">"),
+            ("<b<", "<br>"),
+            ("<bb ", "<br>"),
+            ("<br>", ""),
+            ("<a href=\"x\">y", "</a>"),
+            ("&", ";<br>"),
+            ("<b &", ""),
+        ] {
+            let plain = piece.repeat(MOST / piece.len()) + end;
+            let (_, looked) = steps::of(|| text(&plain));
+            assert!(looked <= 12 * plain.len(), "{looked} for {piece:?}…{end:?}");
+            let (_, looked) = steps::of(|| description(&plain));
+            assert!(looked <= 12 * plain.len(), "{looked} for {piece:?}…{end:?}");
+        }
     }
 }
