@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use kalends::auth::grant::Secret;
-use kalends::bridge::record::{ConflictStatus, Direction, Health, Policy, RunStatus};
-use kalends::bridge::{BridgeError, Detect, Rate, Rates, Settings, Told, Wakeful};
+use kalends::bridge::provider::{RemoteId, Trouble};
+use kalends::bridge::record::{ConflictStatus, Direction, Health, Mapping, Policy, RunStatus};
+use kalends::bridge::{BridgeError, Detect, NewMapping, Rate, Rates, Settings, Told, Wakeful};
 use kalends::follow::Follower as _;
 use serde_json::{Value, json};
 
@@ -307,6 +308,12 @@ async fn what_one_mapping_is_asked_to_wait_for_all_of_the_account_wait_for() {
     let home = side.bridge.remote_calendars("anna", &connection.id).await.unwrap();
     let home = home.into_iter().find(|c| c.id.0.ends_with("/anna/home/")).unwrap();
     let two = side.map_to(&connection.id, home.id, Direction::Both, Policy::Newest).await;
+    radicale.calendar("/anna/third/");
+    let third = side.bridge.remote_calendars("anna", &connection.id).await.unwrap();
+    let third = third.into_iter().find(|c| c.id.0.ends_with("/anna/third/")).unwrap();
+    let three = side.map_to(&connection.id, third.id, Direction::Pull, Policy::Newest).await;
+    let work = side.bridge.mapping("anna", &one).await.unwrap().0.remote.0;
+    let collection = side.calendar().await.id();
     proxy.fault(|_| Some(Bad::Answer(429, vec![("Retry-After".into(), "120".into())], String::new())));
     assert_eq!(side.sync(&one).await.status, RunStatus::Deferred);
     proxy.well();
@@ -317,8 +324,53 @@ async fn what_one_mapping_is_asked_to_wait_for_all_of_the_account_wait_for() {
     }
     look(&side, &[&one, &two]).await;
     assert!(proxy.seen().is_empty(), "nobody calls meanwhile");
+    // Nor does anybody who wants something else of the account, and each is told how long to wait.
+    let wait = |told: Result<(), BridgeError>| match told {
+        Err(BridgeError::Far(Trouble::Budget(sentence, wait))) => {
+            assert!(sentence.ends_with("it is called again in 2 minutes."), "{sentence}");
+            wait
+        }
+        other => panic!("{other:?}"),
+    };
+    let new = |remote: &str| {
+        let remote = RemoteId(remote.to_owned());
+        NewMapping { direction: Direction::Pull, ..NewMapping::new(collection, &connection.id, remote) }
+    };
+    let both = |mapping: &mut Mapping| {
+        mapping.direction = Direction::Both;
+        Ok(())
+    };
+    let pull = side.bridge.mapping("anna", &three).await.unwrap().0;
+    assert_eq!(pull.direction, Direction::Pull);
+    let two_minutes = Duration::from_secs(120);
+    assert_eq!(wait(side.bridge.remote_calendars("anna", &connection.id).await.map(|_| ())), two_minutes);
+    assert_eq!(wait(side.bridge.preview("anna", &new(&work)).await.map(|_| ())), two_minutes);
+    assert_eq!(wait(side.bridge.add_mapping("anna", new("/x/")).await.map(|_| ())), two_minutes);
+    assert_eq!(wait(side.bridge.update_mapping("anna", &three, both).await.map(|_| ())), two_minutes);
+    let again = side.bridge.reconnect("anna", &connection.id, None, None).await;
+    assert_eq!(wait(again.map(|_| ())), two_minutes);
+    assert!(proxy.seen().is_empty(), "nobody calls meanwhile");
     side.later(Duration::from_secs(120));
     assert_eq!(side.sync(&two).await.status, RunStatus::Success);
+    // What any of them is asked to wait for, all others wait for, also after a restart.
+    let side = {
+        proxy.fault(|_| Some(Bad::Answer(429, vec![("Retry-After".into(), "300".into())], String::new())));
+        let told = side.bridge.preview("anna", &new(&work)).await;
+        assert!(matches!(told, Err(BridgeError::Far(Trouble::Slow(Some(_))))), "{told:?}");
+        proxy.well();
+        side.restart().await
+    };
+    proxy.seen();
+    side.later(Duration::from_secs(299));
+    match side.bridge.sync("anna", &one, false).await {
+        Err(BridgeError::Wait(wait)) => assert_eq!(wait, Duration::from_secs(1)),
+        other => panic!("{other:?}"),
+    }
+    let listed = side.bridge.remote_calendars("anna", &connection.id).await;
+    assert!(matches!(listed, Err(BridgeError::Far(Trouble::Budget(..)))), "{listed:?}");
+    assert!(proxy.seen().is_empty(), "nobody calls meanwhile");
+    side.later(Duration::from_secs(1));
+    assert_eq!(side.sync(&one).await.status, RunStatus::Success);
 }
 
 // E12, S4-073, S4-074, S3-171: the budget defers, says until when, and outlives a restart
@@ -326,7 +378,7 @@ async fn what_one_mapping_is_asked_to_wait_for_all_of_the_account_wait_for() {
 async fn a_budget_that_is_used_up_defers_until_it_is_filled_again() {
     let radicale = radicale!();
     // Slow enough that no call waits: it is put off.
-    let caldav = Rate { minute: 10, day: 40, saved: 3 };
+    let caldav = Rate { minute: 10, day: 40, saved: 3, peak: None };
     let rates = Rates { caldav, ..Rates::default() };
     let side = Side::with(Settings { rates, ..Settings::default() }).await;
     // Days are UTC's: not a few minutes before the next one.

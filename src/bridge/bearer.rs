@@ -6,14 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt as _;
+
+use super::breaker::Gate;
 use super::front::{Bridge, BridgeError};
 use super::pace::later;
 use super::provider::{Bearer, Fut, Trouble};
-use super::record::{self, Connection, Health, Kind, connection_state_key, secret_key};
+use super::record::{self, Connection, Health, Kind, secret_key};
 use crate::auth::grant::{Keyring, SealError, Secret};
 use crate::auth::oauth::{Client, Denial, Grant};
 use crate::calendar::House;
-use crate::store::{Commit, CommitError, Expect, Key, Op, Origin, Table};
+use crate::store::{Commit, CommitError, Expect, Key, Op, Origin, Table, Timestamp};
 
 /// What people are told when the key file is not the one that sealed an account's secret.
 const LOCKED: &str = "What was stored to sign in cannot be opened with the server's key file: put the right key file \
@@ -23,6 +26,8 @@ const LOCKED: &str = "What was stored to sign in cannot be opened with the serve
 const AHEAD: Duration = Duration::from_secs(5 * 60);
 /// An account that was not called for so long has its token fetched anew.
 const IDLE: Duration = Duration::from_secs(30 * 86_400);
+/// Idle consents that are seen to at a time.
+const AT_ONCE: usize = 16;
 /// How often a write that somebody else came before is tried again.
 const ATTEMPTS: usize = 5;
 
@@ -92,26 +97,35 @@ impl Bridge {
         if !self.ties.is_due(now) {
             return Ok(());
         }
-        for connection in record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await? {
-            let state = self.connection_state(&connection.id).await?;
-            let consented = matches!(connection.kind, Kind::Google | Kind::Outlook)
-                && !matches!(state.health, Health::Pending | Health::TokenExpired);
-            if !consented {
-                continue;
-            }
-            let Ok(text) = self.secret(&connection.id).await else { continue };
-            // An access token lives for an hour: its end tells when the last one was fetched.
-            let Some(grant) = Grant::read(&text).filter(|grant| later(grant.expires, IDLE) <= now) else {
-                continue;
-            };
-            let Ok(bearer) = self.bearer(&connection, self.fetch.counted()) else { continue };
-            if let Err(trouble) = bearer.token(Some(&grant.access)).await {
-                tracing::info!(connection = %connection.id, "an idle consent could not be kept alive: {trouble}");
-                let next = self.health(&connection, &state, Some(&trouble));
-                let mut ops = vec![record::put(connection_state_key(&connection.id), &next)?];
-                ops.extend(self.connection_alarms(&connection, &next).await?);
-                self.commit(ops).await?;
-            }
+        let all = record::load_all::<Connection>(&*self.house.store, Table::Connection, "").await?;
+        // A vendor that hangs keeps others waiting for a while at most.
+        let mut looks = Vec::with_capacity(all.len());
+        for connection in all {
+            looks.push(self.keep_one_alive(connection, now));
+        }
+        let mut kept = futures_util::stream::iter(looks).buffer_unordered(AT_ONCE);
+        while let Some(kept) = kept.next().await {
+            kept?;
+        }
+        Ok(())
+    }
+
+    async fn keep_one_alive(&self, connection: Connection, now: Timestamp) -> Result<(), BridgeError> {
+        let state = self.connection_state(&connection.id).await?;
+        let consented = matches!(connection.kind, Kind::Google | Kind::Outlook)
+            && !matches!(state.health, Health::Pending | Health::TokenExpired);
+        if !consented || matches!(self.gate(&connection.id), Gate::Shut(_) | Gate::Barred(_)) {
+            return Ok(());
+        }
+        let Ok(text) = self.secret(&connection.id).await else { return Ok(()) };
+        // An access token lives for an hour: its end tells when the last one was fetched.
+        let Some(grant) = Grant::read(&text).filter(|grant| later(grant.expires, IDLE) <= now) else {
+            return Ok(());
+        };
+        let Ok(bearer) = self.bearer(&connection, self.fetch.counted()) else { return Ok(()) };
+        if let Err(trouble) = bearer.token(Some(&grant.access)).await {
+            tracing::info!(connection = %connection.id, "an idle consent could not be kept alive: {trouble}");
+            self.contacted(&connection, &state, Some(&trouble)).await?;
         }
         Ok(())
     }

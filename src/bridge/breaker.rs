@@ -1,14 +1,19 @@
 //! Leaves a far side alone that cannot be reached, and one that asked to be: a connection, all its mappings together.
 //!
-//! Owns: when a connection is tried again, that one pass tries it first. Does not own: when a single mapping is due
-//! (`pace`), our own budget of calls (`budget`).
+//! Owns: when a connection is tried again, that one pass tries it first, that nobody calls one that asked to be left alone.
+//! Does not own: when a single mapping is due (`pace`), our own budget of calls (`budget`).
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use http::StatusCode;
 use serde::{Deserialize, Serialize};
 
 use super::pace::later;
 use super::provider::Trouble;
+use crate::calendar::Clock;
+use crate::http::fetch::{Meter, Turn};
 use crate::store::Timestamp;
 
 /// Failures in a row, over all mappings of a connection, after which it is left alone.
@@ -70,7 +75,7 @@ impl Breaker {
                     failures,
                     opened: self.opened.saturating_add(1),
                     until: Some(later(now, wait)),
-                    not_before: None,
+                    not_before: self.not_before.filter(|at| *at > now),
                 }
             }
             // It answers.
@@ -83,8 +88,16 @@ impl Breaker {
             }
             // Nothing was asked.
             Some(Trouble::Budget(..)) => self,
-            _ => Breaker::default(),
+            // Whoever was answered since had asked before.
+            _ => Breaker { not_before: self.not_before.filter(|at| *at > now), ..Breaker::default() },
         }
+    }
+
+    /// Returns the breaker of one that asked to be left alone for so long.
+    #[must_use]
+    fn barred(self, wait: Duration, now: Timestamp) -> Breaker {
+        let until = Some(later(now, wait.min(LONGEST)));
+        Breaker { not_before: until.max(self.not_before), ..self }
     }
 
     /// Tells whether the connection may be called.
@@ -109,9 +122,100 @@ impl Breaker {
     }
 }
 
+/// The breakers of all connections that were called since the start, or failed before it.
+pub(super) struct Breakers {
+    clock: Arc<dyn Clock>,
+    all: Mutex<HashMap<String, Breaker>>,
+}
+
+impl Breakers {
+    pub(super) fn new(clock: Arc<dyn Clock>, all: HashMap<String, Breaker>) -> Breakers {
+        Breakers { clock, all: Mutex::new(all) }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<String, Breaker>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells whether a connection may be called.
+    pub(super) fn gate(&self, connection: &str) -> Gate {
+        let now = self.clock.now();
+        self.all().get(connection).map_or(Gate::Open, |breaker| breaker.gate(now))
+    }
+
+    /// Notes how a contact with a connection ended. Returns its breaker before and after.
+    pub(super) fn heard(&self, connection: &str, trouble: Option<&Trouble>) -> (Breaker, Breaker) {
+        let now = self.clock.now();
+        let mut all = self.all();
+        let breaker = all.entry(connection.to_owned()).or_default();
+        let before = *breaker;
+        *breaker = before.after(trouble, now);
+        (before, *breaker)
+    }
+
+    /// Has everybody leave a connection alone for so long.
+    fn bar(&self, connection: &str, wait: Duration) {
+        let now = self.clock.now();
+        let mut all = self.all();
+        let breaker = all.entry(connection.to_owned()).or_default();
+        *breaker = breaker.barred(wait, now);
+    }
+
+    /// Forgets a connection.
+    pub(super) fn forget(&self, connection: &str) {
+        self.all().remove(connection);
+    }
+}
+
+/// Stands before every call to one connection, whoever makes it: none goes out while the far side asked to be left alone, and
+/// all hear of it as soon as one does.
+#[derive(Clone)]
+pub(super) struct Peace {
+    breakers: Arc<Breakers>,
+    connection: String,
+}
+
+impl Peace {
+    pub(super) fn new(breakers: &Arc<Breakers>, connection: &str) -> Peace {
+        Peace { breakers: Arc::clone(breakers), connection: connection.to_owned() }
+    }
+}
+
+impl std::fmt::Debug for Peace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peace").field("connection", &self.connection).finish_non_exhaustive()
+    }
+}
+
+impl Meter for Peace {
+    fn turn(&self, _: u32, _: Duration) -> Turn {
+        match self.breakers.gate(&self.connection) {
+            Gate::Barred(wait) => {
+                let minutes = wait.as_secs().div_ceil(60).max(1);
+                let some = if minutes == 1 { "a minute".to_owned() } else { format!("{minutes} minutes") };
+                Turn::Later(format!("The far side asked not to be called; it is called again in {some}."), wait)
+            }
+            // A person, or what looks after a channel, may try one that could not be reached.
+            Gate::Open | Gate::Probe | Gate::Shut(_) => Turn::Now,
+        }
+    }
+
+    fn heard(&self, status: StatusCode, wait: Option<Duration>) {
+        let asks = matches!(
+            status,
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE | StatusCode::GATEWAY_TIMEOUT
+        );
+        if let Some(wait) = wait.filter(|_| asks) {
+            self.breakers.bar(&self.connection, wait);
+        }
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
     use super::*;
 
     fn at(seconds: i64) -> Timestamp {
@@ -161,11 +265,45 @@ mod tests {
         // A shorter one, heard later by a call that was under way, does not shorten it.
         assert_eq!(breaker.after(Some(&slow(5)), at(10)).gate(at(30)), Gate::Barred(Duration::from_secs(60)));
         assert_eq!(Breaker::default().after(Some(&Trouble::Slow(None)), at(0)).gate(at(0)), Gate::Open);
+        // Nor does an answer to a call that was made before.
+        assert_eq!(breaker.after(None, at(10)).gate(at(30)), Gate::Barred(Duration::from_secs(60)));
+        assert_eq!(breaker.after(None, at(90)), Breaker::default());
         let budget = Trouble::Budget("Enough.".into(), Duration::from_secs(60));
         assert_eq!(
             breaker.after(Some(&budget), at(0)),
             breaker,
             "our own budget says nothing of the far side"
         );
+    }
+
+    struct Standing(AtomicI64);
+
+    impl Clock for Standing {
+        fn now(&self) -> Timestamp {
+            Timestamp(self.0.load(Ordering::Relaxed))
+        }
+    }
+
+    // S1-051: what one call hears, the next one of the account obeys, and nobody else's
+    #[test]
+    fn what_one_call_hears_all_of_the_account_obey() {
+        let clock = Arc::new(Standing(AtomicI64::new(at(0).0)));
+        let breakers = Arc::new(Breakers::new(Arc::clone(&clock) as Arc<dyn Clock>, HashMap::new()));
+        let one = || Peace::new(&breakers, "a");
+        let turn = |peace: Peace| peace.turn(1, Duration::ZERO);
+        one().heard(StatusCode::TOO_MANY_REQUESTS, None);
+        one().heard(StatusCode::OK, Some(Duration::from_secs(900)));
+        assert_eq!(turn(one()), Turn::Now, "nothing was asked for");
+        one().heard(StatusCode::SERVICE_UNAVAILABLE, Some(Duration::from_secs(90)));
+        one().heard(StatusCode::TOO_MANY_REQUESTS, Some(Duration::from_secs(5)));
+        clock.0.store(at(10).0, Ordering::Relaxed);
+        let Turn::Later(sentence, wait) = turn(one()) else { panic!("it was called") };
+        assert_eq!(wait, Duration::from_secs(80));
+        assert!(sentence.ends_with("again in 2 minutes."), "{sentence}");
+        assert_eq!(turn(Peace::new(&breakers, "b")), Turn::Now);
+        breakers.heard("a", None);
+        assert!(matches!(turn(one()), Turn::Later(..)), "an answer to another call changes nothing");
+        clock.0.store(at(90).0, Ordering::Relaxed);
+        assert_eq!(turn(one()), Turn::Now);
     }
 }

@@ -1,19 +1,21 @@
 //! How many calls an account on a far side may be asked to bear: a minute and a day, all its mappings together.
 //!
-//! Owns: the bucket of each connection, the day's count and its record. Does not own: holding a call back
-//! (`http::fetch`), what a pass makes of it (`work`), a far side's own Retry-After (`breaker`).
+//! Owns: the bucket of each connection, the day's count and its record, how many calls are under way. Does not own: holding a
+//! call back (`http::fetch`), what a pass makes of it (`work`), a far side's own Retry-After (`breaker`).
 //!
 //! The minute's budget is a bucket that fills evenly. What is not used is saved up to a measure of its own, so that the
-//! first comparison of a large calendar is not slowed while later days stay far below the limit.
+//! first comparison of a large calendar is not slowed while later days stay far below the limit. Where the far side counts the
+//! calls of any minute, so is it done here, whatever was saved up.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::calendar::Clock;
-use crate::http::fetch::{Meter, Turn};
+use crate::http::fetch::{Meter, Places, Turn};
 use crate::store::{Fault, Key, Op, Store, Table, Timestamp};
 
+use super::breaker::{Breakers, Peace};
 use super::record::{self, Kind};
 
 /// A call is held back this long at most before it is put off.
@@ -33,6 +35,8 @@ pub struct Rate {
     pub day: u64,
     /// Minutes of which unused calls are saved up.
     pub saved: u32,
+    /// Calls in any one minute, saved ones among them; nothing: as many as there are. Never fewer than `minute`.
+    pub peak: Option<u32>,
 }
 
 /// The rate of each kind of far side.
@@ -52,11 +56,14 @@ pub struct Rates {
 impl Default for Rates {
     fn default() -> Rates {
         Rates {
-            google: Rate { minute: 300, day: 50_000, saved: 1 },
-            outlook: Rate { minute: 300, day: 50_000, saved: 1 },
-            // An hour's calls: the first sync of 500 events here, which takes a call each, is not slowed.
-            caldav: Rate { minute: 30, day: 20_000, saved: 60 },
-            cozi: Rate { minute: 10, day: 5_000, saved: 3 },
+            // Google lets 600 calls through in any minute, for each account (`docs/providers/google.md`): the first sync of 500
+            // events of ours, which takes a call each, is not slowed.
+            google: Rate { minute: 300, day: 50_000, saved: 2, peak: Some(580) },
+            // Microsoft lets 10,000 through in ten minutes: these, and 3,000 that come in meanwhile.
+            outlook: Rate { minute: 300, day: 50_000, saved: 20, peak: None },
+            // An hour's calls, for the same reason.
+            caldav: Rate { minute: 30, day: 20_000, saved: 60, peak: None },
+            cozi: Rate { minute: 10, day: 5_000, saved: 3, peak: None },
         }
     }
 }
@@ -75,10 +82,51 @@ impl Rates {
 /// How far calls that came together may overdraw a bucket, in microseconds: a minute.
 const DEBT: i128 = 60_000_000;
 
+/// How long a call counts where the calls of any minute are counted, in milliseconds: a second longer, as it takes different times
+/// to arrive.
+const MINUTE: i64 = 61_000;
+
+/// The calls of the last minute, by the second in which they are made.
+#[derive(Debug, Default)]
+struct Lately(VecDeque<(i64, u64)>);
+
+impl Lately {
+    /// Returns when so many calls more are no more than the peak, in milliseconds since 1970.
+    fn room(&mut self, now: i64, calls: u64, peak: u64) -> i64 {
+        // A clock that was set back: what was counted then says nothing now.
+        if self.0.back().is_some_and(|(second, _)| second * 1000 > now + 2 * MINUTE) {
+            self.0.clear();
+        }
+        while self.0.front().is_some_and(|(second, _)| second * 1000 + MINUTE <= now) {
+            self.0.pop_front();
+        }
+        let mut held: u64 = self.0.iter().map(|(_, made)| made).sum();
+        let mut at = now;
+        for (second, made) in &self.0 {
+            if held.saturating_add(calls) <= peak {
+                break;
+            }
+            held = held.saturating_sub(*made);
+            at = second * 1000 + MINUTE;
+        }
+        at.max(now)
+    }
+
+    fn add(&mut self, at: i64, calls: u64) {
+        let second = at.div_euclid(1000);
+        match self.0.back_mut() {
+            Some(last) if last.0 >= second => last.1 = last.1.saturating_add(calls),
+            _ => self.0.push_back((second, calls)),
+        }
+    }
+}
+
 /// A bucket and a day's count. Driven by the moments passed in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 struct Bucket {
     rate: Rate,
+    /// Where the far side counts the calls of any minute.
+    lately: Lately,
     /// When the bucket would be full, in microseconds since 1970; the past: it is.
     full: i128,
     /// Days since 1970.
@@ -93,7 +141,7 @@ struct Bucket {
 
 impl Bucket {
     fn new(rate: Rate) -> Bucket {
-        Bucket { rate, full: 0, day: 0, used: 0, kept: 0, written: None }
+        Bucket { rate, lately: Lately::default(), full: 0, day: 0, used: 0, kept: 0, written: None }
     }
 
     /// Microseconds in which one call is filled in.
@@ -115,7 +163,13 @@ impl Bucket {
         self.used = self.used.saturating_add(calls);
     }
 
-    fn turn(&mut self, now: Timestamp, waited: Duration) -> Turn {
+    /// Calls in any one minute; nothing: as many as there are.
+    fn peak(&self) -> Option<u64> {
+        self.rate.peak.map(|peak| u64::from(peak.max(self.rate.minute)))
+    }
+
+    /// Counts a call that is as so many to the far side, unless it has to wait for too long.
+    fn turn(&mut self, now: Timestamp, calls: u64, waited: Duration) -> Turn {
         let day = now.0.div_euclid(DAY);
         if day != self.day {
             (self.day, self.used, self.kept) = (day, 0, 0);
@@ -138,10 +192,17 @@ impl Bucket {
             self.full = micros;
         }
         let full = self.full.max(micros) + self.drop();
-        let wait = u128::try_from(full - micros - room).unwrap_or(0);
+        let peak = self.peak();
+        let free = peak.map(|peak| i128::from(self.lately.room(now.0, calls, peak)) * 1000);
+        let wait = u128::try_from((full - room).max(free.unwrap_or(micros)) - micros).unwrap_or(0);
         if wait <= patience && (wait == 0 || wait + waited.as_micros() <= endurance) {
             self.full = full;
             self.used = self.used.saturating_add(1);
+            self.also(now, calls.saturating_sub(1));
+            if peak.is_some() {
+                let millis = i64::try_from(wait / 1000).unwrap_or(i64::MAX);
+                self.lately.add(now.0.saturating_add(millis), calls);
+            }
             return match wait {
                 0 => Turn::Now,
                 wait => Turn::After(Duration::from_micros(u64::try_from(wait).unwrap_or(u64::MAX))),
@@ -149,7 +210,9 @@ impl Bucket {
         }
         // A minute's calls are let together, so that going on is worth the while.
         let until = self.full - (self.size() - i128::from(self.rate.minute)) * self.drop();
+        let free = peak.map(|peak| self.lately.room(now.0, u64::from(self.rate.minute).max(calls), peak));
         let millis = i64::try_from(until / 1000).unwrap_or(i64::MAX).max(now.0.saturating_add(1000));
+        let millis = millis.max(free.unwrap_or(millis));
         let sentence = format!(
             "The {} calls a minute that this account may make are used up; it goes on at {} UTC.",
             self.rate.minute,
@@ -169,9 +232,11 @@ fn clock_time(at: Timestamp) -> String {
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 
-/// The budget of one connection.
+/// The budget of one connection, and whether it may be called at all.
 struct Account {
     clock: Arc<dyn Clock>,
+    peace: Peace,
+    places: Places,
     bucket: Mutex<Bucket>,
 }
 
@@ -188,14 +253,19 @@ impl Account {
 }
 
 impl Meter for Account {
-    fn turn(&self, waited: Duration) -> Turn {
-        let now = self.clock.now();
-        self.bucket().turn(now, waited)
+    fn turn(&self, calls: u32, waited: Duration) -> Turn {
+        match self.peace.turn(calls, waited) {
+            Turn::Now => self.bucket().turn(self.clock.now(), u64::from(calls.max(1)), waited),
+            later => later,
+        }
     }
 
-    fn also(&self, calls: u64) {
-        let now = self.clock.now();
-        self.bucket().also(now, calls);
+    fn places(&self) -> Option<&Places> {
+        Some(&self.places)
+    }
+
+    fn heard(&self, status: http::StatusCode, wait: Option<Duration>) {
+        self.peace.heard(status, wait);
     }
 }
 
@@ -203,6 +273,7 @@ impl Meter for Account {
 pub(super) struct Budgets {
     clock: Arc<dyn Clock>,
     rates: Rates,
+    breakers: Arc<Breakers>,
     accounts: Mutex<HashMap<String, Arc<Account>>>,
     /// Counts of today that were found at the start: by connection, the day and the calls.
     found: Mutex<HashMap<String, (i64, u64)>>,
@@ -217,6 +288,7 @@ impl Budgets {
         store: &dyn Store,
         clock: Arc<dyn Clock>,
         rates: Rates,
+        breakers: Arc<Breakers>,
     ) -> Result<Budgets, Fault> {
         let now = clock.now();
         let today = now.0.div_euclid(DAY);
@@ -239,6 +311,7 @@ impl Budgets {
         Ok(Budgets {
             clock,
             rates,
+            breakers,
             accounts: Mutex::default(),
             found: Mutex::new(found),
             stale: Mutex::new(stale),
@@ -246,8 +319,8 @@ impl Budgets {
         })
     }
 
-    /// Returns the meter of a connection: always the same one.
-    pub(super) fn meter(&self, connection: &str, kind: Kind) -> Arc<dyn Meter> {
+    /// Returns the meter of a connection, of which so many calls may be under way: always the same one.
+    pub(super) fn meter(&self, connection: &str, kind: Kind, at_once: usize) -> Arc<dyn Meter> {
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
         let account = accounts.entry(connection.to_owned()).or_insert_with(|| {
             let mut bucket = Bucket::new(self.rates.of(kind));
@@ -256,7 +329,12 @@ impl Budgets {
                 (bucket.day, bucket.used, bucket.kept) = (day, used, used);
                 bucket.written = Some(day);
             }
-            Arc::new(Account { clock: Arc::clone(&self.clock), bucket: Mutex::new(bucket) })
+            Arc::new(Account {
+                clock: Arc::clone(&self.clock),
+                peace: Peace::new(&self.breakers, connection),
+                places: Places::new(u32::try_from(at_once).unwrap_or(u32::MAX)),
+                bucket: Mutex::new(bucket),
+            })
         });
         Arc::clone(account) as Arc<dyn Meter>
     }
@@ -337,45 +415,81 @@ mod tests {
         for kind in [Kind::Google, Kind::Icloud, Kind::Cozi] {
             let rate = rates.of(kind);
             let mut bucket = Bucket::new(rate);
-            assert_eq!(empty(&mut bucket, at(0)), rate.minute * rate.saved, "{kind:?}");
+            let most = rate.peak.unwrap_or(rate.minute * rate.saved);
+            assert_eq!(empty(&mut bucket, at(0)), most, "{kind:?}");
         }
     }
 
     fn empty(bucket: &mut Bucket, now: Timestamp) -> u32 {
-        (0..).find(|_| bucket.turn(now, NONE) != Turn::Now).unwrap()
+        (0..).find(|_| bucket.turn(now, 1, NONE) != Turn::Now).unwrap()
     }
 
     // E12, S1-050: calls a minute
     // A batch of fifty is fifty calls to Google: what it carries is counted, and the next calls wait for it.
     #[test]
     fn what_a_call_carries_is_counted_too() {
-        let rate = Rate { minute: 60, day: 1000, saved: 1 };
+        let rate = Rate { minute: 60, day: 1000, saved: 1, peak: None };
         let mut bucket = Bucket::new(rate);
         let now = Timestamp(1_800_000_000_000);
-        assert_eq!(bucket.turn(now, Duration::ZERO), Turn::Now);
-        bucket.also(now, 49);
+        assert_eq!(bucket.turn(now, 50, Duration::ZERO), Turn::Now);
         assert_eq!(bucket.used, 50);
         for _ in 0..10 {
-            assert_eq!(bucket.turn(now, Duration::ZERO), Turn::Now);
+            assert_eq!(bucket.turn(now, 1, Duration::ZERO), Turn::Now);
         }
-        assert!(!matches!(bucket.turn(now, Duration::ZERO), Turn::Now));
+        assert!(!matches!(bucket.turn(now, 1, Duration::ZERO), Turn::Now));
         bucket.also(now, 1_000_000);
-        assert!(matches!(bucket.turn(now, Duration::ZERO), Turn::Later(..)));
+        assert!(matches!(bucket.turn(now, 1, Duration::ZERO), Turn::Later(..)));
         let later = Timestamp(now.0 + 3 * 60_000);
         bucket.used = 0;
-        assert_eq!(bucket.turn(later, Duration::ZERO), Turn::Now, "a debt is paid within minutes");
+        assert_eq!(bucket.turn(later, 1, Duration::ZERO), Turn::Now, "a debt is paid within minutes");
+    }
+
+    // google.md §7: 600 in any minute, batches of fifty or single ones, however much was saved up and however long it is called
+    #[test]
+    fn no_minute_has_more_calls_than_the_far_side_lets_through() {
+        for batch in [1, 50, 150] {
+            let mut bucket = Bucket::new(Rates::default().google);
+            let (mut made, mut now, mut waits): (Vec<(i64, u64)>, i64, u32) = (Vec::new(), 0, 0);
+            let sum = |made: &[(i64, u64)]| made.iter().map(|(_, calls)| calls).sum::<u64>();
+            while sum(&made) < 5000 {
+                let moment = Timestamp(NOON + now);
+                match bucket.turn(moment, batch, NONE) {
+                    Turn::Now => made.push((now, batch)),
+                    Turn::After(wait) => {
+                        now += i64::try_from(wait.as_millis()).unwrap();
+                        made.push((now, batch));
+                    }
+                    Turn::Later(_, wait) => {
+                        waits += 1;
+                        now += i64::try_from(wait.as_millis()).unwrap();
+                    }
+                }
+            }
+            for (n, (begin, _)) in made.iter().enumerate() {
+                let within: Vec<_> = made[n..].iter().copied().take_while(|(at, _)| at - begin <= 60_000).collect();
+                assert!(sum(&within) <= 600, "{} calls in a minute, {batch} at a time", sum(&within));
+            }
+            let first: Vec<_> = made.iter().copied().take_while(|(at, _)| *at < 1000).collect();
+            assert!(sum(&first) >= 450, "{} at once", sum(&first));
+            // After what was saved up, the rate.
+            let minutes = (5000 - 600) / 300;
+            assert!(now < (minutes + 2) * 60_000, "{now} ms, {waits} waits");
+        }
+        // Whoever allows more by setting it gets it.
+        let mut bucket = Bucket::new(Rate { minute: 6000, ..Rates::default().google });
+        assert_eq!(empty(&mut bucket, at(0)), 6000);
     }
 
     #[test]
     fn a_bucket_lets_a_burst_through_and_then_the_rate() {
-        let rate = Rate { minute: 60, day: 100_000, saved: 2 };
+        let rate = Rate { minute: 60, day: 100_000, saved: 2, peak: None };
         let mut bucket = Bucket::new(rate);
         assert_eq!(empty(&mut bucket, at(0)), 120);
         // The probe above took the first place in the queue: one second for each call.
         for wait in 2..=5 {
-            assert_eq!(bucket.turn(at(0), NONE), Turn::After(Duration::from_secs(wait)));
+            assert_eq!(bucket.turn(at(0), 1, NONE), Turn::After(Duration::from_secs(wait)));
         }
-        let Turn::Later(sentence, wait) = bucket.turn(at(0), NONE) else { panic!("it waited") };
+        let Turn::Later(sentence, wait) = bucket.turn(at(0), 1, NONE) else { panic!("it waited") };
         assert_eq!(wait, Duration::from_secs(65), "until a minute's calls are there");
         assert_eq!(
             sentence,
@@ -387,47 +501,47 @@ mod tests {
 
     #[test]
     fn a_pass_that_was_held_back_long_enough_lets_others_go_on() {
-        let mut bucket = Bucket::new(Rate { minute: 300, day: 100_000, saved: 1 });
+        let mut bucket = Bucket::new(Rate { minute: 300, day: 100_000, saved: 1, peak: None });
         empty(&mut bucket, at(0));
         let short = Duration::from_millis(400);
-        assert_eq!(bucket.turn(at(0), Duration::from_secs(59)), Turn::After(short));
-        assert!(matches!(bucket.turn(at(0), Duration::from_secs(60)), Turn::Later(..)));
-        assert_eq!(bucket.turn(at(30), Duration::from_secs(60)), Turn::Now, "what need not wait is made");
+        assert_eq!(bucket.turn(at(0), 1, Duration::from_secs(59)), Turn::After(short));
+        assert!(matches!(bucket.turn(at(0), 1, Duration::from_secs(60)), Turn::Later(..)));
+        assert_eq!(bucket.turn(at(30), 1, Duration::from_secs(60)), Turn::Now, "what need not wait is made");
     }
 
     #[test]
     fn a_slow_rate_puts_off_what_it_cannot_let_through_soon() {
         let mut bucket = Bucket::new(Rates::default().cozi);
         for _ in 0..30 {
-            assert_eq!(bucket.turn(at(0), NONE), Turn::Now);
+            assert_eq!(bucket.turn(at(0), 1, NONE), Turn::Now);
         }
-        let Turn::Later(_, wait) = bucket.turn(at(0), NONE) else { panic!("it waited") };
+        let Turn::Later(_, wait) = bucket.turn(at(0), 1, NONE) else { panic!("it waited") };
         assert_eq!(wait, Duration::from_secs(60));
         for _ in 0..10 {
-            assert_eq!(bucket.turn(at(60), NONE), Turn::Now);
+            assert_eq!(bucket.turn(at(60), 1, NONE), Turn::Now);
         }
-        assert!(matches!(bucket.turn(at(60), NONE), Turn::Later(..)));
+        assert!(matches!(bucket.turn(at(60), 1, NONE), Turn::Later(..)));
     }
 
     // S4-073, S4-074: the day's limit defers until the next day, with the time
     #[test]
     fn a_day_has_an_end_and_the_next_one_begins_anew() {
-        let mut bucket = Bucket::new(Rate { minute: 6000, day: 3, saved: 1 });
+        let mut bucket = Bucket::new(Rate { minute: 6000, day: 3, saved: 1, peak: None });
         for _ in 0..3 {
-            assert_eq!(bucket.turn(at(0), NONE), Turn::Now);
+            assert_eq!(bucket.turn(at(0), 1, NONE), Turn::Now);
         }
-        let Turn::Later(sentence, wait) = bucket.turn(at(0), NONE) else { panic!("a fourth call") };
+        let Turn::Later(sentence, wait) = bucket.turn(at(0), 1, NONE) else { panic!("a fourth call") };
         assert_eq!(wait, Duration::from_secs(12 * 3600));
         assert!(sentence.contains("3 calls a day") && sentence.ends_with("at 00:00 UTC."), "{sentence}");
-        assert_eq!(bucket.turn(at(12 * 3600), NONE), Turn::Now);
+        assert_eq!(bucket.turn(at(12 * 3600), 1, NONE), Turn::Now);
         assert_eq!(bucket.used, 1);
     }
 
     #[test]
     fn a_clock_that_was_set_back_stops_nobody() {
-        let mut bucket = Bucket::new(Rate { minute: 10, day: 1000, saved: 1 });
+        let mut bucket = Bucket::new(Rate { minute: 10, day: 1000, saved: 1, peak: None });
         empty(&mut bucket, at(0));
-        assert_eq!(bucket.turn(at(-3600), NONE), Turn::Now);
+        assert_eq!(bucket.turn(at(-3600), 1, NONE), Turn::Now);
     }
 
     struct Standing(AtomicI64);
@@ -449,28 +563,30 @@ mod tests {
     async fn counts_outlive_a_restart_and_belong_to_the_connection() {
         let store = Memory::new();
         let clock = Arc::new(Standing(AtomicI64::new(NOON)));
-        let rates = Rates { caldav: Rate { minute: 600, day: 5, saved: 1 }, ..Rates::default() };
-        let open = || Budgets::open(&store, Arc::clone(&clock) as Arc<dyn Clock>, rates);
+        let rates = Rates { caldav: Rate { minute: 600, day: 5, saved: 1, peak: None }, ..Rates::default() };
+        let breakers = Arc::new(Breakers::new(Arc::clone(&clock) as Arc<dyn Clock>, HashMap::new()));
+        let open =
+            || Budgets::open(&store, Arc::clone(&clock) as Arc<dyn Clock>, rates, Arc::clone(&breakers));
         let budgets = open().await.unwrap();
         // Two mappings of one account share its meter; another account has its own.
         for id in ["a", "a", "a", "b"] {
-            assert_eq!(budgets.meter(id, Kind::Caldav).turn(NONE), Turn::Now);
+            assert_eq!(budgets.meter(id, Kind::Caldav, 5).turn(1, NONE), Turn::Now);
         }
         assert!(budgets.due(false).is_empty(), "at most once a minute");
         clock.0.fetch_add(60_000, Ordering::Relaxed);
         commit(&store, budgets.due(false)).await;
         assert_eq!(store.records(Table::Budget, "", None, 10).await.unwrap().len(), 2);
         assert!(budgets.due(true).is_empty(), "nothing new to keep");
-        assert_eq!(budgets.meter("a", Kind::Caldav).turn(NONE), Turn::Now);
+        assert_eq!(budgets.meter("a", Kind::Caldav, 5).turn(1, NONE), Turn::Now);
         commit(&store, budgets.due(true)).await;
         let budgets = open().await.unwrap();
-        assert_eq!(budgets.meter("a", Kind::Caldav).turn(NONE), Turn::Now);
-        assert!(matches!(budgets.meter("a", Kind::Caldav).turn(NONE), Turn::Later(..)));
-        assert_eq!(budgets.meter("b", Kind::Caldav).turn(NONE), Turn::Now);
+        assert_eq!(budgets.meter("a", Kind::Caldav, 5).turn(1, NONE), Turn::Now);
+        assert!(matches!(budgets.meter("a", Kind::Caldav, 5).turn(1, NONE), Turn::Later(..)));
+        assert_eq!(budgets.meter("b", Kind::Caldav, 5).turn(1, NONE), Turn::Now);
         // The next day's start forgets yesterday's counts, on disk as well.
         clock.0.fetch_add(DAY, Ordering::Relaxed);
         let budgets = open().await.unwrap();
-        assert_eq!(budgets.meter("a", Kind::Caldav).turn(NONE), Turn::Now);
+        assert_eq!(budgets.meter("a", Kind::Caldav, 5).turn(1, NONE), Turn::Now);
         commit(&store, budgets.due(true)).await;
         let kept = store.records(Table::Budget, "", None, 10).await.unwrap();
         assert_eq!(kept.len(), 1, "{kept:?}");

@@ -1,7 +1,7 @@
 //! Connections: accounts on far sides, how they are, what they entrusted to us.
 //!
-//! Owns: signing in with a password or an address, taking accounts back, how they are. Does not own: consents
-//! (`consent`), tokens (`bearer`), which provider does what.
+//! Owns: signing in with a password or an address, taking accounts back. Does not own: consents (`consent`), tokens (`bearer`), how
+//! an account is (`health`), which provider does what.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::bearer::Holder;
+use super::breaker::Peace;
 use super::caldav::Caldav;
 use super::cozi::Cozi;
 use super::front::{Bridge, BridgeError};
@@ -17,7 +18,7 @@ use super::ics::Ics;
 use super::outlook::Outlook;
 use super::provider::{Bearer, Provider, RemoteCalendar, Trouble};
 use super::record::{
-    self, Base, Connection, ConnectionState, Health, Kind, Mapping, connection_key, connection_state_key,
+    self, Base, Connection, ConnectionState, Kind, Mapping, connection_key, connection_state_key,
     hook_key, secret_key,
 };
 use super::sites::CoziState;
@@ -139,7 +140,12 @@ impl Bridge {
     async fn connect(&self, connection: Connection, secret: Secret) -> Result<Connection, BridgeError> {
         let id = connection.id.clone();
         let tested = self.tested(connection, &secret).await;
-        let mut connection = tested.inspect_err(|_| self.ties.forget(&id))?;
+        let mut connection = tested.inspect_err(|_| {
+            self.ties.forget(&id);
+            self.breakers.forget(&id);
+            // Nothing of it was written yet.
+            let _ = self.budgets.forget(&id);
+        })?;
         if connection.account.is_empty() {
             let host = Url::parse(&connection.url).ok().and_then(|url| url.host_str().map(str::to_owned));
             connection.account = match connection.username.as_str() {
@@ -188,7 +194,8 @@ impl Bridge {
                 if apple && real && !is_app_specific(secret.reveal()) {
                     return Err(BridgeError::Invalid("password", app_specific("This is not one.")));
                 }
-                let found = Caldav::discover(self.fetch.counted(), url, name, secret.clone()).await;
+                let fetch = self.fetch.counted().metered(Arc::new(self.peace(&connection.id)));
+                let found = Caldav::discover(fetch, url, name, secret.clone()).await;
                 let found = found.map_err(|trouble| match trouble {
                     Trouble::Unauthorised(_) if apple => {
                         Trouble::Unauthorised(app_specific("iCloud does not accept this one."))
@@ -323,6 +330,7 @@ impl Bridge {
         ops.extend(self.notices(owner).forget(id).await?);
         self.commit(ops).await?;
         self.ties.forget(id);
+        self.breakers.forget(id);
         Ok(())
     }
 
@@ -392,17 +400,17 @@ impl Bridge {
         let (connection, state) = self.connection(owner, id).await?;
         let provider = self.provider(&connection, self.fetch.counted()).await?;
         let answer = provider.calendars().await;
-        let next = self.health(&connection, &state, answer.as_ref().err());
-        if next.health != state.health || next.sentence != state.sentence || next.breaker != state.breaker {
-            let mut ops = vec![record::put(connection_state_key(id), &next)?];
-            ops.extend(self.connection_alarms(&connection, &next).await?);
-            self.commit(ops).await?;
-        }
+        self.contacted(&connection, &state, answer.as_ref().err()).await?;
         let mut all = answer?;
         for calendar in all.iter_mut().filter(|_| connection.only_reads()) {
             calendar.writable = false;
         }
         Ok(self.offered(all))
+    }
+
+    /// Returns what stands before every call to a connection.
+    fn peace(&self, connection: &str) -> Peace {
+        Peace::new(&self.breakers, connection)
     }
 
     /// Returns the calendars that people may choose from, each with a colour.
@@ -436,7 +444,14 @@ impl Bridge {
         // Fetching a token is no call to the account.
         let fetch = fetch.told_to(Arc::clone(&self.house.metrics), connection.kind.as_str());
         let plain = fetch.clone();
-        let fetch = fetch.metered(self.budgets.meter(&connection.id, connection.kind));
+        let at_once = match connection.kind {
+            Kind::Caldav | Kind::Icloud => super::caldav::AT_ONCE,
+            Kind::Google => super::google::AT_ONCE,
+            Kind::Outlook => super::outlook::AT_ONCE,
+            Kind::Cozi => super::cozi::AT_ONCE,
+            Kind::Ics => super::ics::AT_ONCE,
+        };
+        let fetch = fetch.metered(self.budgets.meter(&connection.id, connection.kind, at_once));
         match connection.kind {
             Kind::Caldav | Kind::Icloud => {
                 let url = address(&connection.url)?;
@@ -465,6 +480,7 @@ impl Bridge {
         connection: &Connection,
         fetch: Fetch,
     ) -> Result<Arc<dyn Bearer>, BridgeError> {
+        let fetch = fetch.metered(Arc::new(self.peace(&connection.id)));
         Ok(Arc::new(Holder {
             house: Arc::clone(&self.house),
             keys: Arc::clone(&self.keys),
@@ -473,55 +489,6 @@ impl Bridge {
             connection: connection.id.clone(),
             flight: self.ties.flight(&connection.id),
         }))
-    }
-
-    /// Returns how a connection is after a call.
-    pub(super) fn health(
-        &self,
-        connection: &Connection,
-        before: &ConnectionState,
-        trouble: Option<&Trouble>,
-    ) -> ConnectionState {
-        let breaker = self.heard(&connection.id, trouble);
-        let (health, sentence) = match trouble {
-            None => {
-                return ConnectionState {
-                    health: Health::Active,
-                    sentence: String::new(),
-                    last_good: Some(self.house.clock.now()),
-                    breaker,
-                };
-            }
-            Some(Trouble::Unauthorised(why)) => (Health::TokenExpired, again(connection, why)),
-            Some(Trouble::Budget(why, _)) => (Health::RateLimited, why.clone()),
-            Some(Trouble::Slow(_)) => {
-                (Health::RateLimited, "The far side asks for fewer calls; it is waited for.".to_owned())
-            }
-            Some(trouble @ (Trouble::Unreachable(_) | Trouble::Refused(_))) => {
-                (Health::Error, format!("{trouble} It is tried again by itself."))
-            }
-            // Trouble of one calendar or event says nothing about the account.
-            Some(Trouble::CursorExpired | Trouble::Stale | Trouble::Taken(_) | Trouble::Missing(_)) => {
-                return ConnectionState { breaker, ..before.clone() };
-            }
-        };
-        ConnectionState { health, sentence, last_good: before.last_good, breaker }
-    }
-}
-
-/// Says what a person can do about an account that is no longer let in.
-fn again(connection: &Connection, why: &str) -> String {
-    let account = &connection.account;
-    match connection.kind {
-        Kind::Caldav => format!("{why} Give the current password of {account}, or a new app password."),
-        Kind::Icloud => format!("{why} Make a new app-specific password for {account} and give it here."),
-        Kind::Google | Kind::Outlook => {
-            format!(
-                "{why} Connect {account} again: one click and your consent; what is mapped stays as it is."
-            )
-        }
-        Kind::Cozi => format!("{why} Give the current password of {account}."),
-        Kind::Ics => format!("{why} Give the feed's current address."),
     }
 }
 

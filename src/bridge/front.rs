@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::alarms::Alarms;
-use super::breaker::{Breaker, Gate};
+use super::breaker::{Breaker, Breakers, Gate};
 use super::budget::{Budgets, Rates};
 use super::connections::Mirrored;
 use super::kept::Records;
@@ -260,7 +260,7 @@ pub struct Bridge {
     pub(super) alarms: Alarms,
     pub(super) lines: Mutex<Lines>,
     /// Connections that are left alone, or failed of late.
-    pub(super) breakers: Mutex<HashMap<String, Breaker>>,
+    pub(super) breakers: Arc<Breakers>,
     pub(super) wake: Notify,
     /// No mapping is due before this moment, in milliseconds since 1970, unless something changes.
     pub(super) calm_until: AtomicI64,
@@ -306,7 +306,9 @@ impl Bridge {
             let line = line(&mapping, &state.unwrap_or_default());
             lines.insert(mapping.id, line);
         }
-        let budgets = Budgets::open(&*house.store, Arc::clone(&house.clock), settings.rates).await?;
+        let breakers = Arc::new(Breakers::new(Arc::clone(&house.clock), breakers));
+        let clock = Arc::clone(&house.clock);
+        let budgets = Budgets::open(&*house.store, clock, settings.rates, Arc::clone(&breakers)).await?;
         let bridge = Arc::new(Bridge {
             house,
             keys,
@@ -315,7 +317,7 @@ impl Bridge {
             budgets,
             alarms: Alarms::default(),
             lines: Mutex::new(lines),
-            breakers: Mutex::new(breakers),
+            breakers,
             wake: Notify::new(),
             calm_until: AtomicI64::new(0),
             passes: Arc::new(Semaphore::new(PASSES)),
@@ -348,20 +350,10 @@ impl Bridge {
         }
     }
 
-    fn breakers(&self) -> std::sync::MutexGuard<'_, HashMap<String, Breaker>> {
-        self.breakers.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
     /// Notes how a contact with a connection ended. When it can be reached again, its mappings go on.
     pub(super) fn heard(&self, connection: &str, trouble: Option<&Trouble>) -> Breaker {
         let now = self.house.clock.now();
-        let (before, after) = {
-            let mut breakers = self.breakers();
-            let breaker = breakers.entry(connection.to_owned()).or_default();
-            let before = *breaker;
-            *breaker = before.after(trouble, now);
-            (before, *breaker)
-        };
+        let (before, after) = self.breakers.heard(connection, trouble);
         if before.until.is_some() && after.until.is_none() {
             let mut lines = self.lines();
             let waiting = lines.values_mut().filter(|line| line.connection == connection);
@@ -376,8 +368,7 @@ impl Bridge {
 
     /// Tells whether a connection may be called.
     pub(super) fn gate(&self, connection: &str) -> Gate {
-        let now = self.house.clock.now();
-        self.breakers().get(connection).map_or(Gate::Open, |breaker| breaker.gate(now))
+        self.breakers.gate(connection)
     }
 
     pub(super) fn lines(&self) -> std::sync::MutexGuard<'_, Lines> {
@@ -388,16 +379,54 @@ impl Bridge {
         self.departed.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Forgets the connections, secrets and mappings of accounts that are gone.
-    pub(super) async fn clear_up(&self) -> Result<(), BridgeError> {
+    /// Has the connections, secrets and mappings of accounts that are gone forgotten. Nobody waits for the far sides that are
+    /// said goodbye to. What could not be done is done at a later look; what a stop cuts off, at the next start.
+    pub(super) fn clear_up(self: &Arc<Self>) {
         let names = std::mem::take(&mut *self.departed());
-        for name in names {
-            // Whoever has got the name since then gets nothing of it.
-            let since = self.house.principal(&name).await?.map(|principal| principal.created);
-            for (connection, _) in self.connections(&name).await? {
-                if since.is_none_or(|since| connection.created < since) {
-                    self.disconnect(&name, &connection.id, Mirrored::Keep).await?;
+        if names.is_empty() {
+            return;
+        }
+        let bridge = Arc::clone(self);
+        self.tasks.spawn(async move {
+            for name in names {
+                let one = Arc::clone(&bridge);
+                match bridge.left_behind(&name).await {
+                    Ok(left) if left.is_empty() => {}
+                    Ok(left) => drop(bridge.tasks.spawn(async move { one.say_goodbye(name, left).await })),
+                    Err(error) => bridge.still_departed(name, &error),
                 }
+            }
+        });
+    }
+
+    /// Returns the connections of an account that is gone. Whoever has got the name since then gets nothing of it.
+    async fn left_behind(&self, name: &str) -> Result<Vec<Connection>, BridgeError> {
+        let since = self.house.principal(name).await?.map(|principal| principal.created);
+        let all = self.connections(name).await?.into_iter().map(|(connection, _)| connection);
+        Ok(all.filter(|connection| since.is_none_or(|since| connection.created < since)).collect())
+    }
+
+    fn still_departed(&self, name: String, error: &BridgeError) {
+        tracing::error!("what belonged to a removed account could not be removed: {error:?}");
+        self.departed().insert(name);
+    }
+
+    async fn say_goodbye(&self, name: String, left: Vec<Connection>) {
+        let done = tokio::select! {
+            biased;
+            () = self.stop.cancelled() => return,
+            done = self.forget_all(&name, &left) => done,
+        };
+        if let Err(error) = done {
+            self.still_departed(name, &error);
+        }
+    }
+
+    async fn forget_all(&self, name: &str, left: &[Connection]) -> Result<(), BridgeError> {
+        for connection in left {
+            match self.disconnect(name, &connection.id, Mirrored::Keep).await {
+                Ok(()) | Err(BridgeError::Missing) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

@@ -31,6 +31,8 @@ const LONGEST: usize = 50 << 20;
 /// The most components of a feed.
 const MOST: usize = 20_000;
 const REDIRECTS: usize = 5;
+/// How many calls to one account may be under way at a time.
+pub(super) const AT_ONCE: usize = 1;
 const ACCEPT: &str = "text/calendar, text/plain;q=0.5, */*;q=0.1";
 
 /// A feed.
@@ -146,7 +148,7 @@ impl Ics {
 
 impl Provider for Ics {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: false, pushes: false, batch: 10_000, parallel: 1 }
+        Abilities { writes: false, pushes: false, batch: 10_000, parallel: AT_ONCE }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {

@@ -24,6 +24,7 @@ mod fold;
 mod front;
 mod gauge;
 mod google;
+mod health;
 mod heard;
 mod history;
 mod html;
@@ -67,6 +68,7 @@ mod similar;
 mod simulation;
 mod sites;
 mod sweep;
+mod tend;
 mod there;
 mod ties;
 #[cfg(test)]

@@ -101,8 +101,12 @@ impl Bridge {
         let now = self.house.clock.now();
         let mapping = new.clone().with(String::new(), owner, connection.kind, now);
         let window = window(&mapping, self.settings.window_past, self.settings.window_future, now);
-        Ok(dry_run(&*self.house.store, &mapping, &*provider, (window, self.settings.match_confidence))
-            .await?)
+        let sure = self.settings.match_confidence;
+        let found = dry_run(&*self.house.store, &mapping, &*provider, (window, sure)).await;
+        if let Err(Broken::Far(trouble)) = &found {
+            self.heed(&connection, trouble).await?;
+        }
+        Ok(found?)
     }
 }
 

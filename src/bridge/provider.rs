@@ -249,7 +249,8 @@ pub enum Trouble {
     /// It says no, and asking again does not help.
     #[error("{0}")]
     Refused(String),
-    /// Our own budget of calls is used up until then: what is asked for, and how long to wait.
+    /// We do not call now, as our own budget of calls is used up or the far side asked to be left alone: a sentence, and how long
+    /// to wait.
     #[error("{0}")]
     Budget(String, Duration),
     /// It cannot be reached, fails, or gives an answer that is not one.

@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use super::cozi::Seat;
 use super::front::{Bridge, BridgeError};
@@ -13,6 +13,8 @@ use super::pace::later;
 use super::record::Watched;
 use crate::store::Timestamp;
 
+/// Passes of one connection at a time: a far side that hangs does not take all the places.
+pub(super) const OF_ONE: usize = 4;
 /// What limits asking by hand.
 const HOUR: Duration = Duration::from_secs(3600);
 /// E17: how often a person may ask in an hour if nobody set it.
@@ -66,6 +68,8 @@ pub(super) struct Ties {
     /// Mappings with a hook of their own.
     hooks: Mutex<HashSet<String>>,
     flights: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Places of passes, by connection.
+    passes: Mutex<HashMap<String, Arc<Semaphore>>>,
     /// Sessions of accounts over there, by connection.
     seats: Mutex<HashMap<String, Seat>>,
     ears: Mutex<HashMap<String, Ear>>,
@@ -83,6 +87,13 @@ impl Ties {
     pub(super) fn flight(&self, connection: &str) -> Arc<tokio::sync::Mutex<()>> {
         let mut flights = self.flights.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(flights.entry(connection.to_owned()).or_default())
+    }
+
+    /// Returns the places of a connection's passes.
+    pub(super) fn passes(&self, connection: &str) -> Arc<Semaphore> {
+        let mut passes = self.passes.lock().unwrap_or_else(PoisonError::into_inner);
+        let places = passes.entry(connection.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE)));
+        Arc::clone(places)
     }
 
     /// Returns where a connection's session is kept.
@@ -144,6 +155,7 @@ impl Ties {
     pub(super) fn forget(&self, connection: &str) {
         self.flights.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
         self.seats.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
+        self.passes.lock().unwrap_or_else(PoisonError::into_inner).remove(connection);
     }
 
     /// Tells, once an hour, that idle consents are to be looked for.

@@ -1,15 +1,12 @@
 //! Notification channels: opened for mappings whose far side tells of changes, renewed before they end, closed when they
 //! are no longer needed. They only make a pass begin sooner: polling goes on beneath them.
 //!
-//! Owns: their records, when they are opened, renewed and closed. Does not own: what they tell (`heard`), what a pass does
-//! (`run`).
+//! Owns: their records, how one is opened, renewed and closed. Does not own: when they are looked at (`tend`), what they tell
+//! (`heard`), what a pass does (`run`).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::broadcast::error::RecvError;
-
+use super::breaker::Gate;
 use super::front::{Bridge, BridgeError};
 use super::pace::later;
 use super::provider::{Channel, Provider, RemoteId, Trouble, Watch};
@@ -21,12 +18,10 @@ use super::sites::Base;
 use super::ties::Ear;
 use crate::auth::grant::Secret;
 use crate::auth::oauth;
-use crate::store::{Expect, Fault, Notice, Op, Table, Timestamp};
+use crate::store::{Expect, Fault, Op, Table, Timestamp};
 
 /// What the word of a channel is called in the address that its notifications come to.
 const DOOR: &str = "key";
-/// The longest time between two looks at the channels.
-const NAP: Duration = Duration::from_secs(5 * 60);
 /// How long one call about a channel may take.
 const CALL: Duration = Duration::from_secs(60);
 /// A channel is renewed at the latest so long before it ends.
@@ -38,96 +33,12 @@ const PAUSE: Duration = Duration::from_secs(10 * 60);
 /// How long a channel may be silent while polling finds changes.
 const SILENCE: Duration = Duration::from_secs(30 * 60);
 
+/// A channel's name and record.
+pub(super) type Row = (String, Watched);
+
 impl Bridge {
-    /// Looks after the channels until the bridge closes.
-    pub async fn tend(self: Arc<Self>) {
-        let mut notices = self.house.store.watch();
-        loop {
-            let wait = match self.tend_once().await {
-                Ok(wait) => wait,
-                Err(error) => {
-                    tracing::error!("the notification channels could not be looked after: {error:?}");
-                    NAP
-                }
-            };
-            let until = tokio::time::sleep(wait);
-            tokio::pin!(until);
-            loop {
-                tokio::select! {
-                    () = self.stop.cancelled() => return,
-                    () = &mut until => break,
-                    () = self.ties.tend.notified() => break,
-                    heard = notices.recv() => match heard {
-                        Ok(notice) if concerns(&notice) => break,
-                        // What was missed is seen at the next look: a busy store must not make this one busy.
-                        Ok(_) | Err(RecvError::Lagged(_)) => {}
-                        Err(RecvError::Closed) => return,
-                    },
-                }
-            }
-        }
-    }
-
-    /// Opens, renews and closes what has to be, once. Returns how long nothing else will have to be.
-    ///
-    /// # Errors
-    /// When the store fails. Trouble of a far side is no error: polling goes on.
-    pub async fn tend_once(&self) -> Result<Duration, BridgeError> {
-        self.sweep_consents().await?;
-        self.sweep_pending().await?;
-        self.keep_alive().await?;
-        let mappings = record::load_all::<Mapping>(&*self.house.store, Table::Mapping, "").await?;
-        self.sweep_hooks(&mappings).await?;
-        let rows = self.channels(None).await?;
-        if rows.is_empty() && !self.may_be_told() {
-            return Ok(NAP);
-        }
-        let now = self.house.clock.now();
-        let mut of_mapping: BTreeMap<&str, Vec<&(String, Watched)>> = BTreeMap::new();
-        for row in &rows {
-            of_mapping.entry(&row.1.mapping).or_default().push(row);
-        }
-        let mappings: BTreeMap<String, Mapping> =
-            mappings.into_iter().filter(|m| m.enabled).map(|m| (m.id.clone(), m)).collect();
-        // Mappings of one remote calendar share the channel of the first: some far sides open no second one.
-        let mut first: BTreeMap<(&str, &RemoteId), &str> = BTreeMap::new();
-        let mut others: HashMap<String, Vec<String>> = HashMap::new();
-        for mapping in mappings.values() {
-            let one = first.entry((&mapping.connection, &mapping.remote)).or_insert(&mapping.id);
-            if *one != mapping.id {
-                others.entry((*one).to_owned()).or_default().push(mapping.id.clone());
-            }
-        }
-        let leading: BTreeSet<&str> = first.values().copied().collect();
-        let leads = |id: &str| leading.contains(id);
-        self.ties.share(others.clone());
-        let mut wait = NAP;
-        for (mapping, rows) in of_mapping.iter().filter(|(mapping, _)| !leads(mapping)) {
-            self.close_rows(rows).await?;
-            self.ties.ears().remove(*mapping);
-        }
-        for (id, mapping) in mappings.iter().filter(|(id, _)| leads(id)) {
-            let rows = of_mapping.get(id.as_str()).map(Vec::as_slice).unwrap_or_default();
-            if let Some(next) = self.tend_mapping(mapping, rows, now).await? {
-                let left = u64::try_from(next.0.saturating_sub(now.0)).unwrap_or(0);
-                wait = wait.min(Duration::from_millis(left.max(1000)));
-            }
-            let mut ears = self.ties.ears();
-            if let Some(ear) = ears.get(id).copied() {
-                for other in others.get(id).into_iter().flatten() {
-                    let own = ears.get(other).copied().unwrap_or_default();
-                    ears.insert(
-                        other.clone(),
-                        Ear { nudged: own.nudged, streak: own.streak, pending: own.pending, ..ear },
-                    );
-                }
-            }
-        }
-        Ok(wait)
-    }
-
     /// Forgets the hooks of mappings that are gone, and why those were not told of changes.
-    async fn sweep_hooks(&self, mappings: &[Mapping]) -> Result<(), BridgeError> {
+    pub(super) async fn sweep_hooks(&self, mappings: &[Mapping]) -> Result<(), BridgeError> {
         for (table, prefix) in [(Table::Secret, "hook/"), (Table::Channel, "none/")] {
             for (key, _) in self.house.store.records(table, prefix, None, 5000).await? {
                 let id = key.path.strip_prefix(prefix).unwrap_or_default().to_owned();
@@ -175,7 +86,7 @@ impl Bridge {
     }
 
     /// Tells whether any far side could send us anything.
-    fn may_be_told(&self) -> bool {
+    pub(super) fn may_be_told(&self) -> bool {
         let providers = &self.settings.providers;
         let Some(base) = Base::read(&self.settings.base_url) else { return false };
         [&providers.google, &providers.outlook]
@@ -191,10 +102,10 @@ impl Bridge {
     }
 
     /// Looks after one mapping's channel. Returns when to look again.
-    async fn tend_mapping(
+    pub(super) async fn tend_mapping(
         &self,
         mapping: &Mapping,
-        rows: &[&(String, Watched)],
+        rows: &[&Row],
         now: Timestamp,
     ) -> Result<Option<Timestamp>, BridgeError> {
         let key = connection_key(&mapping.connection);
@@ -209,6 +120,10 @@ impl Bridge {
         if matches!(health, Health::Pending | Health::TokenExpired) {
             return Ok(None);
         }
+        // One that asked to be left alone is: its channels wait, as all else does.
+        if let Gate::Barred(wait) = self.gate(&connection.id) {
+            return Ok(Some(later(now, wait)));
+        }
         let ear = self.ties.ears().get(&mapping.id).copied().unwrap_or_default();
         let live = rows.iter().filter(|row| row.1.open && ends(&row.1) > now && !ear.gone);
         let Some((id, row)) = live.max_by_key(|row| ends(&row.1)).copied() else {
@@ -218,7 +133,7 @@ impl Bridge {
             }
             return self.open_channel(mapping, &connection, &address, now).await;
         };
-        let stale: Vec<&(String, Watched)> = rows.iter().copied().filter(|other| other.0 != *id).collect();
+        let stale: Vec<&Row> = rows.iter().copied().filter(|other| other.0 != *id).collect();
         self.close_rows(&stale).await?;
         self.listen(mapping, row, now).await?;
         let due = renewal(row);
@@ -324,6 +239,7 @@ impl Bridge {
             }
             Err(trouble) => {
                 self.forget_rows(&[&(watch.id, row)]).await?;
+                self.heed(connection, &trouble).await?;
                 self.not_told(mapping, &trouble, now).await
             }
         }
@@ -446,6 +362,7 @@ impl Bridge {
                 Ok(next)
             }
             Err(trouble) => {
+                self.heed(connection, &trouble).await?;
                 tracing::info!(mapping = %mapping.id, "the notifications could not be renewed: {trouble}");
                 let not_before = later(now, PAUSE);
                 self.ties.ears().entry(mapping.id.clone()).or_default().not_before = not_before;
@@ -471,7 +388,7 @@ impl Bridge {
                 unwatch(&*provider, row).await;
             }
         }
-        let all: Vec<&(String, Watched)> = rows.iter().collect();
+        let all: Vec<&Row> = rows.iter().collect();
         if let Err(error) = self.forget_rows(&all).await {
             tracing::warn!(%mapping, "its notification channels could not be forgotten: {error:?}");
         }
@@ -479,7 +396,7 @@ impl Bridge {
     }
 
     /// Closes channels and forgets them. One that could not be closed is not believed any more and ends by itself.
-    async fn close_rows(&self, rows: &[&(String, Watched)]) -> Result<(), BridgeError> {
+    pub(super) async fn close_rows(&self, rows: &[&Row]) -> Result<(), BridgeError> {
         for (_, row) in rows {
             let key = connection_key(&row.connection);
             let connection: Option<Connection> = record::load(&*self.house.store, &key).await?;
@@ -491,7 +408,7 @@ impl Bridge {
         self.forget_rows(rows).await
     }
 
-    async fn forget_rows(&self, rows: &[&(String, Watched)]) -> Result<(), BridgeError> {
+    async fn forget_rows(&self, rows: &[&Row]) -> Result<(), BridgeError> {
         if rows.is_empty() {
             return Ok(());
         }
@@ -502,7 +419,7 @@ impl Bridge {
     }
 
     /// Returns the channels of a mapping, or all of them.
-    async fn channels(&self, mapping: Option<&str>) -> Result<Vec<(String, Watched)>, Fault> {
+    pub(super) async fn channels(&self, mapping: Option<&str>) -> Result<Vec<Row>, Fault> {
         let mut all = Vec::new();
         for (key, bytes) in record::rows(&*self.house.store, Table::Channel, "open/").await? {
             let row: Watched = record::decode(&key, &bytes)?;
@@ -537,11 +454,6 @@ fn renewal(row: &Watched) -> Timestamp {
     // A life of less than two hours leaves no hour.
     let last = if life > 2 * hour { ends(row).0.saturating_sub(hour) } else { most };
     Timestamp(most.min(last))
-}
-
-/// Tells whether a commit may change which channels are needed.
-fn concerns(notice: &Notice) -> bool {
-    notice.keys.iter().any(|key| key.table == Table::Mapping && !key.path.ends_with("/state"))
 }
 
 #[cfg(test)]

@@ -24,12 +24,11 @@ use super::record::{
     connection_state_key, mapping_key, mapping_state_key, run_key,
 };
 use super::run::{Halt, Pass, Progress};
+use super::ties::OF_ONE;
 use crate::calendar::Refusal;
 use crate::follow::Follower;
 use crate::store::{Notice, Op, Origin, Table, Timestamp, random};
 
-/// Passes of one connection at a time: a far side that hangs does not take all the places.
-const OF_ONE: usize = 4;
 /// The longest sleep of the follower: a clock that was set is noticed.
 const NAP: Duration = Duration::from_secs(60);
 /// A far side may wish to be looked at as seldom or as often as this, in seconds.
@@ -152,21 +151,25 @@ impl Bridge {
         line.running = Some(Arc::new(job));
         line.dirty = false;
         let lock = Arc::clone(&line.lock);
+        let of_one = self.ties.passes(&line.connection);
         drop(lines);
         let bridge = Arc::clone(self);
         self.tasks.spawn(async move {
-            // First the mapping, then a place: whoever waits for a mapping takes no place from others.
+            // First the mapping, then a place of its connection, then one of all: whoever waits takes no place from others.
             let held = lock.lock().await;
-            let permit = bridge.passes.acquire().await;
             let mapping = run.mapping.clone();
             let id = run.id.clone();
+            let pass = async {
+                let _of_one = of_one.acquire().await;
+                let _of_all = bridge.passes.acquire().await;
+                bridge.pass(run.clone(), confirm, progress).await
+            };
             let pace = tokio::select! {
                 biased;
                 () = bridge.stop.cancelled() => return,
-                () = cut.cancelled() => bridge.was_cut(run).await,
-                pace = bridge.pass(run.clone(), confirm, progress) => pace,
+                () = cut.cancelled() => bridge.was_cut(run.clone()).await,
+                pace = pass => pace,
             };
-            drop(permit);
             drop(held);
             bridge.ended(&mapping, &id, pace);
             let _ = tell.send(true);
@@ -544,9 +547,7 @@ impl Follower for Wakeful {
 
     fn tick(&self) -> Pin<Box<dyn Future<Output = Duration> + Send + '_>> {
         Box::pin(async move {
-            if let Err(error) = self.0.clear_up().await {
-                tracing::error!("what belonged to a removed account could not be removed: {error:?}");
-            }
+            self.0.clear_up();
             if let Err(error) = self.0.ending_consents().await {
                 tracing::error!("it could not be told which consents end: {error:?}");
             }

@@ -90,8 +90,9 @@ pub(super) const SETTINGS: &[Setting] = &[
         default: "300",
         example: "",
         doc: "Calls a minute to one connected account, all its calendars together. What is above waits a moment; when that\n\
-              takes longer, the run is deferred and goes on by itself. Unused calls are saved up: of one minute for Google\n\
-              and Outlook, of three for Cozi, of an hour for CalDAV and feeds, so that a first sync is quick.",
+              takes longer, the run is deferred and goes on by itself. Unused calls are saved up, so that a first sync is\n\
+              quick: of two minutes for Google (but no minute has more than 580, or than this if it is more), of twenty for\n\
+              Outlook, of three for Cozi, of an hour for CalDAV and feeds.",
         set: |config, text| calls(text, &mut config.rates.google.minute),
     },
     Setting {

@@ -1,6 +1,7 @@
 //! The only outbound client.
 //!
-//! Owns: which addresses may be called, size and time limits, the count of calls, holding a call back until its turn.
+//! Owns: which addresses may be called, size and time limits, the count of calls, holding a call back until its turn and until
+//! it has a place (`meter`).
 //! Redirects are never followed here: whoever calls decides, hop by hop, whether credentials may go along.
 //! Does not own: what is asked, what an answer means, retries and pace, how many calls are too many (`bridge`).
 
@@ -14,6 +15,7 @@ use http::{HeaderMap, Method, StatusCode};
 use url::{Host, Url};
 
 use super::dns::Dns;
+pub use super::meter::{Meter, Places, Turn, Weight};
 use crate::metrics::Metrics;
 
 /// Which addresses inside private networks may be called.
@@ -163,29 +165,6 @@ pub enum FetchError {
     /// The call was not made: its meter says in a sentence why not, and when it may be.
     #[error("{0}")]
     Budget(String, Duration),
-}
-
-/// Whether a call may be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Turn {
-    /// At once.
-    Now,
-    /// After a short wait; it is counted already.
-    After(Duration),
-    /// Not now: a sentence for people, and how long until it may be.
-    Later(String, Duration),
-}
-
-/// Counts calls and holds them back.
-pub trait Meter: std::fmt::Debug + Send + Sync {
-    /// Counts a call that is about to be made, unless it is put off. `waited` is how long calls of this client have been
-    /// held back so far, all together.
-    fn turn(&self, waited: Duration) -> Turn;
-
-    /// Counts further calls that a call which was let through carries.
-    fn also(&self, calls: u64) {
-        let _ = calls;
-    }
 }
 
 /// A call to make.
@@ -358,13 +337,6 @@ impl Fetch {
         Fetch { told_to: Some((metrics, kind)), ..self.clone() }
     }
 
-    /// Counts calls that travel together as one: the far side counts each.
-    pub fn also(&self, calls: usize) {
-        if let Some(meter) = &self.meter {
-            meter.also(u64::try_from(calls).unwrap_or(u64::MAX));
-        }
-    }
-
     /// Returns how many calls were sent.
     pub fn calls(&self) -> u64 {
         self.calls.load(Ordering::Relaxed)
@@ -375,16 +347,29 @@ impl Fetch {
     /// # Errors
     /// When there is no complete answer. The call may have been carried out all the same.
     pub async fn send(&self, call: Call) -> Result<Answer, FetchError> {
-        let answer = self.sent(call).await;
+        self.send_as(call, Weight::ONE).await
+    }
+
+    /// Sends one call that is more than one to the far side: it carries several, or costs as many.
+    ///
+    /// # Errors
+    /// As `send`.
+    pub async fn send_as(&self, call: Call, weight: Weight) -> Result<Answer, FetchError> {
+        let answer = self.sent(call, weight).await;
         if let Some((metrics, kind)) = &self.told_to {
             metrics.call(kind, outcome(&answer));
         }
         answer
     }
 
-    async fn sent(&self, call: Call) -> Result<Answer, FetchError> {
+    async fn sent(&self, call: Call, weight: Weight) -> Result<Answer, FetchError> {
         let host = self.host(&call.url)?;
-        self.turn().await?;
+        // First the place: what was heard while it was waited for counts.
+        let _place = match self.meter.as_ref().and_then(|meter| meter.places()) {
+            Some(places) => places.take(weight.at_once).await,
+            None => None,
+        };
+        self.turn(weight.calls).await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         let request = self
             .client
@@ -404,7 +389,11 @@ impl Fetch {
             }
             body.extend_from_slice(&piece);
         }
-        Ok(Answer { status, headers, body: body.freeze() })
+        let answer = Answer { status, headers, body: body.freeze() };
+        if let Some(meter) = &self.meter {
+            meter.heard(status, answer.retry_after());
+        }
+        Ok(answer)
     }
 
     /// Tells whether an address may be called at all. What its name leads to is known only when it is called.
@@ -416,9 +405,9 @@ impl Fetch {
     }
 
     /// Waits until the call may be made, if that is soon.
-    async fn turn(&self) -> Result<(), FetchError> {
+    async fn turn(&self, calls: u32) -> Result<(), FetchError> {
         let Some(meter) = &self.meter else { return Ok(()) };
-        match meter.turn(Duration::from_millis(self.waited.load(Ordering::Relaxed))) {
+        match meter.turn(calls, Duration::from_millis(self.waited.load(Ordering::Relaxed))) {
             Turn::Now => Ok(()),
             Turn::After(wait) => {
                 let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
@@ -761,7 +750,7 @@ mod tests {
     struct Second(AtomicU64);
 
     impl Meter for Second {
-        fn turn(&self, waited: Duration) -> Turn {
+        fn turn(&self, _: u32, waited: Duration) -> Turn {
             match self.0.fetch_add(1, Ordering::Relaxed) {
                 0 => Turn::After(Duration::from_millis(20)),
                 1 if waited == Duration::from_millis(20) => Turn::Now,
@@ -783,6 +772,48 @@ mod tests {
         assert_eq!(off, FetchError::Budget("Not today.".into(), Duration::from_secs(60)));
         assert_eq!((fetch.calls(), off.to_string().as_str()), (2, "Not today."));
         assert!(plain.send(call(&serve(bytes, true).await)).await.is_ok(), "others are not metered");
+    }
+
+    /// Counts what it is asked and told, and lets two calls be under way.
+    #[derive(Debug)]
+    struct Two(Places, std::sync::Mutex<(u32, Vec<(u16, Option<Duration>)>)>);
+
+    impl Meter for Two {
+        fn turn(&self, calls: u32, _: Duration) -> Turn {
+            self.1.lock().unwrap().0 += calls;
+            Turn::Now
+        }
+
+        fn places(&self) -> Option<&Places> {
+            Some(&self.0)
+        }
+
+        fn heard(&self, status: StatusCode, wait: Option<Duration>) {
+            self.1.lock().unwrap().1.push((status.as_u16(), wait));
+        }
+    }
+
+    // microsoft-graph.md §7: so many calls at a time, whoever makes them; one that carries several takes the places of several
+    #[tokio::test]
+    async fn calls_beyond_the_places_wait_until_others_are_answered() {
+        use futures_util::FutureExt as _;
+        let meter = Arc::new(Two(Places::new(2), std::sync::Mutex::default()));
+        let plain = Fetch::new(Private::Allowed, quick()).unwrap();
+        let fetch = || plain.counted().metered(Arc::clone(&meter) as Arc<dyn Meter>);
+        let (one, two) = (meter.0.take(1).await, meter.0.take(1).await);
+        let slow = b"HTTP/1.1 429 Slow\r\nretry-after: 7\r\ncontent-length: 2\r\n\r\nhi".to_vec();
+        let url = serve(slow, true).await;
+        let weight = Weight { calls: 20, at_once: 4 };
+        let client = fetch();
+        let mut sent = Box::pin(client.send_as(call(&url), weight));
+        assert!((&mut sent).now_or_never().is_none());
+        drop(one);
+        assert!((&mut sent).now_or_never().is_none(), "it needs both places");
+        assert_eq!(meter.1.lock().unwrap().0, 0, "what waits for a place is not counted yet");
+        drop(two);
+        assert_eq!(sent.await.unwrap().status.as_u16(), 429);
+        assert_eq!(*meter.1.lock().unwrap(), (20, vec![(429, Some(Duration::from_secs(7)))]));
+        assert!(meter.0.take(2).await.is_some(), "both are free again");
     }
 
     // RFC 9110 §10.2.3

@@ -6,6 +6,7 @@ mod condition;
 pub mod dns;
 pub mod fetch;
 mod href;
+mod meter;
 pub mod path;
 
 use std::net::IpAddr;

@@ -375,7 +375,7 @@ Written by
 
 {when}: {version} beside `kalends simulate google`, which takes {latency} ms for every answer; {cores} cores for both and for what measures,
 load average {before} at the beginning and {after} at the end. The budgets of calls are as they are without any setting (300 a minute for
-Google). After every figure both sides are compared: the same events, none twice, no failure; ✗ is a wrong result. A first
+Google, two minutes of them saved up, at most 580 in any one). After every figure both sides are compared: the same events, none twice, no failure; ✗ is a wrong result. A first
 sync is counted from the request that makes the mapping to the end of its run, the calls with the list of calendars and the
 notification channel; a median is one of ten. The notification is the simulator's own, to the server's hook, and the time runs from the
 change there on. A write arrives when the simulator has read its request.

@@ -28,15 +28,20 @@ pub(crate) struct Side {
     pub(crate) store: Arc<Overseen>,
     clock: Arc<Standing>,
     settings: Settings,
+    patience: Timeouts,
     directory: tempfile::TempDir,
 }
 
+/// How long this side waits for a far side, unless a test says otherwise.
+const QUICK: Timeouts =
+    Timeouts { connect: Duration::from_secs(2), read: Duration::from_secs(5), whole: Duration::from_secs(20) };
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 async fn open(
     directory: &tempfile::TempDir,
     clock: &Arc<Standing>,
     settings: &Settings,
+    patience: Timeouts,
 ) -> (Arc<House>, Arc<Bridge>, Arc<Overseen>) {
     // The store of a bridge that has just been dropped closes in its own thread.
     let mut tries = 0;
@@ -51,12 +56,7 @@ async fn open(
     let seen = Arc::clone(&store) as Arc<dyn Store>;
     let house = House::new(seen, Arc::clone(clock) as Arc<dyn Clock>, Limits::default());
     let keys = Arc::new(Keyring::fixed(&Secret::new(KEY)).unwrap());
-    let quick = Timeouts {
-        connect: Duration::from_secs(2),
-        read: Duration::from_secs(5),
-        whole: Duration::from_secs(20),
-    };
-    let fetch = Fetch::new(Private::Allowed, quick).unwrap();
+    let fetch = Fetch::new(Private::Allowed, patience).unwrap();
     let bridge = Bridge::open(Arc::clone(&house), keys, fetch, settings.clone()).await.unwrap();
     (house, bridge, store)
 }
@@ -69,22 +69,27 @@ impl Side {
 
     /// The same, with some settings; how far mappings look is not among them: the events of tests have dates of their own.
     pub(crate) async fn with(settings: Settings) -> Side {
+        Side::patient(settings, QUICK).await
+    }
+
+    /// The same, with a patience of its own.
+    pub(crate) async fn patient(settings: Settings, patience: Timeouts) -> Side {
         let settings = Settings { window_past: Reach::All, window_future: Reach::All, ..settings };
         let directory = tempfile::tempdir().unwrap();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_millis();
         let clock = Arc::new(Standing(AtomicI64::new(i64::try_from(now).unwrap())));
-        let (house, bridge, store) = open(&directory, &clock, &settings).await;
+        let (house, bridge, store) = open(&directory, &clock, &settings, patience).await;
         house.add_principal(NewPrincipal { name: "anna".into(), ..NewPrincipal::default() }).await.unwrap();
-        Side { house, bridge, store, clock, settings, directory }
+        Side { house, bridge, store, clock, settings, patience, directory }
     }
 
     /// Lets everything that is not on disk go, and begins anew.
     pub(crate) async fn restart(self) -> Side {
-        let Side { house, bridge, store, clock, settings, directory } = self;
+        let Side { house, bridge, store, clock, settings, patience, directory } = self;
         bridge.close().await;
         drop((house, bridge, store));
-        let (house, bridge, store) = open(&directory, &clock, &settings).await;
-        Side { house, bridge, store, clock, settings, directory }
+        let (house, bridge, store) = open(&directory, &clock, &settings, patience).await;
+        Side { house, bridge, store, clock, settings, patience, directory }
     }
 
     pub(crate) fn later(&self, time: Duration) {

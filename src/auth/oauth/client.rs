@@ -11,7 +11,7 @@ use url::form_urlencoded::Serializer;
 
 use super::{Access, Endpoints, Grant, Pkce, Vendor};
 use crate::auth::grant::Secret;
-use crate::http::fetch::{Answer, Call, Fetch};
+use crate::http::fetch::{Answer, Call, Fetch, FetchError};
 use crate::store::Timestamp;
 
 /// The longest answer that is read.
@@ -226,7 +226,7 @@ impl Client {
         headers.insert(header::AUTHORIZATION, access.bearer().ok_or_else(none)?);
         let call =
             Call { method: Method::GET, url: self.place(&url)?, headers, body: Bytes::new(), limit: LONGEST };
-        let answer = self.fetch.send(call).await.map_err(|e| Denial::Later(format!("{e}."), None))?;
+        let answer = self.fetch.send(call).await.map_err(unanswered)?;
         if answer.status.is_server_error() || answer.status == StatusCode::TOO_MANY_REQUESTS {
             return Err(self.not_now(&answer));
         }
@@ -293,7 +293,7 @@ impl Client {
         headers.insert(header::CONTENT_TYPE, kind);
         let body = Bytes::from(form);
         let call = Call { method: Method::POST, url, headers, body, limit: LONGEST };
-        self.fetch.send(call).await.map_err(|e| Denial::Later(format!("{e}."), None))
+        self.fetch.send(call).await.map_err(unanswered)
     }
 
     /// RFC 6749 §5.2, and the words that the vendors added to it.
@@ -378,6 +378,14 @@ fn accept_json() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     headers
+}
+
+/// Says why a call brought no answer.
+fn unanswered(error: FetchError) -> Denial {
+    match error {
+        FetchError::Budget(sentence, wait) => Denial::Later(sentence, Some(wait)),
+        error => Denial::Later(format!("{error}."), None),
+    }
 }
 
 #[cfg(test)]

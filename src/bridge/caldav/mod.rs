@@ -27,6 +27,8 @@ use crate::xml::{Writer, caldav, dav};
 
 /// How many objects one multiget asks for.
 const BATCH: usize = 50;
+/// How many calls to one account may be under way at a time.
+pub(super) const AT_ONCE: usize = 5;
 /// Whose servers refuse events without an end.
 const WANTS_ENDS: &str = "icloud.com";
 
@@ -135,7 +137,7 @@ impl Caldav {
 
 impl Provider for Caldav {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: false, batch: BATCH, parallel: 5 }
+        Abilities { writes: true, pushes: false, batch: BATCH, parallel: AT_ONCE }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {

@@ -37,6 +37,8 @@ use crate::ical::Ical;
 use crate::ical::value::Civil;
 use crate::ical::zone::{Zone, by_tzid};
 
+/// How many calls to one account may be under way at a time.
+pub(super) const AT_ONCE: usize = 1;
 const DAY: i64 = 86_400;
 /// Months that are looked through, before and after the window, before an item is called gone.
 const WIDER: i64 = 12;
@@ -337,7 +339,7 @@ impl Cozi {
 
 impl Provider for Cozi {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: false, batch: 50, parallel: 1 }
+        Abilities { writes: true, pushes: false, batch: 50, parallel: AT_ONCE }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {

@@ -35,6 +35,8 @@ use crate::ical::zone::{Zone, by_tzid};
 
 /// How long a channel is asked to live, in seconds: a week, the longest that Google is known to grant.
 const CHANNEL: &str = "604800";
+/// How many calls to one account may be under way at a time.
+pub(super) const AT_ONCE: usize = 4;
 
 /// A Google account.
 pub struct Google {
@@ -163,7 +165,7 @@ fn remote_calendar(entry: Entry) -> RemoteCalendar {
 
 impl Provider for Google {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: true, batch: batch::MOST, parallel: 4 }
+        Abilities { writes: true, pushes: true, batch: batch::MOST, parallel: AT_ONCE }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {

@@ -17,7 +17,7 @@ use crate::auth::grant::Secret;
 use crate::bridge::outline::outline;
 use crate::bridge::provider::{Bearer, RemoteId, Trouble};
 use crate::http::encode;
-use crate::http::fetch::{Answer, Call, Fetch};
+use crate::http::fetch::{Answer, Call, Fetch, Weight};
 
 /// The longest answer: a page of 2500 events with long descriptions fits.
 const LONGEST: usize = 64 << 20;
@@ -64,6 +64,11 @@ impl Ask {
         let mut segments = vec!["calendars", &calendar.0, "events"];
         segments.extend(more);
         Ask::new(method, &segments, query)
+    }
+
+    /// Returns as how many calls Google counts it: a change of single fields is three.
+    fn cost(&self) -> u32 {
+        if self.method == Method::PATCH { 3 } else { 1 }
     }
 
     pub(super) fn when(mut self, etag: Option<&str>) -> Ask {
@@ -238,8 +243,8 @@ impl Wire {
         headers.insert(header::CONTENT_TYPE, text(&content_type)?);
         let url = self.url("/batch/calendar/v3")?;
         let call = Call { method: Method::POST, url, headers, body, limit: LONGEST };
-        let answer = self.fetch.send(call).await?;
-        self.fetch.also(asks.len().saturating_sub(1));
+        let calls = asks.iter().fold(0_u32, |all, ask| all.saturating_add(ask.cost()));
+        let answer = self.fetch.send_as(call, Weight { calls, at_once: 1 }).await?;
         let content_type = answer.header("content-type").unwrap_or_default().to_owned();
         let told = Told::of(answer);
         match told.status {
@@ -264,7 +269,7 @@ impl Wire {
         };
         let url = self.url(&ask.target)?;
         let call = Call { method: ask.method.clone(), url, headers, body, limit: LONGEST };
-        Ok(Told::of(self.fetch.send(call).await?))
+        Ok(Told::of(self.fetch.send_as(call, Weight { calls: ask.cost(), at_once: 1 }).await?))
     }
 
     fn url(&self, target: &str) -> Result<Url, Trouble> {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::wire::{Reply, Request, Wire, unreadable};
 use crate::bridge::provider::Trouble;
-use crate::http::fetch::retry_after;
+use crate::http::fetch::{Weight, retry_after};
 
 /// How many requests a batch may hold.
 pub(super) const MOST: usize = 20;
@@ -42,10 +42,13 @@ impl Wire {
     }
 
     async fn one_batch(&self, requests: &[Request]) -> Result<Vec<Reply>, Trouble> {
-        self.fetch.also(requests.len().saturating_sub(1));
+        let calls = u32::try_from(requests.len()).unwrap_or(u32::MAX);
         let inner: Vec<Value> =
             requests.iter().enumerate().map(|(n, request)| in_batch(n, request)).collect();
-        let outer = self.call(&Request::post("/$batch", json!({"requests": inner}))).await?;
+        // The service counts each, and carries out as many at a time as the mailbox allows.
+        let weight = Weight { calls, at_once: calls };
+        let batch = Request { weight, ..Request::post("/$batch", json!({"requests": inner})) };
+        let outer = self.call(&batch).await?;
         let date = outer.date;
         let Responses { responses } = outer.read()?;
         let mut by_id: HashMap<String, Response> = responses.into_iter().map(|r| (r.id.clone(), r)).collect();

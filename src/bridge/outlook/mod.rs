@@ -42,6 +42,8 @@ use crate::ical::Ical;
 
 /// How many pages a list may have.
 const PAGES: usize = 10_000;
+/// How many calls to one mailbox may be under way at a time: Microsoft refuses the fifth.
+pub(super) const AT_ONCE: usize = 4;
 
 /// What Outlook's colours look like.
 const COLORS: [(&str, &str); 9] = [
@@ -212,7 +214,7 @@ impl Calendar {
 
 impl Provider for Outlook {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: true, batch: batch::MOST, parallel: 4 }
+        Abilities { writes: true, pushes: true, batch: batch::MOST, parallel: AT_ONCE }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {

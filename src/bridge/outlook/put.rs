@@ -14,7 +14,7 @@ use super::event::render::render;
 use super::event::write::{difference, members, utc};
 use super::event::{Item, Whole};
 use super::wire::{Reply, Request, encoded, unreadable};
-use super::{List, Outlook, body, calendar_path, event_of, event_path, marker, seen};
+use super::{AT_ONCE, List, Outlook, body, calendar_path, event_of, event_path, marker, seen};
 use crate::bridge::print::print;
 use crate::bridge::provider::{RemoteId, Seen, Slot, Trouble, Version, Window, Write, Written};
 use crate::ical::Ical;
@@ -70,7 +70,7 @@ impl Outlook {
             .iter()
             .map(|(at, write, whole)| async move { (*at, self.put_long(calendar, write, whole).await) })
             .collect();
-        came.extend(futures_util::stream::iter(steps).buffer_unordered(4).collect::<Vec<_>>().await);
+        came.extend(futures_util::stream::iter(steps).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
         for (at, answer) in came {
             if let Some(slot) = answers.get_mut(at) {
                 *slot = Some(answer);

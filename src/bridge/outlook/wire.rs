@@ -15,7 +15,7 @@ use crate::auth::grant::Secret;
 use crate::bridge::outline::outline;
 use crate::bridge::provider::{Bearer, Trouble};
 use crate::http::encode;
-use crate::http::fetch::{Answer, Call, Fetch};
+use crate::http::fetch::{Answer, Call, Fetch, Weight};
 
 /// The longest answer that is read.
 const LONGEST: usize = 64 * 1024 * 1024;
@@ -43,11 +43,14 @@ pub(super) struct Request {
     pub(super) if_match: Option<String>,
     /// A further preference.
     pub(super) prefer: Option<&'static str>,
+    /// How much it is to the service.
+    pub(super) weight: Weight,
 }
 
 impl Request {
     pub(super) fn get(path: impl Into<String>) -> Request {
-        Request { method: Method::GET, path: path.into(), body: None, if_match: None, prefer: None }
+        let path = path.into();
+        Request { method: Method::GET, path, body: None, if_match: None, prefer: None, weight: Weight::ONE }
     }
 
     pub(super) fn post(path: impl Into<String>, body: Value) -> Request {
@@ -220,7 +223,7 @@ impl Wire {
             None => Bytes::new(),
         };
         let call = Call { method: request.method.clone(), url: url.clone(), headers, body, limit: LONGEST };
-        reply(self.fetch.send(call).await?)
+        reply(self.fetch.send_as(call, request.weight).await?)
     }
 }
 

@@ -22,6 +22,13 @@ struct Call {
     after: Vec<String>,
 }
 
+/// Returns how many calls a batch holds; one of which that cannot be said holds one.
+pub(super) fn size(outer: &Request) -> usize {
+    let body = outer.json();
+    let requests = body.as_ref().and_then(|body| body.get("requests")).and_then(Value::as_array);
+    requests.map_or(1, Vec::len)
+}
+
 fn bad(what: impl Into<String>) -> Fail {
     Fail::new(400, "BadRequest", what)
 }

@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use super::fail::Fail;
 
+/// How many calls of a batch Outlook carries out at once (microsoft-graph.md §7).
+const TOGETHER: usize = 4;
+
 /// The limits, and what was used up.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -43,6 +46,12 @@ impl Limits {
             return Err(Fail::throttled(429, "ApplicationThrottled", Some(left)));
         }
         Ok(())
+    }
+
+    /// Returns how many calls of a batch of so many are carried out at once.
+    pub(super) fn together(&self, calls: usize) -> usize {
+        let most = if self.at_once > 0 { self.at_once.min(TOGETHER) } else { TOGETHER };
+        calls.clamp(1, most)
     }
 
     /// Refuses a request beyond those that may be under way.

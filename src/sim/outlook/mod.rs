@@ -213,9 +213,13 @@ impl Outlook {
             let answer = door.answer(request, owner, now, &scene.dice);
             return answer.ok_or_else(|| Fail::nowhere(&request.path));
         };
+        let is_batch = path == "$batch" || path == "%24batch";
+        // As many calls of a batch as the mailbox allows are under way at a time.
+        let most = if is_batch { self.inside().limits.together(batch::size(request)) } else { 1 };
+        let _further: Vec<_> = (1..most).map(|_| scene.log.begin()).collect();
         let allows = {
             let mut inside = self.inside();
-            if path != "$batch" && path != "%24batch" {
+            if !is_batch {
                 inside.limits.count(now)?;
             }
             inside.limits.at_once(scene.log.running())?;
@@ -223,7 +227,7 @@ impl Outlook {
             let allows = inside.door.allows(token, now).map(<[String]>::to_vec);
             allows.ok_or_else(|| unknown("Access token has expired or is not yet valid."))?
         };
-        if path == "$batch" || path == "%24batch" {
+        if is_batch {
             if request.method != http::Method::POST {
                 return Err(Fail::method());
             }
