@@ -358,11 +358,12 @@ async fn a_restart_in_the_middle_doubles_and_loses_nothing() {
         radicale.put(&format!("/anna/work/r{n}.ics"), &event(&format!("r{n}@x"), "SUMMARY:Theirs\n"));
     }
     let mapping = side.map(&proxy.url(), WORK, Direction::Both, Policy::Newest).await;
-    // The sixth write is carried out there, but its answer never comes; then the process is gone.
+    // The sixth write is carried out there, but its answer never comes, nor any other; then the process is gone.
     let count = std::sync::atomic::AtomicUsize::new(0);
     proxy.fault(move |request| {
-        let sixth = request.method == "PUT" && count.fetch_add(1, std::sync::atomic::Ordering::SeqCst) >= 5;
-        sixth.then_some(Bad::Swallow)
+        let put = usize::from(request.method == "PUT");
+        let writes = count.fetch_add(put, std::sync::atomic::Ordering::SeqCst) + put;
+        (writes > 5).then_some(Bad::Swallow)
     });
     let run = side.sync(&mapping).await;
     assert_eq!(run.status, RunStatus::Failed, "{run:?}");

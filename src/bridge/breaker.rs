@@ -193,7 +193,10 @@ impl Meter for Peace {
             Gate::Barred(wait) => {
                 let minutes = wait.as_secs().div_ceil(60).max(1);
                 let some = if minutes == 1 { "a minute".to_owned() } else { format!("{minutes} minutes") };
-                Turn::Later(format!("The far side asked not to be called; it is called again in {some}."), wait)
+                Turn::Later(
+                    format!("The far side asked not to be called; it is called again in {some}."),
+                    wait,
+                )
             }
             // A person, or what looks after a channel, may try one that could not be reached.
             Gate::Open | Gate::Probe | Gate::Shut(_) => Turn::Now,
@@ -284,7 +287,7 @@ mod tests {
         }
     }
 
-    // S1-051: what one call hears, the next one of the account obeys, and nobody else's
+    // S3-095: what one call hears, the next one of the account obeys, and nobody else's
     #[test]
     fn what_one_call_hears_all_of_the_account_obey() {
         let clock = Arc::new(Standing(AtomicI64::new(at(0).0)));

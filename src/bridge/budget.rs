@@ -466,7 +466,8 @@ mod tests {
                 }
             }
             for (n, (begin, _)) in made.iter().enumerate() {
-                let within: Vec<_> = made[n..].iter().copied().take_while(|(at, _)| at - begin <= 60_000).collect();
+                let within: Vec<_> =
+                    made[n..].iter().copied().take_while(|(at, _)| at - begin <= 60_000).collect();
                 assert!(sum(&within) <= 600, "{} calls in a minute, {batch} at a time", sum(&within));
             }
             let first: Vec<_> = made.iter().copied().take_while(|(at, _)| *at < 1000).collect();

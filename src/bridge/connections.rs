@@ -18,8 +18,8 @@ use super::ics::Ics;
 use super::outlook::Outlook;
 use super::provider::{Bearer, Provider, RemoteCalendar, Trouble};
 use super::record::{
-    self, Base, Connection, ConnectionState, Kind, Mapping, connection_key, connection_state_key,
-    hook_key, secret_key,
+    self, Base, Connection, ConnectionState, Kind, Mapping, connection_key, connection_state_key, hook_key,
+    secret_key,
 };
 use super::sites::CoziState;
 use crate::auth::grant::Secret;

@@ -226,7 +226,7 @@ impl Bridge {
                     || health.sentence != start.connection_state.sentence
                     || health.breaker != start.connection_state.breaker
                     || start.pass.run.asked;
-                let again = ended.is_err().then(|| start.pass.unfinished()).unwrap_or_default();
+                let again = if ended.is_err() { start.pass.unfinished() } else { Vec::new() };
                 run = start.pass.run;
                 // A pass that was stopped has moved no cursor; what it tried has had an attempt.
                 let state = match ended.is_ok() {

@@ -776,7 +776,10 @@ mod tests {
 
     /// Counts what it is asked and told, and lets two calls be under way.
     #[derive(Debug)]
-    struct Two(Places, std::sync::Mutex<(u32, Vec<(u16, Option<Duration>)>)>);
+    struct Two(Places, std::sync::Mutex<(u32, Heard)>);
+
+    /// Statuses, and how long was asked to wait.
+    type Heard = Vec<(u16, Option<Duration>)>;
 
     impl Meter for Two {
         fn turn(&self, calls: u32, _: Duration) -> Turn {

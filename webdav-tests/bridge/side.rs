@@ -33,8 +33,11 @@ pub(crate) struct Side {
 }
 
 /// How long this side waits for a far side, unless a test says otherwise.
-const QUICK: Timeouts =
-    Timeouts { connect: Duration::from_secs(2), read: Duration::from_secs(5), whole: Duration::from_secs(20) };
+const QUICK: Timeouts = Timeouts {
+    connect: Duration::from_secs(2),
+    read: Duration::from_secs(5),
+    whole: Duration::from_secs(20),
+};
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 async fn open(

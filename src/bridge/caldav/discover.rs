@@ -34,7 +34,9 @@ impl Wire {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
                 // Some servers close the connection, or answer anything at all, at the well-known address.
-                Err(trouble @ (Trouble::Unauthorised(_) | Trouble::Slow(_) | Trouble::Budget(..))) => return Err(trouble),
+                Err(trouble @ (Trouble::Unauthorised(_) | Trouble::Slow(_) | Trouble::Budget(..))) => {
+                    return Err(trouble);
+                }
                 Err(trouble) => last = last.or(Some(trouble)),
             }
         }
@@ -42,7 +44,9 @@ impl Wire {
             match self.discover_by_dns(self.fetch.dns()).await {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                Err(trouble @ (Trouble::Unauthorised(_) | Trouble::Slow(_) | Trouble::Budget(..))) => return Err(trouble),
+                Err(trouble @ (Trouble::Unauthorised(_) | Trouble::Slow(_) | Trouble::Budget(..))) => {
+                    return Err(trouble);
+                }
                 Err(trouble) => last = Some(trouble),
             }
         }
@@ -86,7 +90,9 @@ impl Wire {
             match self.discover_at(&url).await {
                 Ok(Some(found)) => return Ok(Some(found)),
                 Ok(None) => {}
-                Err(trouble @ (Trouble::Unauthorised(_) | Trouble::Slow(_) | Trouble::Budget(..))) => return Err(trouble),
+                Err(trouble @ (Trouble::Unauthorised(_) | Trouble::Slow(_) | Trouble::Budget(..))) => {
+                    return Err(trouble);
+                }
                 Err(trouble) => why.push(trouble.to_string()),
             }
         }

@@ -1,5 +1,6 @@
 //! What mappings promise whatever the far side is: whose copy is whose, what a night finds, what a record holds.
 
+use super::super::provider::Trouble;
 use super::super::record::{self, Base, Reach, RunStatus};
 use super::super::{preview, scope};
 use super::*;
@@ -397,6 +398,59 @@ async fn an_event_that_cannot_be_read_keeps_no_other_from_being_carried() {
         world.settled().await;
         assert_eq!(world.titles().await, ["a", "b", "c", "d", "e", "f", "g", "own"]);
     }
+}
+
+// S3-006: however many writes stay without an answer one after the other, all others are carried while the far side answers
+// anything else
+#[tokio::test]
+async fn writes_that_are_never_answered_stop_no_other() {
+    let mut world = World::new().await;
+    world.settled().await;
+    world.far().lock().deaf = Some("deaf");
+    for n in 0..9 {
+        world.put(&format!("{n}.ics"), &event(&format!("u{n}"), "20T100000Z", &format!("deaf {n}"))).await;
+    }
+    world.put("z.ics", &event("z", "20T100000Z", "Z")).await;
+    world.far().store("/y.ics", &event("y", "20T100000Z", "Y"));
+    let run = world.pass().await;
+    assert_eq!((run.status, run.failures.len()), (RunStatus::PartialFailure, 9), "{run:?}");
+    assert_eq!((run.local.inserted, run.remote.inserted), (1, 1), "{run:?}");
+    assert!((1..=3).contains(&world.far().lock().asked), "it is asked now and then whether it is there");
+    assert!(world.links[0].state.again.iter().all(|failure| failure.attempts == 1 && failure.next.is_some()));
+    world.far().lock().deaf = None;
+    world.later(61);
+    world.settled().await;
+    assert_eq!((world.titles().await.len(), world.far().titles().len()), (11, 11));
+}
+
+// S3-095, S3-111: one that answered a moment ago and answers nobody any more is down, which is no reason to try every event;
+// what failed until then has had an attempt
+#[tokio::test]
+async fn a_far_side_that_answers_nobody_is_down() {
+    let mut world = World::new().await;
+    world.settled().await;
+    world.far().lock().down = true;
+    for n in 0..9 {
+        world.put(&format!("{n}.ics"), &event(&format!("u{n}"), "20T100000Z", &format!("E{n}"))).await;
+    }
+    for (passes, tried) in [(1, 4), (2, 8)] {
+        assert!(matches!(world.try_pass(0, false).await, Err(Halt::Far(Trouble::Unreachable(_)))));
+        let again = &world.links[0].state.again;
+        assert_eq!(
+            again.len(),
+            tried,
+            "a batch at a time, and those first that were not tried yet: {again:?}"
+        );
+        assert!(again.iter().all(|failure| failure.attempts == 1 && failure.next.is_some()), "{again:?}");
+        assert_eq!(world.far().lock().asked, passes, "it is asked once whether it is there at all");
+    }
+    world.later(61);
+    assert!(matches!(world.try_pass(0, false).await, Err(Halt::Far(Trouble::Unreachable(_)))));
+    assert!(world.links[0].state.again.iter().any(|failure| failure.attempts == 2));
+    world.far().lock().down = false;
+    world.later(301);
+    world.settled().await;
+    assert_eq!((world.titles().await.len(), world.far().titles().len()), (9, 9));
 }
 
 // E7: a copy that says only that somebody is busy is not judged by a filter that asks for its title
