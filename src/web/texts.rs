@@ -549,6 +549,7 @@ texts! {
     log_failures: "not carried",
     log_skipped_word: "left alone",
     log_nothing: "Nothing had changed",
+    log_looking: "It is looking",
     log_gone: "An event that is gone",
     log_inserted: "New",
     log_updated: "Changed",

@@ -82,6 +82,8 @@
   // While somebody is asked about what they moved, it stays where they put it.
   let asking = false;
   const again = () => { fresh = true; if (!asking) calendar.refetchEvents(); };
+  const hold = () => { hush(); asking = true; };
+  const go = () => { asking = false; setTimeout(() => { if (fresh && !asking) calendar.refetchEvents(); }); };
   const filtered = () => calendar.refetchEvents();
 
   const calendar = new FullCalendar.Calendar(document.getElementById('calendar'), {
@@ -97,7 +99,7 @@
     eventTimeFormat: clock, slotLabelFormat: clock, titleFormat: sayDate({ day: 'numeric', month: small ? 'short' : 'long', year: 'numeric' }),
     views: {
       dayGridMonth: { titleFormat: sayDate({ month: 'long', year: 'numeric' }) },
-      timeGrid: { height: small ? 'max(24rem, calc(100dvh - 15rem))' : 'calc(100vh - 6.5rem)', dayHeaderContent: (about) => {
+      timeGrid: { dayHeaderContent: (about) => {
         const box = element('span', about.isToday ? 'head-day now' : 'head-day');
         box.append(element('span', 'name', dayName.format(about.date)), element('span', 'number', String(about.date.getDate())));
         return { domNodes: [box] };
@@ -105,6 +107,9 @@
     },
     datesSet: (about) => {
       const name = Object.keys(views).find((key) => views[key] === about.view.type);
+      // On a phone hours are scrolled within the calendar, lists with the page.
+      if (small) calendar.setOption('height', about.view.type.startsWith('timeGrid') ? 'max(24rem, calc(100dvh - 15rem))' : 'auto');
+      if (small) setTimeout(() => calendar.scrollToTime('07:30:00'));
       history.replaceState(null, '', `?${query({ view: name, date: date(calendar.getDate()) })}`);
     },
     events: (wanted, good, bad) => {
@@ -134,7 +139,7 @@
     },
     eventMouseEnter: (about) => tell(about.event, about.el),
     eventMouseLeave: () => hush(),
-    eventDragStart: () => hush(), eventResizeStart: () => hush(),
+    eventDragStart: () => hold(), eventResizeStart: () => hold(), eventDragStop: () => go(), eventResizeStop: () => go(),
     select: (span) => {
       dialog('/calendar/event', { start: span.allDay ? span.startStr : local(span.start), end: span.allDay ? span.endStr : local(span.end), all_day: span.allDay, zone });
       calendar.unselect();

@@ -121,7 +121,11 @@ impl Run {
                 parts.push(format!("{count} {word}"));
             }
         }
-        if parts.is_empty() { T.log_nothing.to_owned() } else { parts.join(" · ") }
+        match (parts.is_empty(), self.running()) {
+            (true, true) => T.log_looking.to_owned(),
+            (true, false) => T.log_nothing.to_owned(),
+            (false, _) => parts.join(" · "),
+        }
     }
 
     fn conflict_word(&self) -> &'static str {

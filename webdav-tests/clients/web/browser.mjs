@@ -80,6 +80,8 @@ export const elsewhere = async (timezoneId, locale, action) => {
     return await action(there, other);
   } finally { await browser.close(); }
 };
+/** Where something is on the screen; it may be drawn anew just now. */
+export const place = (one) => until('its place', () => one.boundingBox());
 /** Moves the mouse with its button down, as people do. */
 export const drag = async (from, to) => {
   await page.mouse.move(from.x, from.y);

@@ -1,6 +1,6 @@
 // The calendar: events made, dragged, repeated; views; calendars.
 import assert from 'node:assert/strict';
-import { PASSWORD, USER, api, base, button, closed, context, dav, drag, elsewhere, event, everything, failing, go, iso, loaded, look, monday, page, seen, stamp, step, tuesday, until } from './browser.mjs';
+import { PASSWORD, USER, api, base, button, closed, context, dav, drag, elsewhere, event, everything, failing, go, iso, loaded, look, monday, page, place, seen, stamp, step, tuesday, until } from './browser.mjs';
 
 await step('an event is made on the page and seen over CalDAV; a wrong time is said at its field', async () => {
   await go('/');
@@ -30,15 +30,15 @@ await step('what a phone writes appears without a reload, script in it is text',
 // Issue 5: a drag in the calendar, seen by a client of python-caldav
 await step('an event is dragged to another day and made longer, which a client of python-caldav sees', async () => {
   const one = page.locator('.fc-event', { hasText: 'Drag me' });
-  const from = await one.boundingBox();
-  const to = await page.locator('.fc-timegrid-col.fc-day').nth(1).boundingBox();
+  const from = await place(one);
+  const to = await place(page.locator('.fc-timegrid-col.fc-day').nth(1));
   await drag({ x: from.x + from.width / 2, y: from.y + 8 }, { x: to.x + to.width / 2, y: from.y + 12 });
   await until('the drag', async () => (await dav('GET', 'calendar/drag.ics')).text.includes(`DTSTART;TZID=Europe/Berlin:${stamp(tuesday)}T100000`));
   assert.deepEqual(seen('drag').map((found) => [found.start.slice(0, 16), found.end.slice(0, 16)]), [[`${iso(tuesday)}T10:00`, `${iso(tuesday)}T11:00`]]);
   // The lower edge, two rows further down.
   await page.waitForFunction((x) => document.querySelector('[data-uid=drag]')?.getBoundingClientRect().left > x, from.x + from.width / 2);
-  const there = await one.boundingBox();
-  const row = (await page.locator('.fc-timegrid-slot-lane').first().boundingBox()).height;
+  const there = await place(one);
+  const row = (await place(page.locator('.fc-timegrid-slot-lane').first())).height;
   await one.hover();
   await drag({ x: there.x + there.width / 2, y: there.y + there.height - 2 }, { x: there.x + there.width / 2, y: there.y + there.height - 2 + 2 * row });
   await until('a longer one', () => seen('drag')[0].end.startsWith(`${iso(tuesday)}T12:00`));
@@ -70,8 +70,8 @@ await step('a drag of one of a series asks which are meant: none, this one, thos
   await all.nth(2).waitFor();
   // Later by as many rows.
   const down = async (at, rows) => {
-    const from = await all.nth(at).boundingBox();
-    const row = (await page.locator('.fc-timegrid-slot-lane').first().boundingBox()).height;
+    const from = await place(all.nth(at));
+    const row = (await place(page.locator('.fc-timegrid-slot-lane').first())).height;
     await drag({ x: from.x + from.width / 2, y: from.y + 8 }, { x: from.x + from.width / 2, y: from.y + 8 + rows * row });
     await page.getByRole('heading', { name: 'This event is repeated' }).waitFor();
   };
