@@ -47,6 +47,7 @@ mod overseen;
 mod pages;
 mod pages_admin;
 mod pages_calendar;
+mod pages_far;
 mod pressure;
 mod providers;
 mod push;

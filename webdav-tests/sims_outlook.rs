@@ -953,3 +953,26 @@ fn spelled(field: &Value) -> String {
         (other, format) => format!("{other} {format:?}"),
     }
 }
+
+/// A simulator that runs for days forgets what was removed; whoever comes with a link from before that begins anew.
+#[tokio::test]
+async fn what_was_removed_long_ago_is_forgotten() {
+    let far = Far::start().await;
+    let delta = format!("/me/calendarView/delta?{WINDOW}");
+    let (_, before) = far.round(&delta, &[IMMUTABLE]).await;
+    for _ in 0..20 {
+        let id = far.make(event("A", "2026-03-02")).await;
+        far.delete(&id).await.is(204);
+    }
+    let kept = far.make(event("B", "2026-03-03")).await;
+    let (_, late) = far.round(&delta, &[IMMUTABLE]).await;
+    far.server.act(&Act::Own { name: "forget".into(), with: json!({ "changes": 5 }) }).unwrap();
+    far.get(&before).await.fails(410, "syncStateNotFound");
+    let (rows, _) = far.round(&late, &[IMMUTABLE]).await;
+    assert!(rows.is_empty(), "{rows:?}");
+    far.patch(&kept, json!({ "subject": "C" })).await.is(200);
+    let (rows, _) = far.round(&late, &[IMMUTABLE]).await;
+    assert_eq!((rows.len(), &rows[0]["subject"]), (1, &json!("C")));
+    let (rows, _) = far.round(&delta, &[IMMUTABLE]).await;
+    assert_eq!(rows.len(), 1);
+}

@@ -356,17 +356,22 @@ def kit(name):
 
 
 def web():
-    """The pages in Debian's Chromium, beside two simulated far sides; pictures of all of them go to the folder `shots`."""
+    """The pages in Debian's Chromium: a fresh server beside simulated far sides, then the demo. Pictures go to the folder `shots`."""
     built = build()
     if built.failed:
         return built
     source = TESTS / "clients" / "web"
     folder = make_modules(TOOLS / "web-node", source)
-    with Simulator("caldav") as caldav, Simulator("google") as google:
-        providers = {"client_id": "kalends", "client_secret": "any", "api_base": f"{google.url}/", "auth_url": f"{google.url}/o/oauth2/v2/auth"}
+    with Simulator("caldav") as caldav, Simulator("google") as google, Simulator("outlook") as outlook, Simulator("cozi") as cozi:
+        providers = {"client_id": "kalends", "client_secret": "hidden-client-secret", "api_base": f"{google.url}/", "auth_url": f"{google.url}/o/oauth2/v2/auth"}
         providers.update(token_url=f"{google.url}/token", revoke_url=f"{google.url}/revoke")
         settings = {f"KALENDS_PROVIDERS__GOOGLE__{key.upper()}": value for key, value in providers.items()}
-        settings["KALENDS_BRIDGE__ALLOW_PRIVATE"] = "true"
+        at = f"{outlook.url}/common/oauth2/v2.0"
+        own = {"client_id": "kalends", "client_secret": "hidden-client-secret", "api_base": f"{outlook.url}/v1.0"}
+        own.update(auth_url=f"{at}/authorize", token_url=f"{at}/token")
+        settings.update({f"KALENDS_PROVIDERS__OUTLOOK__{key.upper()}": value for key, value in own.items()})
+        settings.update(KALENDS_PROVIDERS__ICLOUD__URL=f"{caldav.url}/", KALENDS_PROVIDERS__COZI__API_BASE=f"{cozi.url}/")
+        settings.update(KALENDS_BRIDGE__ALLOW_PRIVATE="true", KALENDS_LIMITS__MANUAL_SYNC="1000")
         with Server("web", user=False, **settings) as server:
             end = time.monotonic() + 30
             while not (link := re.search(r"http://\S+/setup\?code=\w+\n", server.log.read_text())):
@@ -377,7 +382,38 @@ def web():
             environment.update(KALENDS_SHOTS=str(TOOLS / "shots"), KALENDS_SIM=caldav.url)
             environment.update(KALENDS_PYTHON=str(VENV / "bin" / "python"), KALENDS_SEEN=str(source / "seen.py"))
             environment.update(KALENDS_BIN=str(binary()), KALENDS_FOLDER=str(server.folder), KALENDS_SERVER=json.dumps(server.environment))
-            return counted(Run("web", ["node", folder / "check.mjs"], 1200, env=environment), "web")
+            first = counted(Run("web", ["node", folder / "check.mjs"], 1800, env=environment), "web")
+    second = demo(folder)
+    return Result(first.passed + second.passed, first.failed + second.failed)
+
+
+def demo(folder):
+    """`kalends demo` in the browser, and the four pictures of the documents, made of its calendars."""
+    with tempfile.TemporaryDirectory(prefix="kalends-demo-place-") as place:
+        command = [binary(), "demo", "--listen", "127.0.0.1:0", "--seed", "1"]
+        clean = {key: value for key, value in os.environ.items() if not key.startswith("KALENDS_")}
+        process = subprocess.Popen(command, cwd=place, env=dict(clean, TMPDIR=place), stdout=subprocess.PIPE, text=True)
+        try:
+            said = []
+            for line in process.stdout:
+                said.append(line)
+                if "Ctrl-C ends it." in line:
+                    break
+            said = "".join(said)
+            url = re.search(r"page +(http://[0-9.:]+)/", said)
+            google = re.search(r"(http://[0-9.:]+)/_sim/act", said)
+            if not url or not google:
+                raise Failed(f"kalends demo did not come up: {said}")
+            environment = dict(os.environ, KALENDS_DEMO=url[1], KALENDS_DEMO_GOOGLE=google[1], KALENDS_SETUP="")
+            environment.update(KALENDS_SHOTS=str(TOOLS / "shots"), KALENDS_PICTURES=str(TOOLS / "shots" / "pictures"))
+            return counted(Run("web-demo", ["node", folder / "demo.mjs"], 600, env=environment), "web-demo")
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.wait(60)
+            process.stdout.close()
+            left = os.listdir(place)
+            if left:
+                raise Failed(f"the demo left {left}")
 
 
 def readme():

@@ -79,6 +79,20 @@ pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
     Ok(reply(StatusCode::OK, &shown(api, &connection, &state, &mappings)?))
 }
 
+/// Which kinds of accounts there are, and which of them can be connected here.
+pub(super) async fn kinds(api: &Api, call: Call) -> Result<Reply, Problem> {
+    let page = call.page()?;
+    let all = [Kind::Google, Kind::Outlook, Kind::Icloud, Kind::Caldav, Kind::Cozi, Kind::Ics];
+    let shown = all.map(|kind| {
+        let reason = api.bridge.unavailable(kind);
+        json!({
+            "id": kind, "provider": kind, "available": reason.is_none(), "reason": reason,
+            "warning": api.bridge.warning(kind),
+        })
+    });
+    page.reply(shown.to_vec())
+}
+
 /// `POST /connections` names the provider in its body.
 pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
     let new: Any = call.body()?;

@@ -35,8 +35,11 @@ pub(super) async fn one(api: &Api, call: Call) -> Result<Reply, Problem> {
 }
 
 pub(super) async fn create(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let (new, primary) = new_mapping(api, &call)?;
-    let made = api.bridge.add_mapping(call.owner(), new).await?;
+    let (new, fresh, primary) = new_mapping(api, &call)?;
+    let made = match fresh {
+        true => api.bridge.add_mapping_with_calendar(call.owner(), new).await?,
+        false => api.bridge.add_mapping(call.owner(), new).await?,
+    };
     settle_primary(api, &call, made.collection, primary).await?;
     let (made, state) = api.bridge.mapping(call.owner(), &made.id).await?;
     let document = shown(api, &made, &state, default(api, &call).await?)?;
@@ -68,7 +71,7 @@ async fn settle_primary(
 
 /// A dry run: what a first pass would find. Writes nothing on either side.
 pub(super) async fn preview(api: &Api, call: Call) -> Result<Reply, Problem> {
-    let (new, _) = new_mapping(api, &call)?;
+    let (new, ..) = new_mapping(api, &call)?;
     let found = api.bridge.preview(call.owner(), &new).await?;
     let document = json!({
         "same": found.same,
@@ -223,20 +226,29 @@ fn asker(call: &Call) -> Asker {
     }
 }
 
-/// Returns what is asked for, and whether new events are to go into its calendar.
-fn new_mapping(api: &Api, call: &Call) -> Result<(NewMapping, Option<bool>), Problem> {
+/// Returns what is asked for, whether a calendar is to be made for it, and whether new events are to go into that.
+fn new_mapping(api: &Api, call: &Call) -> Result<(NewMapping, bool, Option<bool>), Problem> {
     let mut body = Members::of(call.body()?);
-    let calendar: String = body.need("calendar")?;
+    let calendar = match body.said::<String>("calendar")? {
+        Some(calendar) => calendar,
+        None => Some(body.need("calendar")?),
+    };
     let connection: String = body.need("connection")?;
     let remote = RemoteId(body.need("remote_calendar")?);
     let primary: Option<bool> = body.take("primary")?;
     let terms = Terms::take(&mut body)?;
     body.end()?;
-    let collection = calendar.parse().map(CollectionId);
-    let collection = collection.map_err(|_| Problem::invalid("calendar", "There is no such calendar."))?;
+    let missing = || Problem::invalid("calendar", "There is no such calendar.");
+    let collection = match &calendar {
+        Some(calendar) => calendar.parse().map(CollectionId).map_err(|_| missing())?,
+        None => CollectionId::HOMES,
+    };
+    if calendar.is_some() && collection == CollectionId::HOMES {
+        return Err(missing());
+    }
     let mut new = api.bridge.new_mapping(collection, &connection, remote);
     terms.settle_new(&mut new);
-    Ok((new, primary))
+    Ok((new, calendar.is_none(), primary))
 }
 
 fn etag(mapping: &Mapping) -> Result<Etag, Fault> {

@@ -180,6 +180,8 @@ routes! {
         Told::new("Connections", "Begins a consent at Microsoft; a person opens the `authorization_url`.").takes(&[Json("NewConsent")]).gives(&[(201, Json("Connection"))]);
     POST "/connections/renew" BRIDGES connections::renew_ending =>
         Told::new("Connections", "Has the notification channels of all accounts renewed now that end soon. They are renewed in time without that, too.").query(&[Parameter::new("within", Kind::Duration, "How soon; nothing: two days.")]).takes(&[Json("Nothing")]).gives(&[(202, Json("Renewed"))]);
+    GET "/connection-kinds" LOOK connections::kinds =>
+        Told::list("Connections", "Lists the kinds of accounts, and why some of them cannot be connected on this server.").gives(&[(200, List("ConnectionKind"))]);
     GET "/connections/{connection}" LOOK connections::one =>
         Told::new("Connections", "Reads a connected account.").gives(&[(200, Json("Connection"))]);
     PATCH "/connections/{connection}" BRIDGES connections::change =>

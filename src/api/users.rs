@@ -17,8 +17,6 @@ use crate::http::Reply;
 use crate::http::path::segment;
 use crate::store::{Etag, Principal};
 
-/// The longest label.
-const LABEL: usize = 200;
 /// The most mail addresses of an account.
 const EMAILS: usize = 50;
 
@@ -205,11 +203,7 @@ fn secret(given: Password, name: &str) -> Result<(String, Option<String>), Probl
 }
 
 fn label(text: &str) -> Result<&str, Problem> {
-    let text = text.trim();
-    if text.is_empty() || text.chars().count() > LABEL || text.chars().any(char::is_control) {
-        return Err(Problem::invalid("label", format!("A label has 1 to {LABEL} characters.")));
-    }
-    Ok(text)
+    crate::auth::label(text).map_err(|why| Problem::invalid("label", why))
 }
 
 fn addresses(given: Option<Vec<String>>) -> Result<Option<Vec<String>>, Problem> {

@@ -36,6 +36,7 @@ use crate::store::{Fault, Notice, Principal, Table};
 
 pub use rate::Rate;
 pub use throttle::Throttle;
+pub(crate) use token::label;
 pub use token::{AppPassword, Scope, Scopes, Token};
 
 /// How long a sign-in waits for a free core before it is sent away.

@@ -198,6 +198,7 @@ impl Guard {
     /// # Errors
     /// `Missing` if there is no such account; when the store fails.
     pub async fn add_app_password(&self, user: &str, label: &str) -> Result<(AppPassword, String), Error> {
+        let label = self::label(label).map_err(Refusal::Bad)?;
         let secret = random()?;
         let digest = digest(&secret);
         let now = self.house.clock.now();
@@ -247,6 +248,7 @@ impl Guard {
     /// # Errors
     /// `Missing` if there is no such account; when the store fails.
     pub async fn add_token(&self, user: &str, label: &str, scopes: Scopes) -> Result<(Token, String), Error> {
+        let label = self::label(label).map_err(Refusal::Bad)?;
         let secret = format!("{PREFIX}{}", random()?);
         let made = self.keep_token(user, label, scopes, &secret).await?;
         Ok((made, secret))
@@ -331,6 +333,18 @@ impl Guard {
             None => Err(Refusal::Missing.into()),
         }
     }
+}
+
+/// The most characters of a label.
+const LABEL: usize = 200;
+
+/// Returns a label without blanks around it, or what is wrong with it.
+pub(crate) fn label(text: &str) -> Result<&str, String> {
+    let text = text.trim();
+    if text.is_empty() || text.chars().count() > LABEL || text.chars().any(char::is_control) {
+        return Err(format!("A label has 1 to {LABEL} characters."));
+    }
+    Ok(text)
 }
 
 /// Returns the one item with that id, or else with that label.

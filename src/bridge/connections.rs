@@ -91,10 +91,8 @@ impl Bridge {
         username: &str,
         password: Secret,
     ) -> Result<Connection, BridgeError> {
-        if self.settings.providers.cozi_state == CoziState::Off {
-            let why =
-                "Cozi is switched off on this server. Whoever runs it can set providers.cozi.state to beta.";
-            return Err(BridgeError::Invalid("provider", why.into()));
+        if let Some(why) = self.unavailable(Kind::Cozi) {
+            return Err(BridgeError::Invalid("provider", why));
         }
         let url = address(self.settings.providers.cozi.trim_end_matches('/').trim_end_matches("/api/ext"))?;
         let connection =
@@ -107,9 +105,8 @@ impl Bridge {
     /// # Errors
     /// As `connect_caldav`.
     pub async fn connect_ics(&self, owner: &str, url: &str) -> Result<Connection, BridgeError> {
-        if !self.settings.feeds {
-            let why = "Feeds are switched off on this server.";
-            return Err(BridgeError::Invalid("provider", why.into()));
+        if let Some(why) = self.unavailable(Kind::Ics) {
+            return Err(BridgeError::Invalid("provider", why));
         }
         let url = feed(url)?;
         let connection = Connection { url: shortened(&url), ..self.blank(owner, Kind::Ics)? };

@@ -21,7 +21,7 @@ use super::record::{
     self, Connection, ConnectionState, Consent, Direction, Found, Health, Kind, connection_key,
     connection_state_key, consent_key, secret_key, verifier_key,
 };
-use super::sites::Base;
+use super::sites::{Base, CoziState};
 use super::sweep::unless_changed;
 use crate::auth::grant::Secret;
 use crate::auth::oauth::{self, Access, Client, Denial, Grant, Pkce};
@@ -431,6 +431,22 @@ impl Bridge {
             ));
         }
         Ok(Client::new(endpoints.clone(), access, fetch))
+    }
+
+    /// Returns why accounts of that kind cannot be connected on this server; nothing: they can be.
+    pub fn unavailable(&self, kind: Kind) -> Option<String> {
+        match kind {
+            Kind::Google | Kind::Outlook => match self.oauth(kind, Access::Write, self.fetch.counted()) {
+                Err(BridgeError::Invalid(_, why)) => Some(why),
+                _ => None,
+            },
+            Kind::Cozi if self.settings.providers.cozi_state == CoziState::Off => Some(
+                "Cozi is switched off on this server. Whoever runs it can set providers.cozi.state to beta."
+                    .into(),
+            ),
+            Kind::Ics if !self.settings.feeds => Some("Feeds are switched off on this server.".into()),
+            Kind::Cozi | Kind::Ics | Kind::Caldav | Kind::Icloud => None,
+        }
     }
 
     /// Prepares a consent: the address to open, and the steps that remember it.

@@ -1,6 +1,6 @@
 //! Mappings: which calendar here goes with which calendar there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::front::{Bridge, BridgeError, NewMapping, line};
 use super::pace::Pace;
@@ -10,8 +10,8 @@ use super::record::{
     mapping_state_key,
 };
 use crate::auth::oauth::Access;
-use crate::calendar::{Error, Refusal, is_hidden};
-use crate::store::{Collection, CollectionId, Fault, Op, Origin, Table};
+use crate::calendar::{Error, NewCollection, Refusal, Shown, When, is_hidden};
+use crate::store::{Collection, CollectionId, Fault, Kind, Name, Op, Origin, Properties, Table};
 
 /// What stands for an account's main calendar.
 const PRIMARY: &str = "primary";
@@ -26,6 +26,39 @@ impl Bridge {
     pub async fn add_mapping(&self, owner: &str, new: NewMapping) -> Result<Mapping, BridgeError> {
         let collection = self.calendar(owner, new.collection).await?;
         let mapping = self.checked(owner, new, &collection.components, "", None).await?;
+        self.begin_with(std::slice::from_ref(&mapping)).await?;
+        Ok(mapping)
+    }
+
+    /// The same with a calendar that is made for it, named and coloured like the one over there. What can be wrong is found out
+    /// before it is made.
+    ///
+    /// # Errors
+    /// As `add_mapping`.
+    pub async fn add_mapping_with_calendar(
+        &self,
+        owner: &str,
+        new: NewMapping,
+    ) -> Result<Mapping, BridgeError> {
+        let both = ["VEVENT".to_owned(), "VTODO".to_owned()];
+        let mapping = self.checked(owner, new, &both, "", None).await?;
+        let there = self.remote_calendars(owner, &mapping.connection).await?;
+        let there = there.into_iter().find(|calendar| calendar.id == mapping.remote);
+        let there = there.ok_or(BridgeError::Missing)?;
+        let only_tasks = !there.components.is_empty() && !there.components.iter().any(|one| one == "VEVENT");
+        let component = if only_tasks { "VTODO" } else { "VEVENT" };
+        let mut properties = Properties(BTreeMap::new());
+        Shown::DisplayName.set(&mut properties, Some(there.name.as_str()).filter(|name| !name.is_empty()));
+        Shown::Color.set(&mut properties, there.color.as_deref());
+        let principal = self.house.principal(owner).await?.ok_or(BridgeError::Missing)?;
+        let session =
+            self.house.session(principal, Origin::Api { principal: owner.to_owned(), agent: String::new() });
+        let name = Name::new(record::random_id()?).ok_or(BridgeError::Missing)?;
+        let components = vec![component.to_owned()];
+        let calendar = NewCollection { name, kind: Kind::Calendar, components, properties };
+        let home = session.home().await.map_err(failed)?;
+        let made = session.create_collection(&home, calendar, &When::always()).await.map_err(failed)?;
+        let mapping = Mapping { collection: made.id, ..mapping };
         self.begin_with(std::slice::from_ref(&mapping)).await?;
         Ok(mapping)
     }

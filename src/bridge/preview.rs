@@ -17,7 +17,7 @@ use super::scope::{shaped, window, with_uid};
 use super::similar::{Pair, Sketch, pairs};
 use super::{print, shape, veil};
 use crate::ical::Ical;
-use crate::store::{Fault, Name, Store};
+use crate::store::{CollectionId, Fault, Name, Store};
 
 /// So many pairs and refusals are shown by name.
 const SHOWN: usize = 100;
@@ -89,12 +89,15 @@ struct Look<'a> {
 }
 
 impl Bridge {
-    /// Compares the two calendars that a mapping would bring together.
+    /// Compares the two calendars that a mapping would bring together; `HOMES` stands for one that is yet to be made.
     ///
     /// # Errors
     /// `Invalid` if one of them is not there; `Far`.
     pub async fn preview(&self, owner: &str, new: &NewMapping) -> Result<Preview, BridgeError> {
-        self.calendar(owner, new.collection).await?;
+        // Where all homes are, nobody has an event: a calendar that is yet to be made is compared like this.
+        if new.collection != CollectionId::HOMES {
+            self.calendar(owner, new.collection).await?;
+        }
         let (connection, _) = self.connection(owner, &new.connection).await?;
         may_write(&connection, new.direction)?;
         let provider = self.provider(&connection, self.fetch.counted()).await?;

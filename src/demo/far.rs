@@ -188,6 +188,9 @@ impl Far {
     /// Forgets what nobody asks for any more.
     pub(super) async fn forget(&self) -> Result<(), String> {
         self.running.log().keep(REMEMBERED);
+        if matches!(self.kind, Kind::Google | Kind::Outlook) {
+            self.own("forget", json!({ "changes": REMEMBERED }))?;
+        }
         match &self.upstream {
             Some(upstream) => upstream.forget().await,
             None => Ok(()),

@@ -74,6 +74,11 @@ impl Form {
         self.values.get(name.as_ref()).map_or("", String::as_str)
     }
 
+    /// Tells whether there is such a field, empty or not.
+    pub(super) fn holds(&self, name: &str) -> bool {
+        self.values.contains_key(name)
+    }
+
     /// Tells whether a field holds this.
     pub(super) fn is(&self, name: impl AsRef<str>, value: impl AsRef<str>) -> bool {
         self.value(name) == value.as_ref()

@@ -23,8 +23,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use self::pages::{
-    account, admin, calendar, conflicts, connections, devices, log, mappings, notifications, setup, sharing,
-    sign_in, start,
+    account, admin, calendar, conflicts, connections, devices, log, mappings, notifications, settings, setup,
+    sharing, sign_in, start,
 };
 use self::shell::Shell;
 use self::visit::{Stop, Visit};
@@ -40,6 +40,8 @@ type Answering<'a> = Pin<Box<dyn Future<Output = Result<Reply, Stop>> + Send + '
 enum For {
     /// Everybody.
     All,
+    /// Everybody, but not with HEAD: that it was asked for counts.
+    Once,
     /// Who is signed in; others sign in first and come back.
     Members,
     /// Who administers the server.
@@ -101,6 +103,7 @@ routes! {
     POST "/mappings" Members mappings::create;
     GET "/mappings/new" Members mappings::new;
     POST "/mappings/preview" Members mappings::preview;
+    POST "/mappings/rows" Members settings::rows;
     GET "/mappings/{mapping}" Members mappings::one;
     POST "/mappings/{mapping}" Members mappings::change;
     GET "/mappings/{mapping}/state" Members mappings::state;
@@ -114,13 +117,13 @@ routes! {
     GET "/devices" Members devices::show;
     POST "/devices" Members devices::add;
     POST "/devices/{device}/revoke" Members devices::revoke;
-    GET "/devices/profile/{code}" All devices::profile;
+    GET "/devices/profile/{code}" Once devices::profile;
     GET "/notifications" Members notifications::show;
     GET "/notifications/count" Members notifications::count;
     POST "/notifications/read" Members notifications::read;
     GET "/start" Members start::show;
     GET "/start/reached" Members start::state;
-    GET "/hello/{code}" All start::hello;
+    GET "/hello/{code}" Once start::hello;
     GET "/sharing" Members sharing::show;
     POST "/sharing" Members sharing::make;
     GET "/sharing/new" Members sharing::new;
@@ -227,6 +230,9 @@ impl Web {
         let Some((route, ids)) = of_method().find(exact).or_else(|| of_method().next()) else {
             return Err(if matching.is_empty() { Stop::Missing } else { Stop::Method });
         };
+        if route.who == For::Once && request.method == Method::HEAD {
+            return Err(Stop::Method);
+        }
         if assets::is(route.path) {
             return assets::answer(ids, &request.headers);
         }
@@ -239,7 +245,9 @@ impl Web {
         }
         let visit = Visit::read(request, ids.clone(), who).await?;
         match &visit.who {
-            None if route.who != For::All => return Err(Stop::SignIn(visit.came_from(&self.prefix))),
+            None if !matches!(route.who, For::All | For::Once) => {
+                return Err(Stop::SignIn(visit.came_from(&self.prefix)));
+            }
             Some(who) if route.who == For::Admins && !who.caller.may(Scope::Admin) => {
                 return Err(Stop::Admins);
             }
@@ -307,6 +315,16 @@ impl Web {
             reply.headers_mut().insert("hx-redirect", value);
         }
         reply
+    }
+
+    /// Returns the address where the pages work, if this browser came by another one: the cookie of a session over https is kept by no
+    /// browser that asks over http. A proxy says that it is one.
+    fn elsewhere(&self, visit: &Visit) -> Option<String> {
+        let host = self.base.strip_prefix("https://")?.split('/').next()?;
+        let through = ["x-forwarded-proto", "x-forwarded-for", "forwarded", "via"];
+        let called = visit.header("host")?;
+        let other = called != host && !through.iter().any(|name| visit.headers.contains_key(*name));
+        other.then(|| self.base.clone())
     }
 
     /// Returns the address that programs and devices use: unless it is configured, the browser knows best under which one it found us.

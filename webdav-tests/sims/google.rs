@@ -873,3 +873,25 @@ async fn a_filled_calendar_lives() {
     assert_ne!(google.events("primary").len(), 300);
     assert!(server.act(&Act::Own { name: "unheard_of".into(), with: Value::Null }).is_err());
 }
+
+/// A simulator that runs for days forgets what was deleted; whoever comes with a cursor from before that begins anew.
+#[tokio::test]
+async fn what_was_deleted_long_ago_is_forgotten() {
+    let far = far().await;
+    let before = far.list("maxResults=50").await["nextSyncToken"].as_str().unwrap().to_owned();
+    for _ in 0..20 {
+        let made = far.made(timed("2026-03-02", ["10:00:00", "11:00:00"])).await;
+        let path = format!("/{}", made["id"].as_str().unwrap());
+        assert_eq!(far.ask("DELETE", &path, Value::Null).await.status, 204);
+    }
+    let kept = far.made(timed("2026-03-03", ["10:00:00", "11:00:00"])).await;
+    let late = far.list("maxResults=50").await["nextSyncToken"].as_str().unwrap().to_owned();
+    assert_eq!(ids(&far.list("showDeleted=true").await).len(), 21);
+    far.own("forget", json!({ "changes": 5 }));
+    let all = far.list("showDeleted=true").await;
+    assert_eq!(ids(&all).len(), 3, "two deletions of the last five changes, and what is there");
+    assert!(ids(&all).contains(&kept["id"].as_str().unwrap()));
+    let gone = far.refused("GET", &format!("?maxResults=50&syncToken={before}"), Value::Null).await;
+    assert_eq!(gone, no(410, "fullSyncRequired"));
+    assert!(ids(&far.list(&format!("maxResults=50&syncToken={late}")).await).is_empty());
+}

@@ -31,7 +31,7 @@ impl Caldav {
         Caldav::over(House::new(Arc::new(store), Arc::new(clock), limits), username, password).await
     }
 
-    /// Forgets what events were more than an hour ago, deleted ones whole.
+    /// Forgets what events were more than an hour ago, deleted ones whole; a cursor from before that is worth nothing.
     ///
     /// # Errors
     /// A sentence: the store failed.
@@ -40,6 +40,7 @@ impl Caldav {
         let memory = i64::try_from(MEMORY.as_millis()).unwrap_or(i64::MAX);
         let before = Timestamp(self.house.clock.now().0.saturating_sub(memory));
         self.house.forget_versions(before).await.map_err(|error| said(&error))?;
+        self.house.store.trim(before).await.map_err(|fault| fault.to_string())?;
         Ok(())
     }
 }

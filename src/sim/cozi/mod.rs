@@ -18,6 +18,8 @@ use self::store::Household;
 use super::{Act, Answer, Answering, Bend, Request, Scene, World};
 
 /// The only account.
+/// Tokens that are known at a time.
+const TOKENS: usize = 100;
 const ACCOUNT: &str = "5c1d8f8e-0000-4000-8000-00000000c021";
 
 /// A household's calendar.
@@ -157,6 +159,10 @@ impl Cozi {
     fn session(&self, scene: &Scene) -> Answer {
         let (token, refresh) = (scene.dice.word(40), scene.dice.word(40));
         let mut inside = self.inside();
+        // Nobody comes back with one of long ago.
+        if inside.tokens.len() >= TOKENS {
+            inside.tokens.remove(0);
+        }
         inside.tokens.push(token.clone());
         inside.refresh = Some(refresh.clone());
         let session = json!({

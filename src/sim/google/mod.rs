@@ -357,12 +357,13 @@ impl State {
                 self.told(&calendar, now);
                 return Ok(told);
             }
+            "forget" => self.forget(with.get("changes").and_then(Value::as_u64).unwrap_or(0), now),
             "schema" => return Ok(schema::table()),
             "guests" => return Ok(json!({ "writes": self.guests, "mails": self.mails })),
             "channels" => return Ok(json!({ "open": self.open_channels(now) })),
             _ => {
                 return Err(format!(
-                    "`{name}` is nothing that this simulator knows: calendar, channels, client, consent, grant, guests, happen, schema"
+                    "`{name}` is nothing that this simulator knows: calendar, channels, client, consent, forget, grant, guests, happen, schema"
                 ));
             }
         }

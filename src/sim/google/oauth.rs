@@ -97,6 +97,12 @@ fn encoded(text: &str) -> String {
 }
 
 impl Door {
+    /// Forgets codes and access tokens that are over.
+    pub(super) fn forget(&mut self, now: i64) {
+        self.codes.retain(|_, code| now < code.made + CODE);
+        self.access.retain(|_, (_, expires)| now < *expires);
+    }
+
     /// Answers a request to one of the sign-in addresses; nothing: it is none of them.
     pub(super) fn answer(&mut self, request: &Request, now: i64) -> Option<Answer> {
         let get = request.method == Method::GET;

@@ -130,6 +130,11 @@ impl State {
         }
     }
 
+    /// Forgets channels that are over.
+    pub(super) fn forget_channels(&mut self, now: i64) {
+        self.channels.retain(|_, channel| !channel.stopped && now < channel.expires);
+    }
+
     /// Returns how many channels are open.
     pub(super) fn open_channels(&self, now: i64) -> usize {
         self.channels.values().filter(|channel| !channel.stopped && now < channel.expires).count()

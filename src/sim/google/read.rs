@@ -298,6 +298,9 @@ impl State {
         if page.g != self.generation {
             return Err(if page.since.is_some() { Refusal::full_sync() } else { bad() });
         }
+        if page.since.is_some_and(|since| since < self.forgotten) {
+            return Err(Refusal::full_sync());
+        }
         if page.p != params {
             return Err(Refusal::invalid("pageToken", "A page token goes with the query that it came from."));
         }
@@ -307,7 +310,7 @@ impl State {
     fn since(&self, token: &str, calendar: &Calendar, fixed: &str) -> Outcome<u64> {
         let bad = || Refusal::invalid("syncToken", "Invalid sync token value.");
         let cursor = Cursor::read(token).filter(|cursor| cursor.c == calendar.text("id")).ok_or_else(bad)?;
-        if cursor.g != self.generation {
+        if cursor.g != self.generation || cursor.s < self.forgotten {
             return Err(Refusal::full_sync());
         }
         if cursor.p != fixed {

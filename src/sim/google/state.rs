@@ -3,7 +3,7 @@
 //! Owns: the shelves, the count of changes, what an event looked like before its last change.
 //! Does not own: what may be written (`shape`, `write`), what is shown (`read`), sign-in (`oauth`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -99,6 +99,8 @@ pub(super) struct State {
     pub(super) channels: BTreeMap<String, Channel>,
     /// The number of the last change.
     pub(super) changes: u64,
+    /// Of changes up to this one it is not known any more what they were; cursors from before it are worth nothing.
+    pub(super) forgotten: u64,
     /// Cursors of another generation are worth nothing.
     pub(super) generation: u64,
     /// How fields are rewritten when they are written.
@@ -145,6 +147,30 @@ impl State {
     pub(super) fn writable(&self, name: &str) -> Outcome<&Calendar> {
         let calendar = self.calendar(name)?;
         if calendar.writable() { Ok(calendar) } else { Err(Refusal::access()) }
+    }
+
+    /// Forgets all but so many of the last changes: what was deleted before them, what events were before, who signed in long ago.
+    pub(super) fn forget(&mut self, keep: u64, now: i64) {
+        self.forgotten = self.forgotten.max(self.changes.saturating_sub(keep));
+        let old = self.forgotten;
+        for calendar in self.calendars.values_mut() {
+            // A cancelled instance belongs to its series as long as that is there.
+            let there: BTreeSet<String> = calendar
+                .events
+                .iter()
+                .filter(|(_, kept)| !kept.cancelled())
+                .map(|(id, _)| id.clone())
+                .collect();
+            calendar.events.retain(|_, kept| {
+                let of_series = kept.series().is_some_and(|series| there.contains(series));
+                kept.changed > old || !kept.cancelled() || of_series
+            });
+            for kept in calendar.events.values_mut().filter(|kept| kept.changed <= old) {
+                kept.before = None;
+            }
+        }
+        self.forget_channels(now);
+        self.door.forget(now.div_euclid(1000));
     }
 
     /// Makes a calendar.

@@ -111,11 +111,11 @@ impl Rounds {
                 (Round { calendar, from, to, since: None, upto: seq }, 0)
             }
             (Some(text), _) => {
-                let token = self.token(text, calendar, request)?;
+                let token = self.token(text, calendar, request, mailbox)?;
                 (token.round, token.offset)
             }
             (None, Some(text)) => {
-                let Token { round, .. } = self.token(text, calendar, request)?;
+                let Token { round, .. } = self.token(text, calendar, request, mailbox)?;
                 (Round { since: Some(round.upto), upto: seq.max(round.upto), ..round }, 0)
             }
         };
@@ -142,13 +142,15 @@ impl Rounds {
         Ok(answer)
     }
 
-    fn token(&self, text: &str, calendar: u64, request: &Request) -> Result<Token, Fail> {
+    fn token(&self, text: &str, calendar: u64, request: &Request, mailbox: &Mailbox) -> Result<Token, Fail> {
         let read =
             URL_SAFE_NO_PAD.decode(text).ok().and_then(|bytes| serde_json::from_slice::<Token>(&bytes).ok());
         let Some(token) = read.filter(|token| token.round.calendar == calendar) else {
             return Err(Fail::new(400, "syncStateInvalid", "Badly formed token."));
         };
-        if token.epoch != self.epoch {
+        let round = &token.round;
+        let known = round.upto.min(round.since.unwrap_or(round.upto)) >= mailbox.forgotten;
+        if token.epoch != self.epoch || !known {
             let window = [("startDateTime", token.round.from), ("endDateTime", token.round.to)];
             let window = window.map(|(name, at)| (name, times::moment(at * 1000)));
             let all = ["$skiptoken", "$deltatoken", "startDateTime", "endDateTime"];

@@ -142,6 +142,8 @@ pub(super) struct Mailbox {
     by_transaction: BTreeMap<(u64, String), u64>,
     /// The number of the last change.
     pub(super) seq: u64,
+    /// Moments before this one are not known any more.
+    pub(super) forgotten: u64,
     /// Mails that Exchange would have sent to people.
     pub(super) mails: u32,
     /// What is yet to be told.
@@ -161,6 +163,7 @@ impl Mailbox {
             by_calendar: BTreeMap::new(),
             by_transaction: BTreeMap::new(),
             seq: 0,
+            forgotten: 0,
             mails: 0,
             told: Vec::new(),
             next: DEFAULT,
@@ -193,6 +196,21 @@ impl Mailbox {
         }
         self.seq += 1;
         self.calendars.remove(&key);
+    }
+
+    /// Forgets all but so many of the last changes: what items were before them, and those that were gone by then.
+    pub(super) fn forget(&mut self, keep: u64) {
+        self.forgotten = self.forgotten.max(self.seq.saturating_sub(keep));
+        let old = self.forgotten;
+        for item in self.items.values_mut() {
+            let first = item.states.partition_point(|state| state.seq <= old).saturating_sub(1);
+            item.states.drain(..first);
+        }
+        let gone = |item: &Item| item.states.last().is_none_or(|state| !state.alive && state.seq <= old);
+        self.items.retain(|_, item| !gone(item));
+        let items = &self.items;
+        self.by_calendar.values_mut().for_each(|keys| keys.retain(|key| items.contains_key(key)));
+        self.by_transaction.retain(|_, key| items.contains_key(key));
     }
 
     /// Returns an item that is there at a moment.

@@ -261,6 +261,12 @@ impl Outlook {
                 Ok(json!({}))
             }
             "mails" => Ok(json!(inside.mailbox.mails)),
+            "forget" => {
+                inside.mailbox.forget(with.get("changes").and_then(Value::as_u64).unwrap_or(0));
+                inside.rounds.forget();
+                inside.door.forget(scene.clock.seconds());
+                Ok(json!({}))
+            }
             "schema" => Ok(schema::table()),
             "default_calendar" => Ok(json!(self.calendar())),
             "events" => {
@@ -291,7 +297,7 @@ impl Outlook {
                 Ok(json!({}))
             }
             other => Err(format!(
-                "Outlook knows no act `{other}`: habits, limits, mails, schema, default_calendar, events, remove_calendar, \
+                "Outlook knows no act `{other}`: forget, habits, limits, mails, schema, default_calendar, events, remove_calendar, \
                  lifecycle, deny_consent, long_scopes, accept_token"
             )),
         }

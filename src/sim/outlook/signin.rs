@@ -117,6 +117,14 @@ fn plain(scope: &str) -> String {
 }
 
 impl Door {
+    /// Forgets what is over: codes, access tokens, refresh tokens that others took the place of.
+    pub(super) fn forget(&mut self, now: i64) {
+        self.codes.retain(|_, code| now < code.made + CODE);
+        self.access.retain(|_, (_, expires)| now < *expires);
+        self.refresh
+            .retain(|_, kept| kept.dead != Some(Dead::Replaced) && kept.ends.is_none_or(|ends| now < ends));
+    }
+
     /// Answers a request to the sign-in's own addresses; nothing: it is none of them.
     pub(super) fn answer(
         &mut self,

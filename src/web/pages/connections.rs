@@ -127,9 +127,13 @@ pub(in crate::web) async fn connections(web: &Web, visit: &Visit) -> Result<Vec<
     web.list(visit, AT, 500).await
 }
 
+/// An account with what its mappings know.
 struct Card {
     c: Connection,
     mapped: usize,
+    failing: usize,
+    /// When it is looked at next.
+    next: Option<String>,
 }
 
 #[derive(Template)]
@@ -138,18 +142,34 @@ struct List {
     s: Shell,
     cards: Vec<Card>,
     part: bool,
+    /// What came of a consent, and its tone.
+    said: Option<(&'static str, &'static str)>,
 }
 
 async fn cards(web: &Web, visit: &Visit) -> Result<Vec<Card>, Stop> {
     let mappings: Vec<Mapping> = web.list(visit, "/mappings", 500).await?;
-    let count = |id: &str| mappings.iter().filter(|mapping| mapping.connection == id).count();
-    Ok(connections(web, visit).await?.into_iter().map(|c| Card { mapped: count(&c.id), c }).collect())
+    let card = |c: Connection| {
+        let own = || mappings.iter().filter(|mapping| mapping.connection == c.id);
+        let next = own().filter_map(|mapping| mapping.next_run_at.clone()).min();
+        let failing = own().map(|mapping| mapping.failing.len()).sum();
+        Card { mapped: own().count(), failing, next, c }
+    };
+    Ok(connections(web, visit).await?.into_iter().map(card).collect())
 }
 
 /// The list.
 pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop> {
     let cards = cards(web, &visit).await?;
-    let shown = List { s: Shell::of(web, &visit, AT, T.menu_connections), cards, part: visit.fragment() };
+    // The words with which a consent comes back (`hooks`).
+    let said = match (visit.parameter("connected"), visit.parameter("error")) {
+        (Some(_), _) => Some((T.consent_given, "good")),
+        (_, Some("access_denied")) => Some((T.consent_denied, "warn")),
+        (_, Some("unavailable")) => Some((T.consent_unavailable, "bad")),
+        (_, Some(_)) => Some((T.consent_refused, "bad")),
+        (None, None) => None,
+    };
+    let s = Shell::of(web, &visit, AT, T.menu_connections);
+    let shown = List { s, cards, part: visit.fragment(), said };
     Ok(if shown.part { part(StatusCode::OK, &shown) } else { page(StatusCode::OK, &shown.s, &shown) })
 }
 
@@ -157,12 +177,25 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
 #[template(path = "connect.html")]
 struct Choose {
     s: Shell,
-    kinds: &'static [Kind],
+    /// Each kind, and why it cannot be connected here.
+    kinds: Vec<(&'static Kind, Option<String>)>,
+}
+
+/// A kind of account, as the API tells it.
+#[derive(Debug, Deserialize)]
+struct Offered {
+    provider: String,
+    reason: Option<String>,
 }
 
 /// Which kind?
 pub(in crate::web) async fn choose(web: &Web, visit: Visit) -> Result<Reply, Stop> {
-    let shown = Choose { s: Shell::of(web, &visit, AT, T.connect), kinds: KINDS };
+    let offered: Vec<Offered> = web.list(&visit, "/connection-kinds", 100).await?;
+    let why = |kind: &Kind| offered.iter().find(|one| one.provider == kind.name)?.reason.clone();
+    // What can be connected stands first.
+    let mut kinds: Vec<_> = KINDS.iter().map(|kind| (kind, why(kind))).collect();
+    kinds.sort_by_key(|(_, why)| why.is_some());
+    let shown = Choose { s: Shell::of(web, &visit, AT, T.connect), kinds };
     Ok(page(StatusCode::OK, &shown.s, &shown))
 }
 
@@ -209,6 +242,8 @@ struct Consent {
     kind: &'static Kind,
     to: String,
     read_only: bool,
+    /// What one agrees to, in the API's words.
+    disclosure: String,
 }
 
 /// What the API is told.
@@ -243,7 +278,8 @@ fn connected(web: &Web, visit: &Visit, kind: &'static Kind, answer: Answer) -> R
         return Ok(web.go(&format!("{AT}/{}", encoded(&text("id")))));
     }
     let s = Shell::of(web, visit, AT, kind.title);
-    let shown = Consent { s, kind, to, read_only: visit.field("access") == "read" };
+    let read_only = visit.field("access") == "read";
+    let shown = Consent { s, kind, to, read_only, disclosure: text("disclosure") };
     let mut reply = page(StatusCode::OK, &shown.s, &shown);
     for cookie in cookies {
         reply.headers_mut().append(header::SET_COOKIE, cookie);

@@ -24,8 +24,9 @@ const AT: &str = "/devices";
 const FIELDS: &[&str] = &["label"];
 /// A profile waits for its phone so long.
 const WAITS: i64 = 15 * 60 * 1000;
-/// And so many wait at a time.
-const MOST: usize = 200;
+/// And so many wait at a time, of one account and of all.
+const OWN: usize = 10;
+const MOST: usize = 1000;
 
 struct Profile {
     code: String,
@@ -50,8 +51,11 @@ impl Profiles {
     fn keep(&self, profile: Profile, now: Timestamp) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         list.retain(|one| one.until > now);
-        if list.len() >= MOST {
-            list.remove(0);
+        // Whoever makes many pushes out their own first.
+        let own = list.iter().filter(|one| one.user == profile.user).count();
+        let oldest = list.iter().position(|one| own < OWN || one.user == profile.user);
+        if own >= OWN || list.len() >= MOST {
+            list.remove(oldest.unwrap_or(0));
         }
         list.push(profile);
     }
@@ -283,6 +287,14 @@ mod tests {
         assert!(profiles.take("a", Timestamp(5)).is_some());
         assert!(profiles.take("a", Timestamp(5)).is_none());
         assert!(profiles.take("b", Timestamp(10)).is_none());
+        profiles.keep(Profile { user: "bert".into(), ..profile("bert's", 10) }, Timestamp(0));
+        for code in 0..=OWN {
+            profiles.keep(profile(&code.to_string(), 10), Timestamp(0));
+        }
+        assert!(profiles.take("0", Timestamp(1)).is_none(), "the oldest of one's own makes room");
+        assert!(
+            profiles.take("1", Timestamp(1)).is_some() && profiles.take("bert's", Timestamp(1)).is_some()
+        );
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use super::calendar::{Calendar, calendars};
 use super::connections::{Connection, Remote, connections, remotes};
 use super::log::Run;
+use super::settings::{Lists, Of};
 use crate::http::Reply;
 use crate::web::Web;
 use crate::web::ask::{Wish, encoded};
@@ -28,6 +29,13 @@ const FIELDS: &[&str] = &[
     "window_future",
     "on_remote_delete",
     "on_local_delete",
+    "push",
+    "only",
+    "poll_interval",
+    "editable",
+    "primary",
+    "rules",
+    "filters",
     "etag",
 ];
 /// The settings that can be changed afterwards.
@@ -39,6 +47,8 @@ const SETTINGS: &[&str] = &[
     "window_future",
     "on_remote_delete",
     "on_local_delete",
+    "push",
+    "poll_interval",
 ];
 
 /// A choice: its value, its name, and what it means.
@@ -58,15 +68,82 @@ const PRESETS: [Choice; 4] = [
     ("full", T.full, T.full_words),
     ("busy", T.busy_only, T.busy_words),
 ];
-const WINDOWS: [(&str, &str); 5] = [
+const WINDOWS: [(&str, &str); 6] = [
+    ("", T.servers_own),
     ("P7D", T.week_7),
     ("P30D", T.days_30),
     ("P90D", T.days_90),
     ("P365D", T.days_365),
     ("all", T.everything),
 ];
-const REMOVALS: [(&str, &str); 3] =
-    [("trash", T.removal_trash), ("cancel", T.removal_cancel), ("keep", T.removal_keep)];
+const REMOVALS: [(&str, &str); 4] = [
+    ("trash", T.removal_trash),
+    ("cancel", T.removal_cancel),
+    ("keep", T.removal_keep),
+    ("restore", T.removal_restore),
+];
+const INTERVALS: [(&str, &str); 7] = [
+    ("", T.servers_own),
+    ("PT60S", T.each_minute),
+    ("PT300S", T.each_5_minutes),
+    ("PT900S", T.each_15_minutes),
+    ("PT3600S", T.each_hour),
+    ("PT21600S", T.each_6_hours),
+    ("PT86400S", T.each_day),
+];
+const PUSHES: [(&str, &str); 2] = [("immediate", T.push_immediate), ("scheduled", T.push_scheduled)];
+const ONLY: [(&str, &str); 4] = [
+    ("", T.only_all),
+    ("reschedule,cancel", T.only_both),
+    ("reschedule", T.only_reschedule),
+    ("cancel", T.only_cancel),
+];
+const EDITABLE: [(&str, &str); 2] = [("false", T.no), ("true", T.yes)];
+const PRIMARY: [(&str, &str); 2] = [("false", T.no), ("true", T.yes)];
+
+/// All that can be chosen, for the templates.
+struct Choices {
+    directions: [Choice; 3],
+    policies: [Choice; 4],
+    presets: [Choice; 4],
+    windows: Vec<(String, String)>,
+    intervals: Vec<(String, String)>,
+    removals: &'static [(&'static str, &'static str)],
+    losses: &'static [(&'static str, &'static str)],
+    pushes: [(&'static str, &'static str); 2],
+    only: [(&'static str, &'static str); 4],
+    editable: [(&'static str, &'static str); 2],
+    primary: [(&'static str, &'static str); 2],
+}
+
+impl Choices {
+    /// Returns them; what was set elsewhere is among them.
+    fn of(f: &Form) -> Choices {
+        let with = |known: &[(&str, &str)], fields: &[&str]| {
+            let mut all: Vec<(String, String)> =
+                known.iter().map(|(value, words)| ((*value).to_owned(), (*words).to_owned())).collect();
+            for own in fields.iter().map(|name| f.value(name)) {
+                if !all.iter().any(|(value, _)| value == own) {
+                    all.push((own.to_owned(), own.to_owned()));
+                }
+            }
+            all
+        };
+        Choices {
+            directions: DIRECTIONS,
+            policies: POLICIES,
+            presets: PRESETS,
+            windows: with(&WINDOWS, &["window_past", "window_future"]),
+            intervals: with(&INTERVALS, &["poll_interval"]),
+            removals: REMOVALS.get(..3).unwrap_or_default(),
+            losses: &REMOVALS,
+            pushes: PUSHES,
+            only: ONLY,
+            editable: EDITABLE,
+            primary: PRIMARY,
+        }
+    }
+}
 
 /// A mapping, as the API tells it.
 #[derive(Debug, Clone, Deserialize)]
@@ -83,14 +160,21 @@ pub(in crate::web) struct Mapping {
     window_future: String,
     on_remote_delete: String,
     on_local_delete: String,
+    push: String,
+    only: Vec<String>,
+    poll_interval: Option<String>,
+    editable: bool,
+    primary: bool,
+    rules: Vec<Value>,
+    filters: Vec<Value>,
     enabled: bool,
     status: String,
     message: Option<String>,
     hold: Option<Hold>,
     #[serde(default)]
-    failing: Vec<Failing>,
+    pub(in crate::web) failing: Vec<Failing>,
     last_synced_at: Option<String>,
-    next_run_at: Option<String>,
+    pub(in crate::web) next_run_at: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -100,7 +184,7 @@ struct Hold {
 }
 
 #[derive(Debug, Clone, Deserialize)]
-struct Failing {
+pub(in crate::web) struct Failing {
     uid: String,
     reason: String,
 }
@@ -198,11 +282,8 @@ struct New {
     calendars: Vec<Calendar>,
     remotes: Vec<Remote>,
     trouble: String,
-    directions: [Choice; 3],
-    policies: [Choice; 4],
-    presets: [Choice; 4],
-    windows: [(&'static str, &'static str); 5],
-    removals: [(&'static str, &'static str); 3],
+    c: Choices,
+    lists: Lists,
 }
 
 async fn new_form(web: &Web, visit: &Visit, status: StatusCode, f: Form) -> Result<Reply, Stop> {
@@ -214,19 +295,17 @@ async fn new_form(web: &Web, visit: &Visit, status: StatusCode, f: Form) -> Resu
     };
     let mut calendars = calendars(web, visit).await?;
     calendars.retain(|one| one.writable);
+    let s = Shell::of(web, visit, AT, T.new_mapping);
     let shown = New {
-        s: Shell::of(web, visit, AT, T.new_mapping),
+        c: Choices::of(&f),
+        lists: Lists::of(&s, &f),
+        s,
         f,
         account: connection.title().to_owned(),
         provider: connection.provider.clone(),
         calendars,
         remotes,
         trouble,
-        directions: DIRECTIONS,
-        policies: POLICIES,
-        presets: PRESETS,
-        windows: WINDOWS,
-        removals: REMOVALS,
     };
     Ok(page(status, &shown.s, &shown))
 }
@@ -243,64 +322,78 @@ pub(in crate::web) async fn new(web: &Web, visit: Visit) -> Result<Reply, Stop> 
         f.set(name, value);
     }
     for (name, value) in [
-        ("window_past", "P30D"),
-        ("window_future", "P365D"),
         ("on_remote_delete", "trash"),
         ("on_local_delete", "trash"),
+        ("push", "immediate"),
+        ("editable", "false"),
+        ("primary", "false"),
     ] {
         f.set(name, value);
     }
     new_form(web, &visit, StatusCode::OK, f).await
 }
 
-fn body(f: &Form, names: &[&str]) -> Map<String, Value> {
-    let said = names.iter().filter(|name| !f.value(name).is_empty());
-    said.map(|name| ((*name).to_owned(), json!(f.value(name)))).collect()
+/// Returns what a form says of the settings, as the API takes it.
+fn body(f: &Form) -> Map<String, Value> {
+    let said = SETTINGS.iter().filter(|name| !f.value(name).is_empty());
+    let mut body: Map<String, Value> = said.map(|name| ((*name).to_owned(), json!(f.value(name)))).collect();
+    let only: Vec<&str> = f.value("only").split(',').filter(|word| !word.is_empty()).collect();
+    body.insert("only".into(), json!(only));
+    // What is pulled both ways or not at all can be changed here in any case.
+    if f.is("direction", "pull") {
+        body.insert("editable".into(), json!(f.is("editable", "true")));
+    }
+    body.insert("primary".into(), json!(f.is("primary", "true")));
+    body.insert("rules".into(), Of::Rules.json(f));
+    body.insert("filters".into(), Of::Filters.json(f));
+    body
 }
 
-/// Returns the body of a new mapping. A calendar that is yet to be made is made only when the mapping is.
-async fn wish(
-    web: &Web,
-    visit: &Visit,
-    f: &mut Form,
-    calendar: &str,
-) -> Result<Option<Map<String, Value>>, Stop> {
-    let mut body = body(f, SETTINGS);
-    body.insert("connection".into(), json!(f.value("connection")));
-    body.insert("remote_calendar".into(), json!(f.value("remote_calendar")));
+/// Fills in what is kept of a mapping.
+fn fill(f: &mut Form, m: &Mapping) {
+    for (name, value) in [
+        ("direction", m.direction.as_str()),
+        ("conflict_policy", &m.conflict_policy),
+        ("fields", &m.fields),
+        ("window_past", &m.window_past),
+        ("window_future", &m.window_future),
+        ("on_remote_delete", &m.on_remote_delete),
+        ("on_local_delete", &m.on_local_delete),
+        ("push", &m.push),
+        ("only", &m.only.join(",")),
+        ("poll_interval", m.poll_interval.as_deref().unwrap_or_default()),
+        ("editable", if m.editable { "true" } else { "false" }),
+        ("primary", if m.primary { "true" } else { "false" }),
+        ("etag", &m.etag),
+    ] {
+        f.set(name, value);
+    }
+    Of::Rules.fill(f, &m.rules);
+    Of::Filters.fill(f, &m.filters);
+}
+
+/// Returns the form as it was sent, its lists without empty rows.
+fn sent(visit: &Visit) -> Form {
+    let mut f = Form::sent(visit, FIELDS);
+    Of::Rules.compact(&mut f);
+    Of::Filters.compact(&mut f);
+    f
+}
+
+/// Returns the body of a new mapping.
+fn wish(f: &mut Form) -> Option<Map<String, Value>> {
     if f.value("remote_calendar").is_empty() {
         f.refuse("remote_calendar", T.choose_remote);
-        return Ok(None);
+        return None;
     }
-    if calendar != "new" {
-        body.insert("calendar".into(), json!(calendar));
-        return Ok(Some(body));
-    }
-    let list = remotes(web, visit, f.value("connection")).await?.unwrap_or_default();
-    let name = list.iter().find(|one| one.id == f.value("remote_calendar")).map(|one| one.name.clone());
-    let new = json!({ "display_name": name.unwrap_or_else(|| T.new_calendar.to_owned()) });
-    let answer = web.ask(visit, Method::POST, "/calendars", Wish::of(new)).await?;
-    let Some(made) = answer.or_told(f) else { return Ok(None) };
-    body.insert("calendar".into(), made.get("id").cloned().unwrap_or_default());
-    Ok(Some(body))
-}
-
-/// Takes a calendar away that was made for nothing, out of the trash too.
-async fn unmade(web: &Web, visit: &Visit, calendar: &str) -> Result<(), Stop> {
-    #[derive(Deserialize)]
-    struct Trashed {
-        id: String,
-        kind: String,
-        calendar: String,
-    }
-    let path = format!("/calendars/{}", encoded(calendar));
-    web.ask(visit, Method::DELETE, &path, Wish::default()).await?.good()?;
-    let list: Vec<Trashed> = web.list(visit, "/trash", 100).await?;
-    for item in list.iter().filter(|item| item.kind == "calendar" && item.calendar == calendar) {
-        let path = format!("/trash/{}", encoded(&item.id));
-        web.ask(visit, Method::DELETE, &path, Wish::default()).await?.good()?;
-    }
-    Ok(())
+    let mut body = body(f);
+    // Nothing is said of what is as it always is: which calendar is the main one stays.
+    body.retain(|name, value| name != "primary" || *value == json!(true));
+    body.insert("connection".into(), json!(f.value("connection")));
+    body.insert("remote_calendar".into(), json!(f.value("remote_calendar")));
+    let calendar = Some(f.value("calendar")).filter(|calendar| *calendar != "new");
+    body.insert("calendar".into(), json!(calendar));
+    Some(body)
 }
 
 /// What a first pass would do.
@@ -336,33 +429,18 @@ struct Previewed {
     why: String,
 }
 
-/// Tells what a mapping would do.
+/// Tells what a mapping would do. Nothing is written.
 pub(in crate::web) async fn preview(web: &Web, visit: Visit) -> Result<Reply, Stop> {
-    let mut f = Form::sent(&visit, FIELDS);
-    let mut made = None;
-    let mut calendar = f.value("calendar").to_owned();
-    if calendar == "new" {
-        // A dry run needs a calendar to compare with: an empty one that nobody sees for long.
-        let new = json!({ "display_name": T.new_calendar });
-        let answer = web.ask(&visit, Method::POST, "/calendars", Wish::of(new)).await?.good()?;
-        calendar = answer.get("id").and_then(Value::as_str).unwrap_or_default().to_owned();
-        made = Some(calendar.clone());
-    }
-    let body = wish(web, &visit, &mut f, &calendar).await?;
-    let answer = match body {
+    let mut f = sent(&visit);
+    let shown = match wish(&mut f) {
         Some(body) => {
-            Some(web.ask(&visit, Method::POST, "/mappings/preview", Wish::of(Value::Object(body))).await?)
+            let wish = Wish::of(Value::Object(body));
+            let answer = web.ask(&visit, Method::POST, "/mappings/preview", wish).await?;
+            match answer.status.is_success() {
+                true => Previewed { p: Some(answer.read()?), why: String::new() },
+                false => Previewed { p: None, why: answer.detail() },
+            }
         }
-        None => None,
-    };
-    if let Some(made) = made {
-        unmade(web, &visit, &made).await?;
-    }
-    let shown = match answer {
-        Some(answer) if answer.status.is_success() => {
-            Previewed { p: Some(answer.read()?), why: String::new() }
-        }
-        Some(answer) => Previewed { p: None, why: answer.detail() },
         None => Previewed { p: None, why: T.choose_remote.to_owned() },
     };
     Ok(part(StatusCode::OK, &shown))
@@ -370,18 +448,12 @@ pub(in crate::web) async fn preview(web: &Web, visit: Visit) -> Result<Reply, St
 
 /// Makes it.
 pub(in crate::web) async fn create(web: &Web, visit: Visit) -> Result<Reply, Stop> {
-    let mut f = Form::sent(&visit, FIELDS);
-    let calendar = f.value("calendar").to_owned();
-    if let Some(body) = wish(web, &visit, &mut f, &calendar).await? {
-        let made = body.get("calendar").and_then(Value::as_str).map(str::to_owned);
+    let mut f = sent(&visit);
+    if let Some(body) = wish(&mut f) {
         let answer = web.ask(&visit, Method::POST, AT, Wish::of(Value::Object(body)).once(&visit)).await?;
         if let Some(done) = answer.or_told(&mut f) {
             let id = done.get("id").and_then(Value::as_str).unwrap_or_default();
             return Ok(web.go(&format!("{AT}/{}", encoded(id))));
-        }
-        // Nothing is left behind of what was not made.
-        if let (Some(made), "new") = (made, calendar.as_str()) {
-            unmade(web, &visit, &made).await?;
         }
     }
     new_form(web, &visit, StatusCode::UNPROCESSABLE_ENTITY, f).await
@@ -395,11 +467,8 @@ struct One {
     f: Form,
     r: Row,
     runs: Vec<Run>,
-    directions: [Choice; 3],
-    policies: [Choice; 4],
-    presets: [Choice; 4],
-    windows: Vec<(String, String)>,
-    removals: [(&'static str, &'static str); 3],
+    c: Choices,
+    lists: Lists,
 }
 
 async fn one_form(web: &Web, visit: &Visit, status: StatusCode, f: Option<Form>) -> Result<Reply, Stop> {
@@ -407,42 +476,14 @@ async fn one_form(web: &Web, visit: &Visit, status: StatusCode, f: Option<Form>)
     let runs: Vec<Run> = web.list(visit, &format!("/runs?mapping={}", encoded(&m.id)), 5).await?;
     let f = f.unwrap_or_else(|| {
         let mut f = Form::new(FIELDS);
-        for (name, value) in [
-            ("direction", &m.direction),
-            ("conflict_policy", &m.conflict_policy),
-            ("fields", &m.fields),
-            ("window_past", &m.window_past),
-            ("window_future", &m.window_future),
-            ("on_remote_delete", &m.on_remote_delete),
-            ("on_local_delete", &m.on_local_delete),
-            ("etag", &m.etag),
-        ] {
-            f.set(name, value);
-        }
+        fill(&mut f, &m);
         f
     });
-    // A window that was set elsewhere is kept.
-    let mut windows: Vec<(String, String)> =
-        WINDOWS.iter().map(|(value, words)| ((*value).to_owned(), (*words).to_owned())).collect();
-    for own in [&m.window_past, &m.window_future] {
-        if !windows.iter().any(|(value, _)| value == own) {
-            windows.push((own.clone(), own.clone()));
-        }
-    }
     let (calendars, connections) = (calendars(web, visit).await?, connections(web, visit).await?);
     let r = row(m, &calendars, &connections);
     let s = Shell::of(web, visit, AT, &r.here);
-    let shown = One {
-        s,
-        f,
-        r,
-        runs,
-        directions: DIRECTIONS,
-        policies: POLICIES,
-        presets: PRESETS,
-        windows,
-        removals: REMOVALS,
-    };
+    let (c, lists) = (Choices::of(&f), Lists::of(&s, &f));
+    let shown = One { s, f, r, runs, c, lists };
     Ok(page(status, &shown.s, &shown))
 }
 
@@ -470,12 +511,23 @@ pub(in crate::web) async fn state(web: &Web, visit: Visit) -> Result<Reply, Stop
     Ok(part(StatusCode::OK, &State { s: Shell::of(web, &visit, AT, ""), m, run, pace }))
 }
 
-/// Changes the settings.
+/// Changes the settings: those that are not as they were.
 pub(in crate::web) async fn change(web: &Web, visit: Visit) -> Result<Reply, Stop> {
-    let mut f = Form::sent(&visit, FIELDS);
-    let body = Value::Object(body(&f, SETTINGS));
+    let mut f = sent(&visit);
     let path = format!("{AT}/{}", encoded(visit.id()));
-    let answer = web.ask(&visit, Method::PATCH, &path, Wish::of(body).only_if(f.value("etag"))).await?;
+    let m: Mapping = web.read(&visit, &path).await?;
+    let mut kept = Form::new(FIELDS);
+    fill(&mut kept, &m);
+    let (kept, mut body) = (body(&kept), body(&f));
+    body.retain(|name, value| kept.get(name) != Some(value));
+    // What was said and is not any more goes back to the server's own.
+    for name in ["window_past", "window_future", "poll_interval"] {
+        if kept.contains_key(name) && f.holds(name) && f.value(name).is_empty() {
+            body.insert(name.into(), Value::Null);
+        }
+    }
+    let wish = Wish::of(Value::Object(body)).only_if(f.value("etag"));
+    let answer = web.ask(&visit, Method::PATCH, &path, wish).await?;
     if answer.or_told(&mut f).is_some() {
         return Ok(web.go(&path));
     }

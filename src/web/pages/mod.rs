@@ -9,6 +9,7 @@ pub(super) mod devices;
 pub(super) mod log;
 pub(super) mod mappings;
 pub(super) mod notifications;
+pub(super) mod settings;
 pub(super) mod setup;
 pub(super) mod sharing;
 pub(super) mod sign_in;

@@ -23,6 +23,8 @@ struct SignIn {
     f: Form,
     /// What calendar programs are given.
     address: String,
+    /// The server is meant to be opened there; a browser keeps no session of its here.
+    elsewhere: Option<String>,
 }
 
 /// The address of the server.
@@ -49,7 +51,7 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
 
 fn shown(web: &Web, visit: &Visit, status: StatusCode, f: Form) -> Reply {
     let s = Shell::bare(web, T.sign_in);
-    let shown = SignIn { s, f, address: web.address(&visit.headers) };
+    let shown = SignIn { s, f, address: web.address(&visit.headers), elsewhere: web.elsewhere(visit) };
     page(status, &shown.s, &shown)
 }
 

@@ -40,7 +40,7 @@ await step('a dry run says what would happen, then two calendars are in step', a
   await look('mapping-new');
   await page.getByText('More: what is carried').click();
   await page.getByRole('radio', { name: /^Ask me/ }).check();
-  await page.locator('form#mapping button[type=submit]').click();
+  await page.locator('form#mapping button.primary').click();
   await page.getByText('In step', { exact: true }).last().waitFor();
   await look('mapping');
   await go('/mappings');

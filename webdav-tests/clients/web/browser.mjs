@@ -1,5 +1,5 @@
 // What the topics share: the browser and its complaints, steps, pictures, what keeps people out, and what CalDAV clients see.
-// KALENDS_SETUP is the link, KALENDS_SIM_CALDAV and KALENDS_SIM_GOOGLE are far sides, KALENDS_SHOTS is where pictures go.
+// KALENDS_SETUP is the link, KALENDS_SIM_… are far sides, KALENDS_SHOTS is where pictures go. With KALENDS_DEMO it is a demo at that address.
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -13,13 +13,13 @@ const env = process.env;
 // This script and the browser are in one zone.
 env.TZ = 'Europe/Berlin';
 export const link = env.KALENDS_SETUP;
-export const base = link.slice(0, link.indexOf('/setup?'));
+export const base = env.KALENDS_DEMO ?? link.slice(0, link.indexOf('/setup?'));
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const shots = env.KALENDS_SHOTS;
 mkdirSync(shots, { recursive: true });
-const { step: told, done } = steps('web');
-export const USER = 'anna';
-export const PASSWORD = 'a few words of mine';
+const { step: told, done } = steps(env.KALENDS_DEMO ? 'web-demo' : 'web');
+export const USER = env.KALENDS_DEMO ? 'demo' : 'anna';
+export const PASSWORD = env.KALENDS_DEMO ? 'demo' : 'a few words of mine';
 const profile = mkdtempSync(join(tmpdir(), 'kalends-browser-'));
 export const context = await chromium.launchPersistentContext(profile, {
   executablePath: env.KALENDS_CHROMIUM || '/usr/bin/chromium',
@@ -37,7 +37,8 @@ export const page = context.pages()[0] ?? (await context.newPage());
 const complaints = [];
 let expected = [];
 const away = [];
-const here = new Set([base, env.KALENDS_SIM_CALDAV, env.KALENDS_SIM_GOOGLE].map((url) => new URL(url).hostname));
+const sims = Object.keys(env).filter((name) => name.startsWith('KALENDS_SIM_')).map((name) => env[name]);
+const here = new Set([base, ...sims].map((url) => new URL(url).hostname));
 /** Hears what another page than the first complains of. */
 export const heed = (one) => {
   one.on('console', (message) => {

@@ -12,6 +12,9 @@ await step('a device gets a password of its own, a code and a profile that is gi
   await page.getByLabel('What is it?').fill('Phone');
   await button('Make a password').click();
   const password = await page.locator('.secret').textContent();
+  for (const name of ['iPhone, iPad, Mac', /^Android/, 'Thunderbird', 'Others']) await page.getByRole('heading', { name }).waitFor();
+  assert.match(await page.getByRole('link', { name: 'Open in DAVx⁵' }).getAttribute('href'), new RegExp(`^davx5://${USER}@`));
+  assert.ok((await page.locator('.qr path').getAttribute('d')).length > 500);
   await look('device');
   const profile = await page.getByRole('link', { name: 'the profile' }).getAttribute('href');
   const given = await fetch(profile);

@@ -47,3 +47,20 @@ await step('sign out, sign in with a wrong and the right password, back where on
   await page.getByRole('heading', { name: 'Add a device' }).waitFor();
   assert.equal(new URL(page.url()).pathname, '/devices');
 });
+
+await step('each of the first steps was skipped, and is found again', async () => {
+  await go('/account');
+  await page.getByRole('link', { name: 'Address, phone, accounts: the way in' }).click();
+  await page.getByRole('heading', { name: 'First steps' }).waitFor();
+  await page.getByText('No phone has come yet').waitFor();
+  await page.getByText('Only this machine itself reaches this address.').waitFor();
+  for (const [name, path] of [['Add a device', '/devices'], ['Connect an account', '/connect'], ['Calendars', '/connect'], ['To the calendar', '/']]) {
+    await page.getByRole('main').getByRole('link', { name, exact: true }).click();
+    await page.waitForURL((url) => url.pathname === path);
+    await page.goBack();
+    await page.getByRole('heading', { name: 'First steps' }).waitFor();
+  }
+  await button('New calendar').click();
+  await page.locator('dialog[open]').getByLabel('Name', { exact: true }).waitFor();
+  await page.keyboard.press('Escape');
+});
