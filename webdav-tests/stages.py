@@ -406,7 +406,11 @@ def demo(folder):
                 raise Failed(f"kalends demo did not come up: {said}")
             environment = dict(os.environ, KALENDS_DEMO=url[1], KALENDS_DEMO_GOOGLE=google[1], KALENDS_SETUP="")
             environment.update(KALENDS_SHOTS=str(TOOLS / "shots"), KALENDS_PICTURES=str(TOOLS / "shots" / "pictures"))
-            return counted(Run("web-demo", ["node", folder / "demo.mjs"], 600, env=environment), "web-demo")
+            result = counted(Run("web-demo", ["node", folder / "demo.mjs"], 600, env=environment), "web-demo")
+            if os.environ.get("KALENDS_WRITE"):
+                for name in ("calendar-week", "calendar-phone", "conflict", "connections-dark"):
+                    shutil.copy(TOOLS / "shots" / "pictures" / f"{name}.png", ROOT / "docs" / "pictures")
+            return result
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(60)

@@ -129,6 +129,8 @@
       if (from.fixed) box.append(icon('lock'));
       return { domNodes: [box] };
     },
+    // What opens the rest of a day is a button, and says so.
+    moreLinkDidMount: (about) => about.el.setAttribute('role', 'button'),
     eventDidMount: (about) => {
       const from = about.event.extendedProps;
       about.el.style.setProperty('--c', from.color);

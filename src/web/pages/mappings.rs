@@ -362,7 +362,8 @@ fn fill(f: &mut Form, m: &Mapping) {
         ("push", &m.push),
         ("only", &m.only.join(",")),
         ("poll_interval", m.poll_interval.as_deref().unwrap_or_default()),
-        ("editable", if m.editable { "true" } else { "false" }),
+        // Of what goes both ways the API says that it can be changed here; that is no wish for the day when it does not.
+        ("editable", if m.editable && m.direction == "pull" { "true" } else { "false" }),
         ("primary", if m.primary { "true" } else { "false" }),
         ("etag", &m.etag),
     ] {

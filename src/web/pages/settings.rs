@@ -61,6 +61,8 @@ const CONDITIONS: &[(&str, &str, Words)] = &[
     ("attendees", T.if_attendees, YES_NO),
     ("private", T.if_private, YES_NO),
 ];
+/// Those that are so or not.
+const SWITCHES: [&str; 6] = ["all_day", "busy", "recurring", "attendees", "private", "protected"];
 /// What only a rule can ask for.
 const OF_RULES: &[(&str, &str, Words)] = &[
     ("field", T.if_field, CLASHES),
@@ -142,10 +144,10 @@ impl Of {
         let (decision, ..) = self.decision();
         let row = |at: usize| {
             let mut when = Map::new();
-            for (key, _, words) in self.conditions() {
+            for (key, ..) in self.conditions() {
                 let value = match f.value(field(self, at, key)) {
                     "" => continue,
-                    text if std::ptr::eq(*words, YES_NO) => json!(text == "true"),
+                    text if SWITCHES.contains(key) => json!(text == "true"),
                     text => json!(text),
                 };
                 when.insert((*key).to_owned(), value);

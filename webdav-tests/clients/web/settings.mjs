@@ -24,12 +24,11 @@ await step('rules and filters are added, refused at their fields, kept, and take
   await rule.getByLabel('It begins').selectOption('Within a day');
   await page.getByLabel('How far back').selectOption('90 days');
   await button('Save').click();
-  await page.waitForURL((url) => /^\/mappings\/\w+$/.test(url.pathname));
-  await page.waitForFunction(() => document.querySelector('#f-rules-0-policy')?.value === 'ask');
+  await page.waitForFunction(() => document.querySelector('#f-rules-0-policy')?.value === 'ask' && !document.querySelector('.why, .note.bad'));
   assert.equal(await rule.getByLabel('It begins').inputValue(), 'PT24H');
   assert.equal(await page.getByLabel('How far back').inputValue(), 'P90D');
   await button('Take away rule 1').click();
   await page.waitForFunction(() => !document.querySelector('#f-rules-0-policy'));
   await button('Save').click();
-  await page.waitForFunction(() => document.querySelector('#f-filters-0-action')?.value === 'exclude' && !document.querySelector('#f-rules-0-policy'));
+  await page.waitForFunction(() => document.querySelector('#f-filters-0-action')?.value === 'exclude' && !document.querySelector('#f-rules-0-policy, .why, .note.bad'));
 });
