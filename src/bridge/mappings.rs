@@ -51,8 +51,10 @@ impl Bridge {
         Shown::DisplayName.set(&mut properties, Some(there.name.as_str()).filter(|name| !name.is_empty()));
         Shown::Color.set(&mut properties, there.color.as_deref());
         let principal = self.house.principal(owner).await?.ok_or(BridgeError::Missing)?;
-        let session =
-            self.house.session(principal, Origin::Api { principal: owner.to_owned(), agent: String::new() });
+        let session = self.house.session(
+            principal,
+            Origin::Api { principal: owner.to_owned(), agent: String::new(), label: String::new() },
+        );
         let name = Name::new(record::random_id()?).ok_or(BridgeError::Missing)?;
         let components = vec![component.to_owned()];
         let calendar = NewCollection { name, kind: Kind::Calendar, components, properties };
