@@ -34,7 +34,7 @@ const POLICIES: Words =
 const ACTIONS: Words = &[("", T.choose), ("include", T.filter_include), ("exclude", T.filter_exclude)];
 const TEXT: Words = &[];
 const YES_NO: Words = &[("", T.either), ("true", T.yes), ("false", T.no)];
-const ORIGINS: Words = &[("", T.either), ("local", T.made_here), ("external", T.made_there)];
+const ORIGINS: Words = &[("", T.either), ("local", T.origin_here), ("external", T.origin_there)];
 const SOON: Words = &[
     ("", T.any_time),
     ("PT1H", T.within_hour),
