@@ -2,7 +2,7 @@
 //! that no crash loses any of it.
 
 mod desk;
-mod receiver;
+pub(crate) mod receiver;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

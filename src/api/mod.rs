@@ -60,6 +60,8 @@ use crate::webhook::Webhooks;
 
 /// Where the door is.
 pub const PREFIX: &str = "/api/v1";
+/// What the pages call themselves when they ask.
+pub const PAGES: &str = "kalends-pages";
 
 type Answering<'a> = Pin<Box<dyn Future<Output = Result<Reply, Problem>> + Send + 'a>>;
 

@@ -280,6 +280,8 @@ routes! {
         Told::new("Webhooks", "Sends a delivery once more, now, under its old id.").takes(&[Json("Nothing")]).gives(&[(200, Json("Delivery"))]);
     GET "/trash" LOOK trash::list =>
         Told::list("Trash", "Lists what was deleted, the newest first.").query(&[LIMIT, CURSOR, Parameter::new("calendar", Kind::Text, "Only what was deleted from this calendar.")]).gives(&[(200, List("Trashed"))]);
+    DELETE "/trash" EVENTS trash::clear =>
+        Told::new("Trash", "Forgets everything deleted for good.").gives(&[(204, Empty)]);
     GET "/trash/{item}" LOOK trash::one =>
         Told::new("Trash", "Reads something deleted; an event with its text.").gives(&[(200, Json("Trashed"))]);
     POST "/trash/{item}/restore" EVENTS trash::restore =>

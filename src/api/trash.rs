@@ -107,6 +107,11 @@ pub(super) async fn remove(api: &Api, call: Call) -> Result<Reply, Problem> {
     Ok(done())
 }
 
+pub(super) async fn clear(api: &Api, call: Call) -> Result<Reply, Problem> {
+    call.session(&api.house).forget_all_trashed().await?;
+    Ok(done())
+}
+
 fn missing(error: Error) -> Problem {
     match error {
         Error::Refused(Refusal::Missing) => Problem::missing("There is no such thing in the trash."),

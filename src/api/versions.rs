@@ -3,10 +3,10 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::Api;
 use super::calendars::find;
 use super::json::{Call, reply, time};
 use super::problem::Problem;
+use super::{Api, PAGES};
 use crate::calendar::{Ended, Refusal, Version};
 use crate::http::{Reply, reply_bytes};
 use crate::store::{Origin, Rev};
@@ -77,6 +77,7 @@ pub(super) fn by(origin: &Origin) -> String {
             Some(client) => format!("{principal}, with {client}"),
             None => format!("{principal}, over CalDAV"),
         },
+        Origin::Api { principal, agent, .. } if agent == PAGES => format!("{principal}, on the page"),
         Origin::Api { principal, agent, label } => match with(agent, label) {
             Some(client) => format!("{principal}, over the API with {client}"),
             None => format!("{principal}, over the API"),

@@ -594,6 +594,8 @@ pub(super) fn title(text: Bytes) -> Option<String> {
     titles.find(|text| !text.trim().is_empty())
 }
 
+mod empty;
+
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 mod tests;

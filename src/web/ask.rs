@@ -29,6 +29,7 @@ pub(super) struct Wish {
     body: Option<Value>,
     etag: Option<String>,
     once: Option<String>,
+    media: Option<&'static str>,
 }
 
 impl Wish {
@@ -40,6 +41,12 @@ impl Wish {
     /// Only if it is still as it was read.
     pub(super) fn only_if(mut self, etag: &str) -> Wish {
         self.etag = Some(etag.to_owned()).filter(|etag| !etag.is_empty());
+        self
+    }
+
+    /// As text of this media type.
+    pub(super) fn text(mut self, media: &'static str) -> Wish {
+        self.media = Some(media);
         self
     }
 
@@ -89,6 +96,8 @@ impl Web {
         };
         set("if-match", wish.etag.map(|etag| format!("\"{etag}\"")));
         set("idempotency-key", wish.once);
+        set("accept", wish.media.map(str::to_owned));
+        set("user-agent", Some(api::PAGES.to_owned()));
         let bytes = match wish.body {
             Some(body) => {
                 headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
@@ -149,7 +158,7 @@ impl Web {
 #[derive(Debug, serde::Deserialize)]
 pub(super) struct Page<T> {
     pub(super) items: Vec<T>,
-    next_cursor: Option<String>,
+    pub(super) next_cursor: Option<String>,
 }
 
 impl Answer {

@@ -79,6 +79,11 @@ impl Form {
         self.values.contains_key(name)
     }
 
+    /// Tells whether a field that has a unit has this one.
+    pub(super) fn in_unit(&self, name: impl AsRef<str>, unit: impl AsRef<str>) -> bool {
+        self.is(format!("{}-unit", name.as_ref()), unit)
+    }
+
     /// Tells whether a field holds this.
     pub(super) fn is(&self, name: impl AsRef<str>, value: impl AsRef<str>) -> bool {
         self.value(name) == value.as_ref()

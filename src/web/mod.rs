@@ -23,8 +23,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use self::pages::{
-    account, admin, calendar, conflicts, connections, devices, log, mappings, notifications, settings, setup,
-    sharing, sign_in, start,
+    account, admin, bookings, calendar, conflicts, connections, devices, log, mappings, notifications, settings, setup, sharing, sign_in, start, trash, versions, webhooks,
 };
 use self::shell::Shell;
 use self::visit::{Stop, Visit};
@@ -145,6 +144,32 @@ routes! {
     POST "/admin/tokens" Admins admin::tokens::create;
     POST "/admin/tokens/{user}/{token}/revoke" Admins admin::tokens::revoke;
     GET "/admin/configuration" Admins admin::configuration;
+    GET "/trash" Members trash::show;
+    POST "/trash/empty" Members trash::empty;
+    GET "/trash/{item}" Members trash::one;
+    POST "/trash/{item}/restore" Members trash::restore;
+    POST "/trash/{item}/forget" Members trash::forget;
+    GET "/versions" Members versions::show;
+    POST "/versions/restore" Members versions::restore;
+    GET "/webhooks" Members webhooks::show;
+    POST "/webhooks" Members webhooks::make;
+    GET "/webhooks/new" Members webhooks::new;
+    GET "/webhooks/{webhook}" Members webhooks::one;
+    POST "/webhooks/{webhook}" Members webhooks::change;
+    POST "/webhooks/{webhook}/act" Members webhooks::act;
+    POST "/webhooks/{webhook}/secret" Members webhooks::rotate;
+    POST "/webhooks/{webhook}/test" Members webhooks::test;
+    GET "/webhooks/{webhook}/deliveries/{delivery}" Members webhooks::delivery;
+    POST "/webhooks/{webhook}/deliveries/{delivery}" Members webhooks::redeliver;
+    GET "/bookings" Members bookings::show;
+    POST "/bookings" Members bookings::make;
+    GET "/bookings/new" Members bookings::new;
+    GET "/bookings/free" Members bookings::free::show;
+    GET "/bookings/settings" Members bookings::settings::show;
+    POST "/bookings/settings" Members bookings::settings::keep;
+    GET "/bookings/{booking}" Members bookings::one;
+    POST "/bookings/{booking}/act" Members bookings::act;
+    POST "/bookings/{booking}/move" Members bookings::reschedule;
     GET "/live" Members calendar::live;
     GET "/assets/{digest}/{name}" All assets::serve;
 }

@@ -37,8 +37,11 @@ pub(super) const MENU: &[Entry] = &[
     bar("/mappings", "arrows", T.menu_mappings),
     bar("/conflicts", "conflict", T.menu_conflicts),
     bar("/notifications", "bell", T.menu_notifications),
+    more("/bookings", "clock", T.menu_bookings),
     more("/log", "sync", T.log),
     more("/sharing", "share", T.menu_sharing),
+    more("/webhooks", "hook", T.menu_webhooks),
+    more("/trash", "trash", T.menu_trash),
     more("/devices", "phone", T.menu_devices),
     more("/account", "person", T.menu_account),
 ];

@@ -15,12 +15,19 @@ macro_rules! texts {
     };
 }
 
+pub(super) mod bookings;
 pub(super) mod sharing;
+pub(super) mod trash;
+pub(super) mod webhooks;
 
 texts! {
     // The frame.
     menu_more: "More",
     menu_sharing: "Sharing",
+    menu_bookings: "Bookings",
+    menu_webhooks: "Webhooks",
+    menu_trash: "Trash",
+    event_versions: "Former versions",
     menu_calendar: "Calendar",
     menu_account: "You",
     missing: "Nothing here",

@@ -6,6 +6,14 @@
   const ago = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
   const full = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 
+  // How a moment is shown: a day with its weekday, the time of day, a date, both; else how long it is from now.
+  const forms = {
+    day: new Intl.DateTimeFormat(undefined, { weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' }),
+    clock: new Intl.DateTimeFormat(undefined, { timeStyle: 'short' }),
+    date: new Intl.DateTimeFormat(undefined, { dateStyle: 'medium' }),
+    full,
+  };
+
   const told = (at) => {
     const seconds = (at - Date.now()) / 1000;
     const size = Math.abs(seconds);
@@ -18,7 +26,8 @@
     for (const time of root.querySelectorAll('time[datetime]')) {
       const at = new Date(time.dateTime);
       if (Number.isNaN(+at)) continue;
-      time.textContent = time.dataset.full === undefined ? told(at) : full.format(at);
+      const form = forms[time.dataset.form] || (time.dataset.full !== undefined && full);
+      time.textContent = form ? form.format(at) : told(at);
       time.title = full.format(at) + ' (' + zone + ')';
     }
     for (const field of root.querySelectorAll('input[data-zone]')) if (!field.value) field.value = zone;
@@ -47,11 +56,23 @@
     delete form.dataset.sent;
     form.querySelectorAll('button[type=submit]').forEach((button) => { button.disabled = false; });
   }));
+  // Browsers keep the clipboard from pages that came over plain http; those may only copy what is marked.
+  const copy = async (text) => {
+    if (navigator.clipboard) return navigator.clipboard.writeText(text);
+    const area = document.createElement('textarea');
+    area.value = text;
+    area.className = 'visually-hidden';
+    document.body.append(area);
+    area.select();
+    const done = document.execCommand('copy');
+    area.remove();
+    if (!done) throw new Error('not copied');
+  };
   document.addEventListener('click', (event) => {
     const from = event.target.closest('[data-close],[data-copy]');
     if (!from) return;
     if (from.dataset.close !== undefined) close();
-    if (from.dataset.copy !== undefined) navigator.clipboard?.writeText(from.dataset.copy).then(() => say(from.dataset.copied));
+    if (from.dataset.copy !== undefined) copy(from.dataset.copy).then(() => say(from.dataset.copied), () => {});
   });
   // The rest of the menu closes when one looks elsewhere.
   const further = document.querySelector('.further');
@@ -73,6 +94,11 @@
     part.hidden = !values.split('|').includes(value);
   });
   document.addEventListener('change', (event) => { if (event.target.form) fit(event.target.form); });
+  // What looks again by itself waits while somebody is in it with the keyboard.
+  document.addEventListener('htmx:beforeSwap', (event) => {
+    const into = event.detail.target;
+    if (into?.dataset.calm !== undefined && into.contains(document.activeElement)) event.detail.shouldSwap = false;
+  });
   document.addEventListener('htmx:afterSwap', (event) => {
     show(event.target); fit(event.target);
     if (event.target.id === 'dialog-body' && event.target.childElementCount) {

@@ -2,7 +2,9 @@
 
 pub(super) mod account;
 pub(super) mod admin;
+pub(super) mod bookings;
 pub(super) mod calendar;
+pub(super) mod compare;
 pub(super) mod conflicts;
 pub(super) mod connections;
 pub(super) mod devices;
@@ -15,6 +17,9 @@ pub(super) mod sharing;
 pub(super) mod sign_in;
 pub(super) mod start;
 pub(super) mod ticks;
+pub(super) mod trash;
+pub(super) mod versions;
+pub(super) mod webhooks;
 
 use askama::Template;
 
