@@ -57,7 +57,7 @@ fn settings_that_are_kept_unchanged_stay_as_they_are() {
         assert_eq!(location(&kept), "/bookings/settings?saved=yes");
         let mut after = app.get("/booking-settings");
         // Days without hours may be told as such.
-        if let Some(week) = after["hours"]["weekly"].as_object_mut() {
+        if let Some(week) = after.pointer_mut("/hours/weekly").and_then(Value::as_object_mut) {
             week.retain(|_, spans| spans != &json!([]));
         }
         let same = |name: &str| assert_eq!(before[name], after[name], "{name}");
@@ -168,7 +168,7 @@ fn hours_and_rules_are_settled_on_a_page() {
         let wrong = settled(&mut browser, changes);
         let text = body(&wrong);
         assert!(wrong.status == 422 && wrong_at(&text, field, why), "{changes:?}: {text}");
-        for (name, value) in changes.iter().filter(|(_, value)| *value != "(none)") {
+        for (name, value) in changes.iter().filter(|(name, value)| *value != "(none)" && !name.ends_with("-unit")) {
             let at = text.find(&format!("name=\"{name}\"")).unwrap();
             assert!(
                 text[at..].split('>').next().unwrap().contains(&format!("value=\"{value}\"")),

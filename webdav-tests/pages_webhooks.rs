@@ -137,7 +137,8 @@ fn deliveries_are_seen_and_sent_again() {
     assert!(page.contains("event.created") && page.contains(">204<") && !page.contains("<u>"), "{page}");
     let key = once(&page);
     for _ in 0..2 {
-        assert_eq!(location(&browser.post(&delivery, &[("_once", &key)])), delivery);
+        let to = location(&browser.post(&delivery, &[("_once", &key)]));
+        assert_eq!(to.replace("%5F", "_"), delivery);
     }
     assert_eq!(receiver.log().len(), 3);
     let replay = [("do", "replay"), ("since", "720")];
