@@ -168,7 +168,9 @@ fn hours_and_rules_are_settled_on_a_page() {
         let wrong = settled(&mut browser, changes);
         let text = body(&wrong);
         assert!(wrong.status == 422 && wrong_at(&text, field, why), "{changes:?}: {text}");
-        for (name, value) in changes.iter().filter(|(name, value)| *value != "(none)" && !name.ends_with("-unit")) {
+        for (name, value) in
+            changes.iter().filter(|(name, value)| *value != "(none)" && !name.ends_with("-unit"))
+        {
             let at = text.find(&format!("name=\"{name}\"")).unwrap();
             assert!(
                 text[at..].split('>').next().unwrap().contains(&format!("value=\"{value}\"")),

@@ -123,11 +123,6 @@ impl Visit {
         self.ids.get(at).map_or("", String::as_str)
     }
 
-    /// Returns a further name in the path, from 1.
-    pub(super) fn part(&self, at: usize) -> &str {
-        self.ids.get(at).map_or("", String::as_str)
-    }
-
     /// Returns a parameter of the query; nothing if it is empty.
     pub(super) fn parameter(&self, name: &str) -> Option<&str> {
         let found = self.query.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str());
