@@ -70,8 +70,25 @@ fn moment(text: &str, zone: Option<String>) -> String {
     }
 }
 
+/// Returns a length of iCalendar as people write it, or the text as it is.
+fn length(text: &str) -> String {
+    text.parse::<jiff::Span>().map_or_else(|_| text.to_owned(), |span| format!("{:#}", span.abs()))
+}
+
+/// Returns when a reminder comes.
+fn trigger(property: Property<'_>) -> String {
+    let raw = property.raw();
+    match raw.parse::<jiff::Span>() {
+        Ok(span) if span.is_zero() => T.alert_at_start.to_owned(),
+        Ok(span) if span.is_negative() => format!("{} {}", length(&raw), W.ahead),
+        Ok(_) => format!("{} {}", length(&raw), W.later),
+        Err(_) => moment(&raw, None),
+    }
+}
+
 fn value(property: Property<'_>) -> String {
     match property.name() {
+        "DURATION" => length(&property.raw()),
         "DTSTART" | "DTEND" | "DUE" | "EXDATE" | "RDATE" | "RECURRENCE-ID" => {
             let zone = property.parameter("TZID");
             let raw = property.raw();
@@ -120,8 +137,7 @@ fn of(event: Component<'_>, list: &mut Vec<Said>) {
     }
     for alarm in event.components() {
         let (key, words) = named(alarm.name());
-        let trigger = alarm.property("TRIGGER").map(|property| moment(&property.raw(), None));
-        add(list, key, words, trigger.unwrap_or_default());
+        add(list, key, words, alarm.property("TRIGGER").map(trigger).unwrap_or_default());
     }
 }
 
@@ -198,10 +214,11 @@ mod tests {
                 row("Starts · Wed 4 Mar 2026, 08:30 (UTC)", "", "Wed 4 Mar 2026"),
                 row("Title · Wed 4 Mar 2026, 08:30 (UTC)", "", "Other"),
                 row("Place", "Hall, left", ""),
-                row("Reminder", "-PT10M", ""),
+                row("Reminder", "10m before", ""),
             ]
         );
         assert!(changes(&after, &after).is_empty());
+        assert_eq!((length("PT1H30M"), length("soon")), ("1h 30m".into(), "soon".into()));
         assert_eq!(title(&before), "Class");
         assert_eq!(title("no calendar"), T.no_title);
     }

@@ -52,4 +52,6 @@ texts! {
     categories: "Categories",
     privacy: "Privacy",
     link: "Link",
+    ahead: "before",
+    later: "after",
 }

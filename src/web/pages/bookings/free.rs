@@ -88,7 +88,8 @@ impl Stretch {
     }
 }
 
-fn stretches(mut refused: Vec<Refused>) -> Vec<Stretch> {
+/// Returns why times are not free: starts without a free one between them are told at once.
+fn stretches(mut refused: Vec<Refused>, free: &[Slot]) -> Vec<Stretch> {
     refused.sort_by(|a, b| a.start.cmp(&b.start));
     let mut found: Vec<Stretch> = Vec::new();
     for one in &refused {
@@ -97,13 +98,19 @@ fn stretches(mut refused: Vec<Refused>) -> Vec<Stretch> {
             "hours" => Some(clock(&one.end)).filter(|end| *end != "00:00").unwrap_or("24:00").to_owned(),
             _ => at.clone(),
         };
+        let parted = |last: &Stretch| match one.rule.as_str() {
+            "hours" => last.to != at,
+            _ => free.iter().map(|slot| clock(&slot.start)).any(|slot| *slot > *last.to && *slot < *at),
+        };
         match found.last_mut() {
-            Some(last) if last.rule == one.rule && last.because == one.because => last.to = to,
+            Some(last) if last.rule == one.rule && last.because == one.because && !parted(last) => {
+                last.to = to;
+            }
             _ => found.push(Stretch { from: at, to, rule: one.rule.clone(), because: one.because.clone() }),
         }
     }
     for stretch in &mut found {
-        stretch.because = plain(&stretch.because);
+        stretch.because = plain(&stretch.because, "");
     }
     found
 }
@@ -187,8 +194,8 @@ pub(in crate::web) async fn show(web: &Web, visit: Visit) -> Result<Reply, Stop>
     let found = found.unwrap_or(Availability { slots: Vec::new(), refused: Vec::new(), sources: Vec::new() });
     let shown = Free {
         s: Shell::of(web, &visit, AT, W.free_times),
+        stretches: stretches(found.refused, &found.slots),
         slots: found.slots,
-        stretches: stretches(found.refused),
         sources: found.sources,
         before: next(day, -1),
         after: next(day, 1),
@@ -229,20 +236,28 @@ mod tests {
             because: because.into(),
         };
         let told = "The event takes place from 2031-01-06T10:00:00+01:00.";
-        let found = stretches(vec![
+        let refused = vec![
             one("00:00", "09:00", "hours", "Closed."),
             one("17:00", "00:00", "hours", "Closed."),
             one("09:15", "10:15", "event", told),
             one("09:30", "10:30", "event", told),
-            one("16:00", "17:00", "daily_cap", "Full."),
-        ]);
+            one("12:00", "13:00", "hours", "Closed."),
+            one("13:00", "14:00", "hours", "Closed."),
+            one("15:00", "16:00", "notice", "Soon."),
+            one("16:00", "17:00", "notice", "Soon."),
+        ];
+        let free =
+            [Slot { start: "2031-01-06T15:30:00+01:00".into(), end: "2031-01-06T16:30:00+01:00".into() }];
+        let found = stretches(refused, &free);
         let told: Vec<(String, &str)> = found.iter().map(|s| (s.clock(), s.because.as_str())).collect();
         assert_eq!(
             told,
             [
                 ("00:00–09:00".to_owned(), "Closed."),
                 ("09:15–09:30".to_owned(), "The event takes place from 6 Jan 10:00."),
-                ("16:00".to_owned(), "Full."),
+                ("12:00–14:00".to_owned(), "Closed."),
+                ("15:00".to_owned(), "Soon."),
+                ("16:00".to_owned(), "Soon."),
                 ("17:00–24:00".to_owned(), "Closed."),
             ]
         );

@@ -243,7 +243,8 @@ fn refused(answer: Answer, f: &mut Form) -> Option<Value> {
     if answer.status.is_success() {
         return Some(answer.body);
     }
-    let because = answer.body.get("because").and_then(Value::as_str).map(plain);
+    let because = answer.body.get("because").and_then(Value::as_str);
+    let because = because.map(|sentence| plain(sentence, f.value("time_zone")));
     let field = answer.body.get("field").and_then(Value::as_str).unwrap_or_default();
     let kind = answer.body.get("type").and_then(Value::as_str).unwrap_or_default();
     let about_time = ["slot-taken", "not-bookable", "sources-stale"].iter().any(|one| kind.ends_with(one));
@@ -259,14 +260,18 @@ fn refused(answer: Answer, f: &mut Form) -> Option<Value> {
     None
 }
 
-/// Returns a sentence of the API with moments as people write them.
-fn plain(sentence: &str) -> String {
+/// Returns a sentence of the API with moments as people write them, in that zone if it is one, else as they came.
+fn plain(sentence: &str, zone: &str) -> String {
     let word = |word: &str| {
         let bare = word.trim_end_matches(['.', ',']);
         let end = word.get(bare.len()..).unwrap_or_default();
-        let moment = bare.len() >= 19 && bare.parse::<jiff::Timestamp>().is_ok();
-        let civil =
-            bare.get(..19).filter(|_| moment).and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
+        let moment = Some(bare).filter(|bare| bare.len() >= 19);
+        let moment = moment.and_then(|bare| bare.parse::<jiff::Timestamp>().ok());
+        if let Some(there) = moment.and_then(|at| at.in_tz(zone).ok()) {
+            return format!("{}{end}", there.strftime("%-d %b %H:%M"));
+        }
+        let civil = bare.get(..19).filter(|_| moment.is_some());
+        let civil = civil.and_then(|text| text.parse::<jiff::civil::DateTime>().ok());
         match civil {
             Some(at) if bare.ends_with('Z') => format!("{} UTC{end}", at.strftime("%-d %b %H:%M")),
             Some(at) => format!("{}{end}", at.strftime("%-d %b %H:%M")),
@@ -398,10 +403,11 @@ mod tests {
     #[test]
     fn moments_in_sentences_are_as_people_write_them() {
         assert_eq!(
-            plain("The event “A” takes place from 2031-01-06T09:00:00+01:00 to 2031-01-06T09:45:00Z."),
+            plain("The event “A” takes place from 2031-01-06T09:00:00+01:00 to 2031-01-06T09:45:00Z.", ""),
             "The event “A” takes place from 6 Jan 09:00 to 6 Jan 09:45 UTC."
         );
-        assert_eq!(plain("Too soon."), "Too soon.");
+        assert_eq!(plain("Too soon.", ""), "Too soon.");
+        assert_eq!(plain("Until 2031-01-06T09:45:00Z.", "Europe/Berlin"), "Until 6 Jan 10:45.");
     }
 
     #[test]
