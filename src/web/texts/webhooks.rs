@@ -113,6 +113,7 @@ texts! {
     end_now: "End it",
     delivery: "Delivery",
     attempts: "What was tried",
+    when: "When",
     no_attempts: "It was not tried yet.",
     milliseconds: "ms",
     duration: "Took",
