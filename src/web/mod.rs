@@ -23,7 +23,8 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use tokio_util::sync::CancellationToken;
 
 use self::pages::{
-    account, admin, bookings, calendar, conflicts, connections, devices, log, mappings, notifications, settings, setup, sharing, sign_in, start, trash, versions, webhooks,
+    account, admin, bookings, calendar, conflicts, connections, devices, log, mappings, notifications,
+    settings, setup, sharing, sign_in, start, trash, versions, webhooks,
 };
 use self::shell::Shell;
 use self::visit::{Stop, Visit};

@@ -2,7 +2,7 @@
 // KALENDS_TOPICS=calendar,conflicts runs these alone, after `entering`.
 import { failing, finish, go, page, step } from './browser.mjs';
 
-const topics = ['entering', 'calendar', 'accounts', 'conflicts', 'mappings', 'log', 'settings', 'connecting', 'devices', 'administration', 'leaving'];
+const topics = ['entering', 'calendar', 'accounts', 'conflicts', 'mappings', 'log', 'settings', 'connecting', 'devices', 'sharing', 'trash', 'webhooks', 'bookings', 'administration', 'leaving'];
 const wanted = process.env.KALENDS_TOPICS?.split(',');
 for (const topic of topics.filter((name) => !wanted || name === 'entering' || wanted.includes(name))) {
   console.log(`# ${topic}`);
