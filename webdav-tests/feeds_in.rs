@@ -483,6 +483,24 @@ async fn uids_that_never_stay_change_nothing() {
     assert_eq!(reader.titles().await.len(), 29);
 }
 
+// Two servers that take turns may each have UIDs of their own: what had a name before and has it again is the same event
+#[tokio::test]
+async fn uids_that_come_back_change_nothing_but_what_was_edited() {
+    let feed = Feed::start(calendar("", &many(10))).await;
+    let reader = Reader::of(&feed).await;
+    let names = reader.here().await.len();
+    for (round, by) in ["other-", "", "other-", "third-", ""].into_iter().enumerate() {
+        let edited = calendar("", &many(10))
+            .replace("SUMMARY:Event 3", &format!("LOCATION:Room {round}\r\nSUMMARY:Event 3"));
+        feed.paper(|paper| paper.body = edited.replace("UID:", &format!("UID:{by}")).into());
+        reader.side.later(Duration::from_secs(3600));
+        let run = reader.look().await;
+        assert_eq!((run.status, run.local.updated, run.local.total()), (RunStatus::Success, 1, 1), "{run:?}");
+        reader.rests().await;
+        assert_eq!(reader.here().await.len(), names);
+    }
+}
+
 // RFC 7986 §5.7: how often a feed wishes to be asked for counts, between a minute and a day; a person's own word more
 #[tokio::test]
 async fn a_feed_is_asked_as_often_as_it_wishes() {

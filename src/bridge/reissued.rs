@@ -85,7 +85,7 @@ impl Pass {
         }
         let mut free: Vec<Option<Stranger>> = Vec::with_capacity(strangers.len());
         for stranger in strangers {
-            free.push(self.is_nobodys(&stranger).await?.then_some(stranger));
+            free.push(self.is_free(&stranger, told).await?.then_some(stranger));
         }
         let mut missed = Vec::new();
         let mut walk = self.ledger.walk();
@@ -99,6 +99,19 @@ impl Pass {
                 missed.extend(agreed.map(|agreed| (base.uid, Looks::of(&agreed))));
             }
         }
+        // A name that an event had before comes back: nothing has to be guessed.
+        let mut returned = Vec::new();
+        let mut named: HashMap<String, usize> = HashMap::new();
+        for (at, stranger) in free.iter().enumerate() {
+            named.extend(stranger.iter().map(|stranger| (stranger.uid.clone(), at)));
+        }
+        missed.retain(|(uid, own)| {
+            let back = named.get(uid).and_then(|at| free.get_mut(*at)).and_then(Option::take);
+            let same = back.is_none();
+            returned.extend(back.map(|stranger| (uid.clone(), *own, stranger)));
+            same
+        });
+        self.rename(returned, told).await?;
         for looks in [|looks: &Looks| looks.whole, |looks: &Looks| looks.rough] {
             let mut by_looks: HashMap<u128, Vec<usize>> = HashMap::new();
             for (at, stranger) in free.iter().enumerate().rev() {
@@ -119,10 +132,12 @@ impl Pass {
         Ok(())
     }
 
-    /// An object that another base of the mapping, or another object here, has the UID of is that one.
-    async fn is_nobodys(&self, stranger: &Stranger) -> Result<bool, Halt> {
-        Ok(self.ledger.by_uid(&stranger.uid).await?.is_none()
-            && self.at.by_uid(&stranger.uid).await?.is_none())
+    /// An object that a base which is still named, or another object here, has the UID of is that one.
+    async fn is_free(&self, stranger: &Stranger, told: &Told) -> Result<bool, Halt> {
+        Ok(match self.ledger.by_uid(&stranger.uid).await? {
+            Some(base) => !told.named.contains(&spelling(&base.remote)),
+            None => self.at.by_uid(&stranger.uid).await?.is_none(),
+        })
     }
 
     async fn rename(&mut self, found: Vec<(String, Looks, Stranger)>, told: &mut Told) -> Result<(), Halt> {
@@ -138,7 +153,7 @@ impl Pass {
                     told.wanted.spare(&stranger.id);
                 }
                 let version = if same { stranger.version.clone() } else { base.version.clone() };
-                let uid_there = Some(stranger.uid.clone());
+                let uid_there = (stranger.uid != base.uid).then(|| stranger.uid.clone());
                 let base = Base { remote: stranger.id.clone(), version, uid_there, missing: None, ..base };
                 bases.push((base, None));
             }
