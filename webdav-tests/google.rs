@@ -10,8 +10,8 @@ use futures_util::StreamExt as _;
 use kalends::auth::grant::Secret;
 use kalends::bridge::Google;
 use kalends::bridge::provider::{
-    Bearer, Cursor, Fit, Fut, Page, Provider as _, RemoteId, Seen, Slot, Trouble, Version, Watch, Window,
-    Write, Written,
+    Bearer, Cursor, Fit, Fut, Page, Provider as _, RemoteId, Seen, Sighting, Slot, Trouble, Version, Watch,
+    Window, Write, Written,
 };
 use kalends::http::fetch::{Fetch, Private, Timeouts};
 use kalends::ical::Ical;
@@ -741,4 +741,79 @@ async fn channels_are_opened_and_closed() {
     assert!(matches!(refused, Err(Trouble::Refused(why)) if why.contains("notifications")),);
     let again = far.google.watch(&far.calendar, &watch("channel-1")).await;
     assert!(again.is_err(), "a name is used once");
+}
+
+fn listing(items: Vec<Value>) -> Fault {
+    let body = json!({"kind": "calendar#events", "items": items, "nextSyncToken": "any"});
+    Fault::Status { code: 200, body: Some(body), text: None, headers: Default::default() }
+}
+
+// A piece of a series that a full listing lacks, or that cannot be understood, is no change of the series
+#[tokio::test]
+async fn a_piece_that_is_missing_has_its_series_read_by_itself() {
+    let far = Far::start().await;
+    let moved = "RECURRENCE-ID;TZID=Europe/Berlin:20260107T090000|DTSTART;TZID=Europe/Berlin:20260107T150000|\
+                 DTEND;TZID=Europe/Berlin:20260107T160000|SUMMARY:Later";
+    let series = far.made("s", &object("s", &[SERIES, moved])).await;
+    let all = far.account.events("anna@example.com");
+    let is_master = |item: &Value| item["id"] == json!(series.id.0);
+    let (master, instance) = (
+        all.iter().find(|item| is_master(item)).unwrap().clone(),
+        all.iter().find(|item| !is_master(item)).unwrap().clone(),
+    );
+    let own = RemoteId(instance["id"].as_str().unwrap().to_owned());
+    let odd = |item: &Value| {
+        let mut item = item.clone();
+        item["start"] = json!(7);
+        item
+    };
+    let named = Sighting { id: series.id.clone(), version: None };
+    for items in [
+        vec![instance.clone()],
+        vec![master.clone(), odd(&instance)],
+        vec![odd(&master), instance.clone()],
+        vec![odd(&instance)],
+        vec![json!({"summary": "without an id"}), odd(&instance), master.clone()],
+    ] {
+        far.server.fault(Rule::on("GET", EVENTS, listing(items.clone())));
+        let told = far.look(None).await;
+        assert_eq!((told.seen, told.read, told.gone), (vec![named.clone()], vec![], vec![]), "{items:?}");
+    }
+    // Asked for by its own id, an instance is still none of its own; the series is whole.
+    assert_eq!(far.one(&own).await, None);
+    assert_eq!(far.one(&series.id).await.unwrap().bytes, series.bytes);
+    // Its own listing is not believed without it.
+    far.server.fault(Rule::on("GET", EVENTS, Fault::EmptyPage).after(1));
+    let read = far.google.read(&far.calendar, std::slice::from_ref(&series.id)).await;
+    assert!(matches!(read, Err(Trouble::Unreachable(_))), "{read:?}");
+    // Pages that go round in circles end.
+    let page = |next: &str| Fault::Status {
+        code: 200,
+        body: Some(json!({"kind": "calendar#events", "items": [], "nextPageToken": next})),
+        text: None,
+        headers: Default::default(),
+    };
+    for next in ["a", "b", "a"] {
+        far.server.fault(Rule::on("GET", EVENTS, page(next)));
+    }
+    let round = far.pages(None).await;
+    assert!(matches!(round, Err(Trouble::Unreachable(_))), "{round:?}");
+}
+
+// S4-064: a full listing tells of what lies outside the window, as such
+#[tokio::test]
+async fn what_lies_outside_the_window_is_named_as_such() {
+    let far = Far::start().await;
+    let day = |day: &str| json!({"summary": "Elsewhere", "start": {"date": day}, "end": {"date": day}});
+    let (old, late) = (far.make(day("2025-06-01")), far.make(day("2028-06-01")));
+    let mut beyond: Vec<Sighting> =
+        far.pages(None).await.unwrap().into_iter().flat_map(|page| page.beyond).collect();
+    beyond.sort_by(|one, other| one.id.cmp(&other.id));
+    let mut wanted = Vec::new();
+    for id in [old, late] {
+        let seen = far.one(&RemoteId(id)).await.unwrap();
+        wanted.push(Sighting { id: seen.id, version: seen.version });
+    }
+    wanted.sort_by(|one, other| one.id.cmp(&other.id));
+    assert_eq!(beyond, wanted);
 }

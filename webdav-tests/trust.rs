@@ -6,6 +6,7 @@
 mod damaged;
 mod far;
 mod program;
+mod series;
 
 use std::time::{Duration, Instant};
 

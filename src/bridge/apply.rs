@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::begun::half_done;
 use super::conflict::Reconsidered;
 use super::ledger::spelling;
 use super::plan::{Case, Clash, Decided, Decision, Side, Step, Version, Winner, plan};
@@ -244,7 +245,8 @@ impl Pass {
     /// Tells whether something is to be remembered although nothing is to be carried: another mark of the same state,
     /// another text that says the same.
     fn is_news(&self, facts: &Facts, case: &Case<'_>) -> bool {
-        let Some(base) = &facts.base else { return false };
+        // Of what is half done nothing is remembered before it is done.
+        let Some(base) = facts.base.as_ref().filter(|base| base.begun.is_none()) else { return false };
         // While it is missing there, an edit of what the far side cannot hold is still to be told from none: it keeps
         // the object from being removed.
         let edited = base.missing.is_none() && facts.etag().is_some_and(|etag| *etag != base.etag);
@@ -259,7 +261,7 @@ impl Pass {
         let uid_there = base.as_ref().map_or_else(|| self.seen_veiled(uid), |base| base.uid_there.clone());
         let object = self.object_here(uid, base.as_ref()).await?;
         let unknown = base.as_ref().filter(|b| b.split.is_none()).is_some_and(|b| {
-            b.version.is_none() || b.conflict.is_some() || (b.apart.is_some() && object.is_some())
+            b.version.is_none() || b.begun.is_some() || b.conflict.is_some() || (b.apart.is_some() && object.is_some())
         });
         let far = match (far, &base) {
             (Far::Same, Some(base)) if base.is_unplaced() => Far::Absent,
@@ -300,6 +302,7 @@ impl Pass {
             (far, ..) => far,
         };
         let before = agreed.as_ref().map(|whole| shaped(carried, whole));
+        let far = self.look_twice(far, base.as_ref(), before.as_deref()).await?;
         let fitted = ours.as_ref().map(|ours| self.fitted(ours));
         let theirs = match &far {
             Far::Seen(_, whole) => Some(self.shaped(whole)),
@@ -307,11 +310,12 @@ impl Pass {
         };
         // Of what was only announced nobody knows whether it is that which is there, or what became of it.
         let unsure = match (&base, &theirs) {
-            (Some(base), Some(theirs)) => base.pending && base.print != print::print(theirs),
+            (Some(base), Some(theirs)) => base.is_new() && base.print != print::print(theirs),
             _ => false,
         };
         let (agreed, before) = if unsure { (None, None) } else { (agreed, before) };
         let reshaped = base.is_some() && carried != self.mapping.fields;
+        let (base, agreed, before) = half_done((base, agreed, before), &far, carried);
         Ok(Ok(Facts { base, uid_there, agreed, before, object, ours, fitted, far, theirs, reshaped }))
     }
 
@@ -528,12 +532,13 @@ impl Pass {
             bytes: Pass::addressed(facts.uid_there.as_deref(), there.clone()),
             base: base.map(|base| Pass::addressed(facts.uid_there.as_deref(), base)),
         };
+        let begun = self.begin_now(facts, &write).await?;
         let answer = self.provider.put(&self.mapping.remote, &write).await;
         let written = match self.sent(uid, Some(&place), Some(&name), answer)? {
             Ok(written) => written,
             Err(settled) => {
                 self.still_there().await?;
-                return Ok(settled);
+                return self.unbegin(settled, begun.as_ref()).await;
             }
         };
         let base = self.next_base(facts, uid, &name, &Etag::of(&here), &written.id);

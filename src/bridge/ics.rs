@@ -26,6 +26,8 @@ use crate::http::fetch::{Answer, Call, Fetch};
 use crate::ical::value;
 use crate::ical::{Component, Ical, Object, Property, split};
 
+/// How long a server is left in peace that asks for it and does not say how long.
+const MINUTE: Duration = Duration::from_secs(60);
 /// The longest feed, after decompression.
 const LONGEST: usize = 50 << 20;
 /// The most components of a feed.
@@ -148,7 +150,7 @@ impl Ics {
 
 impl Provider for Ics {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: false, pushes: false, batch: 10_000, parallel: AT_ONCE }
+        Abilities { writes: false, pushes: false, batch: 10_000, parallel: AT_ONCE, in_steps: false }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {
@@ -215,7 +217,9 @@ fn trouble(answer: &Answer, host: &str) -> Trouble {
         404 | 410 => Trouble::Missing(format!(
             "There is no feed at this address of {host} any more. Nothing is removed here; copy the present address."
         )),
-        429 | 503 => Trouble::Slow(answer.retry_after()),
+        // Without a word on when to come again, it is not within seconds.
+        429 => Trouble::Slow(Some(answer.retry_after().unwrap_or(MINUTE))),
+        503 if answer.retry_after().is_some() => Trouble::Slow(answer.retry_after()),
         status => Trouble::Unreachable(format!("{host} answered with the status {status}.")),
     }
 }
@@ -586,13 +590,17 @@ mod tests {
             ("410 Gone", ""),
             ("429 Too Many Requests", "retry-after: 120\r\n"),
             ("500 Oops", ""),
+            ("429 Too Many Requests", ""),
+            ("503 Unavailable", "retry-after: 120\r\n"),
+            ("503 Unavailable", ""),
         ] {
             let (url, _) = serve(vec![told(status, headers, "x")]).await;
             let trouble = look(&source(&url), None).await.unwrap_err();
             let right = match &status[..3] {
                 "401" | "403" => matches!(trouble, Trouble::Unauthorised(_)),
                 "404" | "410" => matches!(trouble, Trouble::Missing(_)),
-                "429" => trouble == Trouble::Slow(Some(std::time::Duration::from_secs(120))),
+                "429" if headers.is_empty() => trouble == Trouble::Slow(Some(MINUTE)),
+                "429" | "503" if !headers.is_empty() => trouble == Trouble::Slow(Some(2 * MINUTE)),
                 _ => matches!(trouble, Trouble::Unreachable(_)),
             };
             assert!(right, "{status}: {trouble:?}");

@@ -39,8 +39,8 @@ enum By<'a> {
     Remote(&'a RemoteId),
     /// The parts of this series.
     Whole(&'a str),
-    /// What is announced and may not have happened.
-    Pending,
+    /// What is announced and may not have happened, or not to its end.
+    Open,
     /// What a complete listing did not name.
     Missing,
 }
@@ -52,7 +52,7 @@ impl By<'_> {
             By::Name(name) => format!("name-{}-", digest(name.as_str().as_bytes())),
             By::Remote(id) => format!("there-{}-", digest(spelling(id).as_bytes())),
             By::Whole(uid) => format!("part-{}-", digest(uid.as_bytes())),
-            By::Pending => "pending-".to_owned(),
+            By::Open => "pending-".to_owned(),
             By::Missing => "missing-".to_owned(),
         }
     }
@@ -66,7 +66,7 @@ fn index(base: &Base) -> BTreeSet<String> {
         Some(By::Remote(&base.remote)),
         // A part lies in the name of its whole, which stands for it.
         whole.or(Some(By::Name(&base.name))),
-        base.pending.then_some(By::Pending),
+        base.is_open().then_some(By::Open),
         base.missing.map(|_| By::Missing),
     ];
     ways.into_iter().flatten().map(|by| [by.prefix().as_str(), &own].concat()).collect()
@@ -130,9 +130,9 @@ impl Ledger {
         self.led(By::Whole(uid)).await
     }
 
-    /// Reads the bases of what was announced and may not have happened.
-    pub(super) async fn pending(&self) -> Result<Vec<Base>, Fault> {
-        self.led(By::Pending).await
+    /// Reads the bases of what was announced and may not have happened, or not to its end.
+    pub(super) async fn open_writes(&self) -> Result<Vec<Base>, Fault> {
+        self.led(By::Open).await
     }
 
     /// Tells whether a complete listing missed something that is not believed gone yet.
@@ -333,6 +333,7 @@ mod tests {
             let remote = RemoteId(format!("/{}{}", if self.pending { "%61" } else { "a" }, self.remote));
             Base {
                 pending: self.pending,
+                begun: (self.at == 3).then(|| "x".to_owned()),
                 missing: self.missing.then_some(Timestamp(1)),
                 part: self.part_of.map(|whole| (format!("u{whole}"), "x".to_owned())),
                 agreed: Timestamp(self.at),
@@ -383,9 +384,9 @@ mod tests {
             parts.sort_by(|a, b| a.uid.cmp(&b.uid));
             assert_eq!(parts, of(&|b| b.part.as_ref().is_some_and(|(whole, _)| *whole == uid)));
         }
-        let mut pending = ledger.pending().await.unwrap();
-        pending.sort_by(|a, b| a.uid.cmp(&b.uid));
-        assert_eq!(pending, of(&|b| b.pending));
+        let mut open = ledger.open_writes().await.unwrap();
+        open.sort_by(|a, b| a.uid.cmp(&b.uid));
+        assert_eq!(open, of(&Base::is_open));
         assert_eq!(ledger.any_missing().await.unwrap(), all.iter().any(|b| b.missing.is_some()));
     }
 

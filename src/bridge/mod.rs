@@ -10,6 +10,7 @@ mod alarms;
 mod apart;
 mod apply;
 mod bearer;
+mod begun;
 pub mod breaker;
 mod budget;
 mod caldav;

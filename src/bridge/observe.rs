@@ -202,7 +202,7 @@ impl Pass {
             }
         }
         let waits = |uid: &str| self.state.again.iter().any(|f| f.uid == uid && !self.is_due(f, full));
-        for base in self.ledger.pending().await? {
+        for base in self.ledger.open_writes().await? {
             if base.part.is_none() && !waits(&base.uid) {
                 seen.here.entry(base.uid).or_insert(Here::written(Urgency::Rest));
             }
@@ -242,9 +242,11 @@ impl Pass {
     /// Compares a complete listing with what was agreed: what it does not name although it should is missing.
     fn note_absent(&self, seen: &mut Observed, named: &Digests, base: &Base) {
         let must = self.must_be_listed(base);
-        seen.listable = seen.listable.saturating_add(usize::from(must && is_linked(base)));
+        let listable = must && is_linked(base) && base.begun.is_none();
+        seen.listable = seen.listable.saturating_add(usize::from(listable));
         // What waits for a person's decision is not removed before it, whatever a listing says.
-        let settled = is_linked(base) && base.conflict.is_none();
+        // What is half written may have been taken away by ourselves, to be made anew.
+        let settled = is_linked(base) && base.conflict.is_none() && base.begun.is_none();
         let told = seen.far_gone.contains(&base.uid) || named.contains(&spelling(&base.remote));
         if !settled || told || !must {
             return;
@@ -277,7 +279,8 @@ impl Pass {
     pub(super) async fn untouched_here(&self, gone: impl Iterator<Item = &String>) -> Result<usize, Halt> {
         let mut count: usize = 0;
         for uid in gone {
-            let Some(base) = self.ledger.by_uid(uid).await? else { continue };
+            let base = self.ledger.by_uid(uid).await?.filter(|base| base.begun.is_none());
+            let Some(base) = base else { continue };
             let untouched = base.part.is_some() || self.etag_here(&base).await?.as_ref() == Some(&base.etag);
             count = count.saturating_add(usize::from(untouched));
         }
@@ -306,7 +309,11 @@ impl Pass {
         };
         let base = self.ledger.by_uid(&uid).await?;
         let agreed = |base: &Base| {
-            base.name == meta.name && base.etag == meta.etag && base.conflict.is_none() && !self.anew
+            base.name == meta.name
+                && base.etag == meta.etag
+                && base.conflict.is_none()
+                && base.begun.is_none()
+                && !self.anew
         };
         // The window moves on, and with it which parts of a series are there.
         if base.as_ref().is_some_and(|base| agreed(base) && !(full && base.split.is_some())) {

@@ -49,7 +49,8 @@ impl Pass {
         let base = match (&facts.base, facts.place()) {
             // It is removed there as soon as this is remembered.
             (Some(whole), Some((remote, version))) => {
-                let whole = Base { remote, version, pending: false, missing: None, ..whole.clone() };
+                let whole =
+                    Base { remote, version, pending: false, begun: None, missing: None, ..whole.clone() };
                 Base { split: Some(sentence), name, ..whole }
             }
             _ => Base {

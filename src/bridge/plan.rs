@@ -74,12 +74,14 @@ pub struct Will<'a> {
     pub origin: Option<record::Side>,
     /// What time it is, in seconds since 1970.
     pub now: i64,
+    /// A write there was begun and is to be ended, whatever else is carried.
+    pub unfinished: bool,
 }
 
 impl Will<'_> {
     /// Returns a mapping's will without any particulars.
     pub fn of(policy: Policy) -> Will<'static> {
-        Will { policy, rules: &[], only: &[], origin: None, now: 0 }
+        Will { policy, rules: &[], only: &[], origin: None, now: 0, unfinished: false }
     }
 }
 
@@ -217,7 +219,7 @@ pub fn plan(case: &Case<'_>) -> Decision {
 /// decided is carried in any case.
 fn urgent(case: &Case<'_>, step: &Step, clash: Option<&Clash>) -> bool {
     let only = case.will.only;
-    if only.is_empty() || clash.is_some() || case.decided.is_some() {
+    if only.is_empty() || case.will.unfinished || clash.is_some() || case.decided.is_some() {
         return true;
     }
     let (text, before) = match (step, case.base) {

@@ -52,6 +52,10 @@ pub struct Abilities {
     pub batch: usize,
     /// How many calls may be under way at a time.
     pub parallel: usize,
+    /// A series is written in several calls: a write that breaks off may leave it half done, and without instances that
+    /// it had before. Where a `put` answers `Stale` or `Missing`, nothing was changed yet; where it may have been, it
+    /// answers `Unreachable`.
+    pub in_steps: bool,
 }
 
 /// The span of time that a mapping looks at, in seconds since 1970; nothing: without end.
@@ -111,6 +115,8 @@ pub struct Page {
     pub seen: Vec<Sighting>,
     /// Objects that are there, changed or all of them, with their content.
     pub read: Vec<Seen>,
+    /// Objects outside the window, which are looked at only where they are carried already.
+    pub beyond: Vec<Sighting>,
     /// Objects that the far side says were removed.
     pub gone: Vec<RemoteId>,
     /// With the last page, and only with it.
@@ -129,7 +135,7 @@ pub struct End {
 impl Page {
     /// Returns the only page of an answer.
     pub fn only(seen: Vec<Sighting>, gone: Vec<RemoteId>, next: Option<Cursor>, complete: bool) -> Page {
-        Page { seen, read: Vec::new(), gone, end: Some(End { next, complete }) }
+        Page { seen, gone, end: Some(End { next, complete }), ..Page::default() }
     }
 }
 

@@ -212,6 +212,9 @@ pub struct Base {
     /// True: it is about to be made on the far side, and nobody knows yet whether that happened.
     #[serde(default)]
     pub pending: bool,
+    /// What the far side was to hold of it when a write in several steps was begun whose end is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<String>,
     /// True: it came from the far side; ours is a copy.
     #[serde(default)]
     pub from_there: bool,
@@ -271,6 +274,16 @@ impl Base {
         self.pending && self.remote == unplaced(&self.uid)
     }
 
+    /// Tells whether nobody knows how far a write there came.
+    pub fn is_open(&self) -> bool {
+        self.pending || self.begun.is_some()
+    }
+
+    /// Tells whether it is announced as something that the far side never had.
+    pub fn is_new(&self) -> bool {
+        self.pending && self.begun.is_none()
+    }
+
     /// Returns where it is on the far side; nothing: it has no place of its own there, or none yet.
     pub fn place(&self) -> Option<&RemoteId> {
         let none = self.is_unplaced() || (self.split.is_some() && self.remote == parts_place(&self.uid));
@@ -290,6 +303,7 @@ impl Base {
             missing: None,
             conflict: None,
             pending: false,
+            begun: None,
             from_there: false,
             from_here: false,
             uid_there: None,

@@ -503,7 +503,7 @@ fn one_sided(facts: &Facts) -> Option<Apart> {
 
 /// Returns the base of an object of which one side only is left.
 fn parted(base: &Base, apart: Apart) -> Base {
-    Base { apart: Some(apart), pending: false, conflict: None, missing: None, ..base.clone() }
+    Base { apart: Some(apart), pending: false, begun: None, conflict: None, missing: None, ..base.clone() }
 }
 
 fn says_cancelled(bytes: &Bytes) -> bool {

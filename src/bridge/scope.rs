@@ -243,7 +243,8 @@ impl Pass {
             _ => None,
         };
         let Mapping { policy, rules, only, .. } = &*self.mapping;
-        Will { policy: *policy, rules, only, origin, now: self.now.seconds() }
+        let unfinished = base.is_some_and(|base| base.begun.is_some());
+        Will { policy: *policy, rules, only, origin, now: self.now.seconds(), unfinished }
     }
 
     /// Tells whether a listing of the window has to name the object, if it is there. A day at either end is left to the

@@ -9,6 +9,8 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::apply::{Facts, Settled};
+use super::begun::Begun;
+use super::exception::says_no_more;
 use super::ledger::spelling;
 use super::pace::later;
 use super::print;
@@ -32,6 +34,8 @@ pub(super) struct Outgoing {
     /// What the far side is to hold, with our UID.
     text: Bytes,
     with: Vec<Op>,
+    /// What is remembered until its end is known, where it takes several steps.
+    begun: Option<Begun>,
     /// How often the object was looked at before.
     round: usize,
     /// When it was changed here.
@@ -84,6 +88,7 @@ impl Pass {
                     }
                     Ok(Err(Settled::Lost)) => {}
                     Ok(Err(settled)) => {
+                        let settled = self.unbegin(settled, out.begun.as_ref()).await?;
                         // What was announced now did not happen: whatever is there is not ours. What was announced in a
                         // former pass may be it.
                         if !(matches!(settled, Settled::Found(_)) && before.contains(&out.base.uid)) {
@@ -138,17 +143,23 @@ impl Pass {
         let (mut bases, mut before) = (Vec::new(), BTreeSet::new());
         for out in outgoing.iter().filter(|out| out.place.is_none()) {
             let uid = &out.base.uid;
-            if self.ledger.by_uid(uid).await?.is_some_and(|base| base.is_unplaced()) {
+            let known = self.ledger.by_uid(uid).await?;
+            let begun = known.as_ref().is_some_and(|base| base.begun.is_some());
+            if begun || known.is_some_and(|base| base.is_unplaced()) {
                 before.insert(uid.clone());
             }
+            // What is made anew in the middle of a write is still that write.
+            let begun = begun.then(|| String::from_utf8_lossy(&out.text).into_owned());
             let there = out.base.uid_there.as_ref().unwrap_or(uid);
             let place = self.provider.place(&self.mapping.remote, there);
             let remote = place.unwrap_or_else(|| unplaced(uid));
-            let base = Base { print: self.print_of(&out.text), pending: true, remote, ..out.base.clone() };
+            let print = self.print_of(&out.text);
+            let base = Base { print, pending: true, begun, remote, ..out.base.clone() };
             bases.push((base, Some(out.text.clone())));
         }
         let ops = self.ledger.put_all(bases).await?;
         self.remember(Vec::new(), ops).await?;
+        self.announce_begun(outgoing.iter().filter_map(|out| out.begun.as_ref())).await?;
         Ok(before)
     }
 
@@ -190,7 +201,8 @@ impl Pass {
             base: before.map(|before| Pass::addressed(facts.uid_there.as_deref(), before)),
         };
         let made = facts.object.as_ref().map(|object| object.meta.modified);
-        self.outgoing.push(Outgoing { base, place, write, text, with, round, made });
+        let begun = self.begin(facts, &write);
+        self.outgoing.push(Outgoing { base, place, write, text, with, begun, round, made });
         Settled::Done
     }
 
@@ -273,7 +285,8 @@ impl Pass {
     }
 
     /// Completes the base of a write with what was read back. If the far side vouched for one state and another is read,
-    /// somebody was there in between: then what we sent is the base, and the next pass sees their change.
+    /// somebody was there in between: then what we sent is the base, and the next pass sees their change. If it vouched for
+    /// none, what says more than was sent counts as such a change.
     pub(super) fn read_back_base(
         &self,
         base: Base,
@@ -290,9 +303,12 @@ impl Pass {
                 Some(_) => with_uid(&ical, &base.uid),
                 None => seen.bytes.clone(),
             };
-            let undisturbed = vouched.is_none_or(|v| seen.version.as_ref().map(plain) == Some(plain(v)));
             if let Ok(ical) = Ical::parse(bytes.clone()).map(Arc::new)
-                && (undisturbed || print::print(&self.shaped(&ical)) == self.print_of(sent))
+                && (match vouched {
+                    Some(v) => seen.version.as_ref().map(plain) == Some(plain(v)),
+                    // Nobody says whose state this is: what says more than was sent may be somebody else's.
+                    None => Ical::parse(sent.clone()).is_ok_and(|sent| says_no_more(&sent, &ical)),
+                } || print::print(&self.shaped(&ical)) == self.print_of(sent))
             {
                 return (self.agreed_base(Base { uid_there, ..base }, &seen, &ical), bytes);
             }

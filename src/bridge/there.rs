@@ -15,7 +15,7 @@ use futures_util::StreamExt as _;
 use super::digests::{Digests, digest_of};
 use super::ledger::spelling;
 use super::print;
-use super::provider::{Cursor, End, Page, RemoteId, Seen, Trouble, Version};
+use super::provider::{Cursor, End, Page, RemoteId, Seen, Sighting, Trouble, Version};
 use super::record::Base;
 use super::reissued::Stranger;
 use super::run::{Far, Halt, Pass, uid_of};
@@ -180,7 +180,7 @@ impl Pass {
         let mut pages = provider.changes(&mapping.remote, since, self.window);
         let mut told = Told::default();
         while let Some(page) = pages.next().await {
-            let Page { seen, read, gone, end } = page?;
+            let Page { seen, read, beyond, gone, end } = page?;
             let mut strange = Vec::new();
             for sighting in seen {
                 let known = self.is_as_known(&mut told, &sighting.id, sighting.version.as_ref()).await?;
@@ -197,6 +197,7 @@ impl Pass {
                 self.tell();
             }
             self.read_new(strange, &mut told).await?;
+            self.look_beyond(beyond, &mut told).await?;
             told.gone.extend(gone);
             self.run.saved = self.run.saved.saturating_add(u64::try_from(read.len()).unwrap_or(u64::MAX));
             for seen in read {
@@ -231,6 +232,20 @@ impl Pass {
             told.back.push(base.uid);
         }
         Ok(if same { Known::Same } else { Known::Other })
+    }
+
+    /// Of what lies outside the window only what is carried counts.
+    async fn look_beyond(&self, beyond: Vec<Sighting>, told: &mut Told) -> Result<(), Halt> {
+        for Sighting { id, version } in beyond {
+            if self.is_first() || self.ledger.by_remote(&id).await?.is_none() {
+                continue;
+            }
+            match self.is_as_known(told, &id, version.as_ref()).await? {
+                Known::Same => told.wanted.spare(&id),
+                Known::Never | Known::Other => told.wanted.want(id),
+            }
+        }
+        Ok(())
     }
 
     /// Reads what nobody knew, on a first pass, and deals with it as with content that came along.
@@ -275,7 +290,7 @@ impl Pass {
     /// Tells whether content without a version says what was agreed.
     async fn says_the_same(&self, seen: &Seen) -> Result<bool, Halt> {
         let Some(base) = self.ledger.by_remote(&seen.id).await? else { return Ok(false) };
-        let settled = base.conflict.is_none() && base.version.is_none() && !base.pending;
+        let settled = base.conflict.is_none() && base.version.is_none() && !base.is_open();
         let as_before = base.fields == Some(self.mapping.fields) && base.missing.is_none();
         if !settled || !as_before || seen.version.is_some() {
             return Ok(false);
@@ -326,5 +341,5 @@ enum Known {
 
 /// Tells whether a version is the one that was agreed on, and nothing is open.
 fn is_as_agreed(base: &Base, version: Option<&Version>) -> bool {
-    base.conflict.is_none() && !base.pending && base.version.is_some() && base.version.as_ref() == version
+    base.conflict.is_none() && !base.is_open() && base.version.is_some() && base.version.as_ref() == version
 }

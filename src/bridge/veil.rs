@@ -120,7 +120,7 @@ impl Pass {
             return Ok(Some(part.map_or_else(|| found.clone(), |key| part_uid(found, key))));
         }
         // What was announced and is gone here since is found by what it was announced as.
-        let announced = self.ledger.pending().await?;
+        let announced = self.ledger.open_writes().await?;
         let is_it = |base: &super::record::Base| base.uid_there.as_deref() == Some(uid);
         Ok(announced.into_iter().find(is_it).map(|base| base.uid))
     }

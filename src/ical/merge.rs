@@ -5,6 +5,7 @@
 //! Our bytes stay wherever the other side changed nothing: what it cannot hold (private properties, a second alarm)
 //! is never lost to a poorer copy.
 
+mod left;
 mod says;
 
 use std::collections::BTreeSet;
@@ -13,6 +14,7 @@ use bytes::Bytes;
 
 use super::tree::Edit;
 use super::{Component, Ical, Property};
+pub use left::{lacks, left_behind};
 use says::{Element, all_say, children, children_say, elements, is_list, is_set, names, same};
 
 /// What came of a merge.

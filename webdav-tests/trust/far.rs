@@ -17,12 +17,15 @@ type Points = [(&'static str, &'static str); 4];
 
 /// How the titles that a far side has are read.
 type Titles = Box<dyn Fn(&Running) -> Vec<String>>;
+/// How all that it has is read, as one text.
+type Words = Box<dyn Fn(&Running) -> String>;
 
 /// A far side and what is asked of it.
 pub(crate) struct Far {
     pub(crate) runtime: tokio::runtime::Runtime,
     pub(crate) server: Running,
     titles: Titles,
+    words: Words,
     pub(crate) calendar: String,
     provider: &'static str,
     /// Which way mappings go.
@@ -127,6 +130,7 @@ impl Far {
         let runtime = runtime();
         let account = Arc::new(sim::google::Google::new());
         let server = serve(&runtime, Arc::clone(&account) as Arc<dyn World>);
+        let all = Arc::clone(&account);
         let titles = move |_: &Running| {
             let live = |event: &&Value| event["status"] != "cancelled";
             let all = account.events("anna@example.com");
@@ -137,6 +141,7 @@ impl Far {
             runtime,
             server,
             titles: Box::new(titles),
+            words: Box::new(move |_| json!(all.events("anna@example.com")).to_string()),
             calendar: "anna@example.com".into(),
             provider: "google",
             direction: "both",
@@ -158,6 +163,7 @@ impl Far {
         let server = serve(&runtime, Arc::clone(&account) as Arc<dyn World>);
         let calendar = account.calendar();
         let own = calendar.clone();
+        let (other, all) = (calendar.clone(), Arc::clone(&account));
         let titles = move |_: &Running| {
             let all = account.events(&own);
             assert_eq!(account.mails(), 0, "nobody gets mail");
@@ -167,6 +173,7 @@ impl Far {
             runtime,
             server,
             titles: Box::new(titles),
+            words: Box::new(move |_| json!(all.events(&other)).to_string()),
             calendar,
             provider: "outlook",
             direction: "both",
@@ -213,6 +220,7 @@ impl Far {
             runtime,
             server,
             titles: Box::new(move |server| members(server, path).into_iter().map(title).collect()),
+            words: Box::new(move |server| members(server, path).concat()),
             calendar,
             provider: "caldav",
             direction: "both",
@@ -243,6 +251,9 @@ impl Far {
             runtime,
             server,
             titles: Box::new(titles),
+            words: Box::new(|server| {
+                server.act(&Act::Own { name: "items".into(), with: Value::Null }).unwrap().to_string()
+            }),
             calendar: "family".into(),
             provider: "cozi",
             direction: "both",
@@ -268,6 +279,7 @@ impl Far {
             runtime,
             server,
             titles: Box::new(move |_| titles.clone()),
+            words: Box::new(|_| String::new()),
             calendar: "feed".into(),
             provider: "ics",
             direction: "pull",
@@ -300,6 +312,11 @@ impl Far {
     /// The titles of all events that are there.
     pub(crate) fn titles(&self) -> Vec<String> {
         (self.titles)(&self.server)
+    }
+
+    /// All that is there, as one text.
+    pub(crate) fn words(&self) -> String {
+        (self.words)(&self.server)
     }
 
     /// The texts of all events on a CalDAV server.

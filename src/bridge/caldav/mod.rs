@@ -137,7 +137,7 @@ impl Caldav {
 
 impl Provider for Caldav {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: false, batch: BATCH, parallel: AT_ONCE }
+        Abilities { writes: true, pushes: false, batch: BATCH, parallel: AT_ONCE, in_steps: false }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {

@@ -138,6 +138,16 @@ impl Cozi {
             }
             all = self.assembled(&pages.items);
         }
+        // A page may be short by mistake: it is read once more.
+        let days = all.lacking.iter().filter(|(id, _)| wanted(id)).flat_map(|(_, days)| days);
+        let again: BTreeSet<Month> =
+            days.flat_map(|day| (-1..=1).map(|by| moved(month_of(*day), by))).collect();
+        if !again.is_empty() {
+            for month in again {
+                pages.items.extend(self.wire.month(month).await?);
+            }
+            all = self.assembled(&pages.items);
+        }
         // What is not there either was removed, and its day with it.
         Ok(all)
     }
@@ -219,7 +229,7 @@ impl Cozi {
                     // The only way to fill a hole in a series is to make it anew.
                     false if there.is_ours() => {
                         self.erase(&there).await?;
-                        self.create(month, &draft, &uid, &there.people).await?
+                        self.create(month, &draft, &uid, &there.people).await.map_err(midway)?
                     }
                     false => {
                         return Err(Trouble::Refused(
@@ -231,7 +241,7 @@ impl Cozi {
                 }
             }
         };
-        self.except(&id, &uid, &draft, &before).await?;
+        self.except(&id, &uid, &draft, &before).await.map_err(midway)?;
         let id = RemoteId(id);
         self.known().months.insert(id.clone(), month);
         // What Cozi made of it is read back, whatever its answer said.
@@ -339,7 +349,7 @@ impl Cozi {
 
 impl Provider for Cozi {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: false, batch: 50, parallel: AT_ONCE }
+        Abilities { writes: true, pushes: false, batch: 50, parallel: AT_ONCE, in_steps: true }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {
@@ -406,6 +416,16 @@ impl Provider for Cozi {
             };
             self.erase(&there).await
         })
+    }
+}
+
+/// A rival was faster than a later step of a write. Nobody is to think that nothing was written.
+fn midway(trouble: Trouble) -> Trouble {
+    match trouble {
+        Trouble::Stale | Trouble::Missing(_) => {
+            Trouble::Unreachable("The series in Cozi changed while it was written.".into())
+        }
+        other => other,
     }
 }
 

@@ -68,10 +68,10 @@ impl Wire {
         let page = self.call(Method::POST, &path, Some(json!([operation]))).await?;
         let rejected = page.get("rejectedItems").and_then(Value::as_array);
         if let Some(why) = rejected.and_then(|list| list.first()) {
-            let why = why.get("error").and_then(Value::as_str).unwrap_or("it gives no reason").to_owned();
+            let why = why.get("error").and_then(Value::as_str).unwrap_or("it gives no reason");
             return Err(match why.contains("version") {
                 true => Trouble::Stale,
-                false => Trouble::Refused(format!("Cozi does not take the event: {why}.")),
+                false => Trouble::Refused(format!("Cozi does not take the event: {}.", told(why))),
             });
         }
         items(page)
@@ -208,6 +208,17 @@ fn items(page: Value) -> Result<Map<String, Value>, Trouble> {
             tracing::warn!(shape, "a month of Cozi has another shape than expected");
             Err(unreadable("the month has no list of items"))
         }
+    }
+}
+
+/// What Cozi gives as its reason, as it can be shown: one short line.
+fn told(why: &str) -> String {
+    const LONGEST: usize = 200;
+    let line = why.split(|c: char| c.is_whitespace() || c.is_control()).filter(|word| !word.is_empty());
+    let line = line.collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(LONGEST) {
+        Some((at, _)) => format!("{}…", line.get(..at).unwrap_or_default()),
+        None => line.trim_end_matches('.').to_owned(),
     }
 }
 

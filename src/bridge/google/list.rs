@@ -52,6 +52,8 @@ struct Listing<'a> {
     since: Option<String>,
     window: Window,
     page: Option<String>,
+    /// The pages that were asked for, by the digests of their tokens.
+    asked: HashSet<u128>,
     /// Events of series, by the id of their series.
     series: BTreeMap<String, Vec<Held>>,
     /// How much more text of theirs is held.
@@ -80,6 +82,8 @@ struct Held {
     unfinished: bool,
     /// It would be given if it stood alone.
     wanted: bool,
+    /// It cannot be understood.
+    odd: bool,
     /// What Google says of it, while there is room for it.
     text: Option<Box<str>>,
 }
@@ -116,6 +120,7 @@ pub(super) fn changes<'a>(
         since: token.flatten(),
         window,
         page: None,
+        asked: HashSet::new(),
         series: BTreeMap::new(),
         room: TEXT,
         given: HashMap::new(),
@@ -130,7 +135,7 @@ impl Listing<'_> {
     async fn next(&mut self) -> Result<Option<Page>, Trouble> {
         match std::mem::replace(&mut self.stage, Stage::Done) {
             Stage::Pages => self.page().await.map(Some),
-            Stage::Rest(next) => Ok(Some(self.rest(next))),
+            Stage::Rest(next) => self.rest(next).await.map(Some),
             Stage::Done => Ok(None),
         }
     }
@@ -158,10 +163,10 @@ impl Listing<'_> {
         }
         let mut page = Page::default();
         for item in &listed.items {
-            self.take(item, &mut page)?;
+            self.take(item, &mut page);
         }
         match (listed.next_page_token, listed.next_sync_token) {
-            (Some(token), _) if self.page.as_ref() == Some(&token) => {
+            (Some(token), _) if !self.asked.insert(digest_of(&token)) => {
                 Err(odd("its pages go round in circles"))
             }
             (Some(token), _) => {
@@ -175,27 +180,30 @@ impl Listing<'_> {
     }
 
     /// Takes one item in: what stands alone is given at once.
-    fn take(&mut self, item: &Value, page: &mut Page) -> Result<(), Trouble> {
-        let id = item.get("id").and_then(Value::as_str).filter(|id| !id.is_empty());
-        let Some(id) = id else { return Err(odd("an event has no id")) };
+    fn take(&mut self, item: &Value, page: &mut Page) {
+        let text = |name: &str| item.get(name).and_then(Value::as_str).filter(|id| !id.is_empty());
+        let Some(id) = text("id") else {
+            // The rest need not suffer: what a listing does not name is asked for before it counts as gone.
+            tracing::warn!("Google lists an event without an id");
+            return;
+        };
         let Some(event) = shaped::<Event>(item) else {
-            // Of one event that cannot be read the rest need not suffer: without content it fails by itself.
-            page.read.push(Seen {
-                id: RemoteId(id.into()),
-                version: None,
-                bytes: Bytes::new(),
-                modified: None,
-            });
-            return Ok(());
+            // Of one event that cannot be read the rest need not suffer: without content it fails by itself. What belongs
+            // to a series has the series read by itself, which is then not taken for one without it.
+            match text("recurringEventId").or(item.get("recurrence").is_some().then_some(id)) {
+                Some(series) => self.hold_odd(series.to_owned(), id.to_owned()),
+                None => page.read.push(unread(id)),
+            }
+            return;
         };
         let key = digest_of(id);
         let modified = event.modified();
         if self.given.get(&key).is_some_and(|before| *before > modified) {
-            return Ok(());
+            return;
         }
         self.given.insert(key, modified);
         if event.event_type.as_deref().is_some_and(|kind| !KINDS.contains(&kind)) && !event.is_cancelled() {
-            return Ok(());
+            return;
         }
         if let Some(master) = event.recurring_event_id.clone() {
             self.hold(master, &event, item);
@@ -206,8 +214,25 @@ impl Listing<'_> {
             self.hold(event.id.clone(), &event, item);
         } else if self.is_wanted(&event) {
             page.read.push(Parts::alone(event).seen(self.calendar));
+        } else {
+            let version = Parts::alone(event.clone()).version();
+            page.beyond.push(Sighting { id: RemoteId(event.id), version });
         }
-        Ok(())
+    }
+
+    fn hold_odd(&mut self, series: String, id: String) {
+        let events = self.series.entry(series).or_default();
+        events.retain(|before| before.id != id);
+        events.push(Held {
+            id,
+            etag: None,
+            cancelled: false,
+            recurs: false,
+            unfinished: false,
+            wanted: true,
+            odd: true,
+            text: None,
+        });
     }
 
     /// Holds an event of a series. Of one that comes twice the later one counts, which is this one.
@@ -221,6 +246,7 @@ impl Listing<'_> {
             recurs: event.recurs(),
             unfinished: Parts::is_unfinished(event, self.calendar),
             wanted: self.is_wanted(event),
+            odd: false,
             text: text.map(String::into_boxed_str),
         };
         let events = self.series.entry(series).or_default();
@@ -251,16 +277,11 @@ impl Listing<'_> {
             self.stage = Stage::Rest(next);
             return Ok(page);
         }
-        // Only what changed of a series is told; the rest has to be read. A series that was not named itself may not
-        // be in the calendar at all: somebody invited the account to single instances of it.
-        let series = std::mem::take(&mut self.series);
-        let named = |id: &String, events: &[Held]| events.iter().any(|event| event.id == *id);
-        let unnamed: Vec<String> =
-            series.iter().filter(|(id, events)| !named(id, events)).map(|(id, _)| id.clone()).collect();
-        let there: HashSet<String> =
-            self.google.events(self.calendar, &unnamed).await?.into_iter().map(|event| event.id).collect();
+        // Only what changed of a series is told; the rest has to be read.
+        let series: Vec<(String, Vec<Held>)> = std::mem::take(&mut self.series).into_iter().collect();
+        let there = self.unnamed(&series).await?;
         for (id, events) in series {
-            if named(&id, &events) || there.contains(&id) {
+            if is_named(&id, &events) || there.contains(&id) {
                 page.seen.push(Sighting { id: RemoteId(id), version: None });
                 continue;
             }
@@ -275,29 +296,58 @@ impl Listing<'_> {
         Ok(page)
     }
 
+    /// Returns which series are in the calendar although they were not named themselves. One that is not, the account was
+    /// invited to single instances of; of one that is, a page was short.
+    async fn unnamed(&self, series: &[(String, Vec<Held>)]) -> Result<HashSet<String>, Trouble> {
+        let unnamed = series.iter().filter(|(id, events)| !is_named(id, events));
+        let unnamed: Vec<String> = unnamed.map(|(id, _)| id.clone()).collect();
+        self.google.there(self.calendar, &unnamed).await
+    }
+
     /// Gives the series of a first listing, some at a time.
-    fn rest(&mut self, next: Cursor) -> Page {
+    async fn rest(&mut self, next: Cursor) -> Result<Page, Trouble> {
         let mut page = Page::default();
-        for _ in 0..SERIES {
-            let Some((id, events)) = self.series.pop_first() else { break };
-            assemble(&id, events, self.calendar, &mut page);
+        let some: Vec<_> = std::iter::from_fn(|| self.series.pop_first()).take(SERIES).collect();
+        let there = self.unnamed(&some).await?;
+        for (id, events) in some {
+            match there.contains(&id) {
+                true => page.seen.push(Sighting { id: RemoteId(id), version: None }),
+                false => assemble(&id, events, self.calendar, &mut page),
+            }
         }
         if self.series.is_empty() {
             page.end = Some(End { next: Some(next), complete: true });
         } else {
             self.stage = Stage::Rest(next);
         }
-        page
+        Ok(page)
     }
+}
+
+fn is_named(series: &str, events: &[Held]) -> bool {
+    events.iter().any(|event| event.id == series)
+}
+
+/// An event that is there and cannot be understood.
+pub(super) fn unread(id: &str) -> Seen {
+    Seen { id: RemoteId(id.into()), version: None, bytes: Bytes::new(), modified: None }
 }
 
 /// Gives the events of a series as one object, or, where the series itself is not in the calendar, each as its own.
 fn assemble(id: &str, events: Vec<Held>, calendar: &RemoteId, page: &mut Page) {
     let Some(master) = events.iter().find(|event| event.id == id) else {
-        let wanted = events.into_iter().filter(|event| event.wanted && !event.cancelled);
-        wanted.for_each(|event| lone(event, calendar, page));
+        for event in events.into_iter().filter(|event| !event.cancelled) {
+            match event.wanted {
+                true => lone(event, calendar, page),
+                false => page.beyond.push(event.alone()),
+            }
+        }
         return;
     };
+    if events.iter().any(|event| event.odd) {
+        page.seen.push(Sighting { id: RemoteId(id.to_owned()), version: None });
+        return;
+    }
     if master.cancelled || master.unfinished {
         return;
     }
@@ -316,6 +366,7 @@ fn assemble(id: &str, events: Vec<Held>, calendar: &RemoteId, page: &mut Page) {
 /// Gives an event of a series as an object of its own.
 fn lone(held: Held, calendar: &RemoteId, page: &mut Page) {
     match held.event() {
+        None if held.odd => page.read.push(unread(&held.id)),
         Some(event) => page.read.push(Parts::alone(event).seen(calendar)),
         None => page.seen.push(held.alone()),
     }
@@ -336,6 +387,7 @@ mod tests {
             recurs: event.recurs(),
             unfinished: false,
             wanted: true,
+            odd: false,
             text: with_text.then(|| value.to_string().into()),
         }
     }

@@ -165,7 +165,7 @@ fn remote_calendar(entry: Entry) -> RemoteCalendar {
 
 impl Provider for Google {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: true, batch: batch::MOST, parallel: AT_ONCE }
+        Abilities { writes: true, pushes: true, batch: batch::MOST, parallel: AT_ONCE, in_steps: true }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {

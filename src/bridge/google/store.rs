@@ -5,7 +5,7 @@
 //!
 //! Nothing that is written makes Google send mail: every write says so, and no attendees are ever written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use http::Method;
 use serde::Deserialize;
@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::Google;
 use super::event::write::{self, Draft, Plan};
 use super::event::{Event, STATE, read};
+use super::list::unread;
 use super::series::{Parts, derived, etag, series_version};
 use super::wire::{Ask, Told, odd, shaped};
 use crate::bridge::provider::{RemoteId, Seen, Slot, Trouble, Version, Write, Written};
@@ -45,10 +46,23 @@ enum Step {
 }
 
 impl Google {
-    /// Reads these events; those that are gone are left out.
-    pub(super) async fn events(&self, calendar: &RemoteId, ids: &[String]) -> Result<Vec<Event>, Trouble> {
+    /// Reads an event. Nothing: it is gone.
+    async fn event(&self, calendar: &RemoteId, id: &str) -> Result<Option<Event>, Trouble> {
+        let Some(value) = self.raw(calendar, &[id.to_owned()]).await?.pop() else { return Ok(None) };
+        let event: Event = shaped(&value).ok_or_else(|| odd("an event has not the shape that was agreed"))?;
+        Ok(Some(event).filter(|event| !event.is_cancelled()))
+    }
+
+    /// Tells which of these events are there, whether they can be understood or not.
+    pub(super) async fn there(
+        &self,
+        calendar: &RemoteId,
+        ids: &[String],
+    ) -> Result<HashSet<String>, Trouble> {
+        let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(str::to_owned);
         let found = self.raw(calendar, ids).await?;
-        Ok(found.iter().filter_map(shaped::<Event>).filter(|event| !event.is_cancelled()).collect())
+        let live = found.iter().filter(|value| text(value, "status").as_deref() != Some("cancelled"));
+        Ok(live.filter_map(|value| text(value, "id")).collect())
     }
 
     async fn raw(&self, calendar: &RemoteId, ids: &[String]) -> Result<Vec<Value>, Trouble> {
@@ -72,16 +86,11 @@ impl Google {
     pub(super) async fn objects(&self, calendar: &RemoteId, ids: &[RemoteId]) -> Result<Vec<Seen>, Trouble> {
         let ids: Vec<String> = ids.iter().map(|id| id.0.clone()).collect();
         let mut all = Vec::with_capacity(ids.len());
-        let mut masters = Vec::new();
+        let (mut masters, mut alone) = (Vec::new(), Vec::new());
         for value in self.raw(calendar, &ids).await? {
             let Some(event) = shaped::<Event>(&value) else {
                 let id = value.get("id").and_then(Value::as_str).ok_or_else(|| odd("an event has no id"))?;
-                all.push(Seen {
-                    id: RemoteId(id.into()),
-                    version: None,
-                    bytes: Bytes::new(),
-                    modified: None,
-                });
+                all.push(unread(id));
                 continue;
             };
             if event.is_cancelled() {
@@ -89,9 +98,16 @@ impl Google {
             }
             match event.recurs() {
                 true => masters.push(event),
-                false => all.push(Parts::alone(event).seen(calendar)),
+                false => alone.push(event),
             }
         }
+        // An instance of a series that is in the calendar is no event of its own.
+        let mut of: Vec<String> = alone.iter().filter_map(|event| event.recurring_event_id.clone()).collect();
+        of.sort();
+        of.dedup();
+        let there = self.there(calendar, &of).await?;
+        alone.retain(|event| event.recurring_event_id.as_ref().is_none_or(|series| !there.contains(series)));
+        all.extend(alone.into_iter().map(|event| Parts::alone(event).seen(calendar)));
         let series = self.series(calendar, masters).await?;
         let whole = series.iter().filter(|parts| !Parts::is_unfinished(&parts.master, calendar));
         all.extend(whole.map(|parts| parts.seen(calendar)));
@@ -113,15 +129,20 @@ impl Google {
         for (master, told) in masters.into_iter().zip(told) {
             let mut listed: Listed = told?.json()?;
             let mut events = std::mem::take(&mut listed.items);
+            let mut asked = HashSet::new();
             while let Some(page) = listed.next_page_token.take() {
                 listed = self.wire.one(&ask(&master, Some(&page))).await?.json()?;
-                if listed.next_page_token.as_ref() == Some(&page) {
+                if !asked.insert(page) {
                     return Err(odd("its pages go round in circles"));
                 }
                 events.append(&mut listed.items);
             }
             let id = master.id.clone();
-            if !events.iter().any(|event| event.id == id) {
+            // Without the series itself it is not its listing.
+            if master.ical_uid.is_some() && !events.iter().any(|event| event.id == id) {
+                return Err(odd("the listing of a series does not name it"));
+            }
+            if events.is_empty() {
                 events.push(master);
             }
             all.extend(Parts::of(&id, events));
@@ -130,8 +151,7 @@ impl Google {
     }
 
     async fn parts(&self, calendar: &RemoteId, id: &str) -> Result<Option<Parts>, Trouble> {
-        let mut found = self.events(calendar, &[id.to_owned()]).await?;
-        Ok(match found.pop() {
+        Ok(match self.event(calendar, id).await? {
             Some(event) if event.recurs() => self.series(calendar, vec![event]).await?.pop(),
             other => other.map(Parts::alone),
         })
@@ -258,12 +278,30 @@ impl Google {
         version: Option<&Version>,
         want: &Plan,
     ) -> Result<Written, Trouble> {
+        let mut etags = Etags { id: id.to_owned(), ..Etags::default() };
+        match self.steps(calendar, id, version, want, &mut etags).await {
+            // A rival was faster than a later step. Nobody is to think that nothing was written.
+            Err(Trouble::Stale | Trouble::Missing(_)) if etags.wrote => {
+                Err(Trouble::Unreachable("The series in Google Calendar changed while it was written.".into()))
+            }
+            other => other,
+        }
+    }
+
+    async fn steps(
+        &self,
+        calendar: &RemoteId,
+        id: &str,
+        version: Option<&Version>,
+        want: &Plan,
+        etags: &mut Etags,
+    ) -> Result<Written, Trouble> {
         let gone = || Trouble::Missing("The event is no longer in the Google calendar.".into());
         let mut parts = self.parts(calendar, id).await?.ok_or_else(gone)?;
         if version.is_some() && parts.version().as_ref() != version {
             return Err(Trouble::Stale);
         }
-        let mut etags = Etags::of(&parts);
+        etags.read(&parts);
         let current = self.current(calendar, &parts).await;
         let body = master_patch(&parts, current.as_ref(), want);
         if !body.is_empty() {
@@ -276,7 +314,7 @@ impl Google {
                 if after.master.etag != master.etag {
                     return Err(Trouble::Stale);
                 }
-                etags = Etags::of(&after);
+                etags.read(&after);
                 parts = after;
             } else {
                 parts.exceptions.clear();
@@ -285,7 +323,7 @@ impl Google {
         }
         if parts.master.recurs() {
             let current = self.current(calendar, &parts).await;
-            self.instances(calendar, &parts, current.as_ref(), want, &mut etags).await?;
+            self.instances(calendar, &parts, current.as_ref(), want, etags).await?;
         }
         if parts.master.mark(STATE) == Some("writing") {
             let body = json!({ "extendedProperties": { "private": { STATE: "whole" } } });
@@ -451,7 +489,7 @@ impl Google {
         let ask = Ask::events(Method::DELETE, calendar, &[&id.0], &[QUIET]).when(condition.as_deref());
         match removed(&self.wire.one(&ask).await?) {
             // What is deleted is in another state, too.
-            Err(Trouble::Stale) if self.events(calendar, std::slice::from_ref(&id.0)).await?.is_empty() => {
+            Err(Trouble::Stale) if self.there(calendar, std::slice::from_ref(&id.0)).await?.is_empty() => {
                 Ok(())
             }
             other => other,
@@ -460,21 +498,30 @@ impl Google {
 }
 
 /// The entity-tags that our own answers vouch for.
+#[derive(Default)]
 struct Etags {
     id: String,
     all: BTreeMap<String, String>,
+    /// Something was written already.
+    wrote: bool,
 }
 
 impl Etags {
-    fn of(parts: &Parts) -> Etags {
-        let mut etags = Etags { id: parts.master.id.clone(), all: BTreeMap::new() };
+    /// Begins with what was read.
+    fn read(&mut self, parts: &Parts) {
+        self.all.clear();
         for event in parts.exceptions.iter().chain([&parts.master]) {
-            etags.note(event);
+            self.hold(event);
         }
-        etags
     }
 
+    /// Notes what an answer to a write says.
     fn note(&mut self, event: &Event) {
+        self.wrote = true;
+        self.hold(event);
+    }
+
+    fn hold(&mut self, event: &Event) {
         let etag = match event.is_cancelled() {
             true => "cancelled".to_owned(),
             false => event.etag.clone().unwrap_or_default(),
@@ -483,6 +530,7 @@ impl Etags {
     }
 
     fn cancelled(&mut self, id: &str) {
+        self.wrote = true;
         self.all.insert(id.to_owned(), "cancelled".to_owned());
     }
 

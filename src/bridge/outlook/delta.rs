@@ -171,7 +171,7 @@ impl<'a> Round<'a> {
         };
         let mut page = Page::default();
         for value in list.value {
-            self.row(value, &mut page)?;
+            self.row(value, &mut page);
         }
         self.step = match (list.next, list.delta) {
             (Some(next), _) => Step::View(next),
@@ -182,19 +182,20 @@ impl<'a> Round<'a> {
     }
 
     /// One row of the view. Of rows with the same id the last one counts, and it comes last here too.
-    fn row(&mut self, value: Value, page: &mut Page) -> Result<(), Trouble> {
+    fn row(&mut self, value: Value, page: &mut Page) {
         let id = value.get("id").and_then(Value::as_str).map(str::to_owned);
         let Some(id) = id.filter(|id| !id.is_empty()) else {
-            return Err(unreadable("an event without an id"));
+            nameless();
+            return;
         };
         if value.get("@removed").is_some() {
             self.removed.insert(id);
-            return Ok(());
+            return;
         }
         let remote = RemoteId(id.clone());
         let Some(event) = event_of(value) else {
             page.read.push(odd(&remote));
-            return Ok(());
+            return;
         };
         match (event.kind.as_deref(), event.series_master_id.as_ref()) {
             (Some("seriesMaster"), _) => {
@@ -205,14 +206,13 @@ impl<'a> Round<'a> {
             }
             // Told with too little to be read: it is asked for.
             (Some("occurrence" | "exception"), None) => {
-                return Err(unreadable("an instance without a series"));
+                self.removed.insert(id);
             }
             _ if event.start.is_none() => {
                 self.removed.insert(id);
             }
             _ => self.single(&remote, &event, page),
         }
-        Ok(())
     }
 
     /// Rows of the view do not have our marker: what may be ours is read.
@@ -278,7 +278,10 @@ impl<'a> Round<'a> {
         let mut page = Page::default();
         for value in list.value {
             let id = value.get("id").and_then(Value::as_str).map(|id| RemoteId(id.to_owned()));
-            let Some(id) = id else { return Err(unreadable("an event without an id")) };
+            let Some(id) = id.filter(|id| !id.0.is_empty()) else {
+                nameless();
+                continue;
+            };
             match event_of(value) {
                 None => page.read.push(odd(&id)),
                 Some(event) if event.kind.as_deref() == Some("seriesMaster") => {
@@ -327,6 +330,11 @@ impl<'a> Round<'a> {
         }
         Ok(page)
     }
+}
+
+/// The rest need not suffer from a row without an id: what a listing does not name is asked for before it counts as gone.
+fn nameless() {
+    tracing::warn!("Outlook lists an event without an id");
 }
 
 /// Reads a cursor. One that was made for another span, or by another version, is no longer of use.

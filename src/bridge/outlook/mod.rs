@@ -214,7 +214,7 @@ impl Calendar {
 
 impl Provider for Outlook {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: true, batch: batch::MOST, parallel: AT_ONCE }
+        Abilities { writes: true, pushes: true, batch: batch::MOST, parallel: AT_ONCE, in_steps: true }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {

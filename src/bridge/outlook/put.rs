@@ -3,7 +3,7 @@
 //! Owns: that a create whose answer was lost meets itself, that only what differs is sent, that a state is not
 //! overwritten which was not the one expected, that instances of a series follow its rule.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -15,10 +15,12 @@ use super::event::write::{difference, members, utc};
 use super::event::{Item, Whole};
 use super::wire::{Reply, Request, encoded, unreadable};
 use super::{AT_ONCE, List, Outlook, body, calendar_path, event_of, event_path, marker, seen};
+use crate::bridge::apart;
 use crate::bridge::print::print;
-use crate::bridge::provider::{RemoteId, Seen, Slot, Trouble, Version, Window, Write, Written};
+use crate::bridge::provider::{Part, RemoteId, Seen, Slot, Trouble, Version, Window, Write, Written};
 use crate::ical::Ical;
 use crate::ical::value::{Civil, DAY};
+use crate::ical::zone::Zone;
 
 /// An answer to a create that is about an event older than this is one to an earlier create, in seconds.
 const FRESH: i64 = 60;
@@ -143,10 +145,29 @@ impl Outlook {
 
     /// Writes a series with edited or cancelled instances, or an event of which more has to be known first.
     async fn put_long(&self, calendar: &RemoteId, write: &Write, whole: &Whole) -> Result<Written, Trouble> {
+        let mut wrote = false;
+        match self.put_steps(calendar, write, whole, &mut wrote).await {
+            // A rival was faster than a later step. Nobody is to think that nothing was written.
+            Err(Trouble::Stale | Trouble::Missing(_)) if wrote => {
+                Err(Trouble::Unreachable("The series in Outlook changed while it was written.".into()))
+            }
+            other => other,
+        }
+    }
+
+    /// Does so step by step; `wrote` tells whether anything was written.
+    async fn put_steps(
+        &self,
+        calendar: &RemoteId,
+        write: &Write,
+        whole: &Whole,
+        wrote: &mut bool,
+    ) -> Result<Written, Trouble> {
         let (id, event) = match &write.slot {
             Slot::New { uid } => {
                 let reply = self.wire.send(&create(calendar, uid, whole)).await?;
                 let event = self.created(calendar, uid, whole, reply).await?;
+                *wrote = true;
                 (RemoteId(event.id.clone()), event)
             }
             Slot::At(id, version) => {
@@ -158,10 +179,10 @@ impl Outlook {
                     return Err(mails());
                 }
                 let ours = event.is_made_as(calendar, &whole.uid);
-                match self.patch_master(calendar, id, event, whole).await? {
+                match self.patch_master(calendar, id, event, whole, wrote).await? {
                     (event, false) => (id.clone(), event),
                     (event, true) if ours => {
-                        let event = self.remake(calendar, id, &event, whole).await?;
+                        let event = self.remake(calendar, id, &event, whole, wrote).await?;
                         (RemoteId(event.id.clone()), event)
                     }
                     (_, true) => return Err(lost()),
@@ -169,7 +190,7 @@ impl Outlook {
             }
         };
         let there = as_it_is(&event, &whole.uid)?;
-        self.put_instances(calendar, &id, &event, &there, whole).await?;
+        self.put_instances(calendar, &id, &event, (&there, whole), wrote).await?;
         let event = self.find_one(calendar, &id).await?;
         Ok(Written { version: event.version(), seen: told(seen(calendar, &id, &event)), id })
     }
@@ -181,8 +202,10 @@ impl Outlook {
         id: &RemoteId,
         event: &Event,
         whole: &Whole,
+        wrote: &mut bool,
     ) -> Result<Event, Trouble> {
         self.erase(Request::delete(event_path(calendar, id), event.etag())).await?;
+        *wrote = true;
         let reply = self.wire.send(&create(calendar, &whole.uid, whole)).await?;
         self.created(calendar, &whole.uid, whole, reply).await
     }
@@ -195,6 +218,7 @@ impl Outlook {
         id: &RemoteId,
         event: Event,
         whole: &Whole,
+        wrote: &mut bool,
     ) -> Result<(Event, bool), Trouble> {
         let there = as_it_is(&event, &whole.uid)?;
         let mut patch = difference(&whole.master, &there.master);
@@ -218,6 +242,7 @@ impl Outlook {
         let anew = patch.contains_key("recurrence");
         let request = Request::patch(event_path(calendar, id), Value::Object(patch), event.etag());
         let patched = changed(self.wire.send(&request).await?)?;
+        *wrote = true;
         let beside = !(event.exception_occurrences.is_empty() && event.cancelled_occurrences.is_empty());
         if !anew && !beside {
             return Ok((patched, false));
@@ -234,8 +259,8 @@ impl Outlook {
         calendar: &RemoteId,
         id: &RemoteId,
         event: &Event,
-        there: &Whole,
-        whole: &Whole,
+        (there, whole): (&Whole, &Whole),
+        wrote: &mut bool,
     ) -> Result<(), Trouble> {
         let mut days: BTreeSet<Civil> = whole.exceptions.keys().copied().collect();
         days.extend(there.exceptions.keys().filter(|day| !whole.cancelled.contains(day)));
@@ -247,13 +272,21 @@ impl Outlook {
             if patch.is_empty() {
                 continue;
             }
-            let Some(instance) = self.instance(calendar, id, event, there, day).await? else { continue };
+            let Some(instance) = self.instance(calendar, id, event, there, day).await? else {
+                nowhere(whole, day)?;
+                continue;
+            };
             let path = event_path(calendar, &instance);
             changed(self.wire.send(&Request::patch(path, Value::Object(patch), None)).await?)?;
+            *wrote = true;
         }
         for day in whole.cancelled.difference(&there.cancelled) {
-            let Some(instance) = self.instance(calendar, id, event, there, *day).await? else { continue };
+            let Some(instance) = self.instance(calendar, id, event, there, *day).await? else {
+                nowhere(whole, *day)?;
+                continue;
+            };
             self.erase(Request::delete(event_path(calendar, &instance), None)).await?;
+            *wrote = true;
         }
         Ok(())
     }
@@ -353,6 +386,25 @@ fn way(calendar: &RemoteId, write: &Write, whole: &Whole) -> Result<Way, Trouble
     }
     let etag = version.as_ref().map(etag);
     Ok(Way::One(Request::patch(event_path(calendar, id), Value::Object(patch), etag)))
+}
+
+/// An instance that Outlook does not show. Where the rule does not yield it either there is nothing to be written; else
+/// Outlook has not caught up with itself, and what is not written now would never be.
+fn nowhere(whole: &Whole, day: Civil) -> Result<(), Trouble> {
+    let plain =
+        Whole { exceptions: BTreeMap::default(), cancelled: BTreeSet::default(), ..whole.clone() };
+    let at = whole.master.on(day).start.at;
+    let near = Window { from: Some(at - DAY), to: Some(at + 2 * DAY), now: at };
+    let days = Ical::parse(render(&plain)).ok().and_then(|ical| apart::instances(&ical, near, &Zone::Utc));
+    let is_it = |part: &Part| match Civil::parse(part.key.trim_end_matches('Z')) {
+        Some(moment) if part.key.ends_with('Z') => moment.0 == at,
+        Some(moment) => moment.midnight() == day,
+        None => false,
+    };
+    match days.is_none_or(|days| days.iter().any(is_it)) {
+        true => Err(Trouble::Unreachable("Outlook does not show all days of the series yet.".into())),
+        false => Ok(()),
+    }
 }
 
 /// There is no way to ask Outlook to change a meeting and write to nobody.

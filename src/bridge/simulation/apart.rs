@@ -21,6 +21,7 @@ async fn world() -> World {
         poor: false,
         pages: true,
         single: true,
+        steps: false,
         names: false,
         windowed: false,
     })
@@ -42,6 +43,7 @@ fn kinds() -> Vec<Habits> {
                     poor: false,
                     pages: true,
                     single: true,
+                    steps: false,
                     names,
                     windowed: false,
                 });

@@ -23,6 +23,8 @@ pub(super) struct Habits {
     pub(super) single: bool,
     /// It names objects as it likes: their places are not known beforehand.
     pub(super) names: bool,
+    /// It writes a series in several steps.
+    pub(super) steps: bool,
     /// Listings name what lies in the window only, and what leaves it is told as removed.
     pub(super) windowed: bool,
 }
@@ -193,7 +195,7 @@ impl Provider for Far {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: false, batch: 3, parallel: 1 }
+        Abilities { writes: true, pushes: false, batch: 3, parallel: 1, in_steps: self.habits.steps }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {
@@ -288,7 +290,7 @@ impl Provider for Far {
                     id.0.clone()
                 }
             };
-            let version = self.store(&path, self.kept(&write.bytes));
+            let version = self.put_in_steps(&path, &self.kept(&write.bytes)).await?;
             self.lock().writes += 1;
             self.weather().await?;
             Ok(Written { id: RemoteId(path), version: (!self.habits.silent).then_some(version), seen: None })
@@ -309,6 +311,84 @@ impl Provider for Far {
             }
             self.weather().await
         })
+    }
+}
+
+/// A text in pieces: what stands before the first event, the master without days that are left out, these, instances.
+struct Pieces {
+    head: String,
+    master: String,
+    out: BTreeSet<String>,
+    instances: Vec<String>,
+}
+
+impl Pieces {
+    fn of(bytes: &Bytes) -> Pieces {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        let text = text.strip_suffix("END:VCALENDAR\r\n").unwrap();
+        let mut blocks = text.split_inclusive("END:VEVENT\r\n");
+        let (head, first) = blocks.next().unwrap().split_once("BEGIN:VEVENT").unwrap();
+        let days = |line: &&str| line.starts_with("EXDATE:");
+        let lines = || first.split_inclusive("\r\n");
+        let out = lines().filter(days).flat_map(|line| line.trim_end()[7..].split(',').map(str::to_owned));
+        Pieces {
+            head: head.to_owned(),
+            master: lines().filter(|line| !days(line)).collect::<String>(),
+            out: out.collect(),
+            instances: blocks.map(str::to_owned).collect(),
+        }
+    }
+
+    fn text(&self) -> Bytes {
+        let out: String = self.out.iter().map(|day| format!("EXDATE:{day}\r\n")).collect();
+        let master = self.master.replacen("END:VEVENT", &format!("{out}END:VEVENT"), 1);
+        format!("{}BEGIN:VEVENT{master}{}END:VCALENDAR\r\n", self.head, self.instances.concat()).into()
+    }
+
+    /// When it takes place, as the master says.
+    fn times(&self) -> Vec<&str> {
+        let of = |line: &&str| ["DTSTART", "RRULE"].iter().any(|name| line.starts_with(name));
+        self.master.lines().filter(of).collect()
+    }
+}
+
+impl Far {
+    /// Stores a text. A series piece by piece, where it does so: another rule ends instances and days that are left out,
+    /// which are written again one by one; a day comes back only where all is made anew.
+    async fn put_in_steps(&self, path: &str, bytes: &Bytes) -> Result<Version, Trouble> {
+        let before = self.lock().objects.get(path).map(|(bytes, _)| bytes.clone());
+        let recurs = |bytes: &Bytes| property(bytes, "RRULE").is_some();
+        if !self.habits.steps || !(recurs(bytes) || before.as_ref().is_some_and(recurs)) {
+            return Ok(self.store(path, bytes.clone()));
+        }
+        let (before, wanted) = (before.as_ref().map(Pieces::of), Pieces::of(bytes));
+        let mut now = Pieces { out: BTreeSet::new(), instances: Vec::new(), ..Pieces::of(bytes) };
+        match before {
+            Some(before) if before.times() != wanted.times() => {}
+            Some(before) if !before.out.is_subset(&wanted.out) => {
+                self.remove(path);
+                self.called("taken away".into()).await?;
+            }
+            Some(before) => {
+                now.out = before.out;
+                now.instances = before.instances.into_iter().filter(|one| wanted.instances.contains(one)).collect();
+            }
+            None => {}
+        }
+        let mut version = self.store(path, now.text());
+        let instances = wanted.instances.iter().filter(|one| !now.instances.contains(one));
+        for one in instances.cloned().collect::<Vec<_>>() {
+            self.called("an instance".into()).await?;
+            now.instances.push(one);
+            version = self.store(path, now.text());
+        }
+        for day in wanted.out {
+            if now.out.insert(day) {
+                self.called("a day".into()).await?;
+                version = self.store(path, now.text());
+            }
+        }
+        Ok(version)
     }
 }
 

@@ -6,6 +6,7 @@ mod apart;
 mod far;
 mod laws;
 mod single;
+mod steps;
 mod tale;
 mod terms;
 
@@ -139,6 +140,8 @@ impl World {
             pages: dice.one_in(2),
             names: dice.one_in(3),
             single: terms.single,
+            // Of dice of its own: the other stories stay what they were.
+            steps: terms.steps || Dice(seed ^ 0x57e9).one_in(3),
             windowed: terms.windowed,
         };
         let policies = [Policy::Newest, Policy::External, Policy::Local, Policy::Ask];
@@ -517,6 +520,9 @@ impl World {
     }
 
     async fn calm_as_set(&mut self) {
+        if self.terms.steps {
+            return self.calm_in_steps().await;
+        }
         match (self.terms.set, self.terms.single) {
             (true, true) => self.calm_in_parts().await,
             (true, false) => self.calm_on_terms().await,

@@ -21,6 +21,8 @@ pub(super) struct Terms {
     pub(super) on_local_delete: OnDelete,
     /// The far side knows no repeats.
     pub(super) single: bool,
+    /// The far side writes a series in several steps.
+    pub(super) steps: bool,
     /// The far side tells of what lies in the window only.
     pub(super) windowed: bool,
     /// These are stories of settings at all.
@@ -56,6 +58,7 @@ impl Terms {
             on_remote_delete: OnDelete::default(),
             on_local_delete: OnDelete::default(),
             single: false,
+            steps: false,
             windowed: false,
             set: false,
         }

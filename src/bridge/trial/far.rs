@@ -25,6 +25,8 @@ pub(super) struct Inside {
     pub(super) silent: bool,
     /// Listings name what lies in the window only, and what leaves it is told as removed.
     pub(super) windowed: bool,
+    /// Such listings tell of what lies outside, too, as such.
+    pub(super) beyond: bool,
     /// Properties that it cannot hold, and says so.
     pub(super) lacks: BTreeSet<&'static str>,
     /// What it cannot hold at all, by a word in the title.
@@ -39,6 +41,8 @@ pub(super) struct Inside {
     pub(super) budget: Option<u64>,
     /// Somebody there changes every write a moment later.
     pub(super) restless: bool,
+    /// A property that somebody there writes a moment after the next write, whose answer tells neither version nor content.
+    pub(super) overtaken: Option<&'static str>,
     /// Titles of what was written and paths of what was removed, in order.
     pub(super) written: Vec<String>,
     /// So many writes are carried out and not answered.
@@ -144,7 +148,7 @@ impl Inside {
 
 impl Provider for Far {
     fn abilities(&self) -> Abilities {
-        Abilities { writes: true, pushes: false, batch: 4, parallel: 1 }
+        Abilities { writes: true, pushes: false, batch: 4, parallel: 1, in_steps: false }
     }
 
     fn calendars(&self) -> Fut<'_, Vec<RemoteCalendar>> {
@@ -171,10 +175,13 @@ impl Provider for Far {
             None => inside.objects.keys().cloned().collect(),
         };
         let (there, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| inside.is_told(path, window));
+        let beyond = gone.iter().filter(|_| inside.beyond && since.is_none()).filter_map(|path| inside.seen(path));
+        let beyond = beyond.map(|s| Sighting { id: s.id, version: s.version }).collect();
         let gone = if since.is_some() { gone.into_iter().map(RemoteId).collect() } else { Vec::new() };
         let mut pages: Vec<Page> = there.chunks(2).map(|two| inside.page(two.to_vec(), Vec::new())).collect();
         pages.push(inside.page(Vec::new(), gone));
         if let Some(last) = pages.last_mut() {
+            last.beyond = beyond;
             last.end = Some(crate::bridge::provider::End { next, complete: since.is_none() });
         }
         Box::pin(futures_util::stream::iter(pages.into_iter().map(Ok)))
@@ -242,6 +249,11 @@ impl Provider for Far {
             if let Some(less) = inside.swallows.checked_sub(1) {
                 inside.swallows = less;
                 return Err(Trouble::Unreachable("Its answer was lost.".into()));
+            }
+            if let Some(said) = inside.overtaken.take() {
+                let text = String::from_utf8(bytes.to_vec()).unwrap();
+                inside.store(&path, line(&text, said).into());
+                return Ok(Written { id: RemoteId(path), version: None, seen: None });
             }
             let seen = inside.seen(&path);
             if inside.restless {

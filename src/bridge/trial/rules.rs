@@ -527,3 +527,42 @@ async fn an_edit_does_not_bring_back_what_a_filter_leaves_out() {
     assert_eq!(world.titles().await, ["A secret", "C"]);
     assert_eq!(world.far().titles(), ["B secret", "C"]);
 }
+
+// S3-076: where a far side vouches for no version, what somebody else wrote before the write was read back is theirs
+#[tokio::test]
+async fn a_rival_between_a_write_and_its_reading_back_is_heard() {
+    let mut world = World::new().await;
+    world.put("a.ics", &event("a", "20T100000Z", "Tea")).await;
+    world.settled().await;
+    for said in ["LOCATION:Inn", "SUMMARY:Coffee"] {
+        world.later(60);
+        let text = world.get("a.ics").await.unwrap();
+        world.put("a.ics", &line(&text, &format!("COMMENT:before {said}"))).await;
+        world.far().lock().overtaken = Some(said);
+        world.settled().await;
+        let ours = world.get("a.ics").await.unwrap();
+        let both = [said.to_owned(), format!("COMMENT:before {said}")];
+        assert!(both.iter().all(|what| ours.contains(what)), "{ours}");
+        assert!(both.iter().all(|what| world.far().text("/a.ics").unwrap().contains(what)));
+    }
+    assert!(world.conflicts().await.is_empty());
+}
+
+// S4-064: what is carried stays so, also where nothing but a listing tells of its edit, and it has left the window
+#[tokio::test]
+async fn an_edit_outside_the_window_is_seen_in_a_listing() {
+    let mut world = World::with(|mapping| mapping.window_past = Some(Reach::Days(30))).await;
+    (world.far().lock().windowed, world.far().lock().beyond) = (true, true);
+    world.far().store("/strange.ics", &event("strange", "20260101T100000Z", "Never carried"));
+    world.put("a.ics", &event("a", "20T100000Z", "Tea")).await;
+    world.settled().await;
+    world.later(60 * DAY);
+    world.settled().await;
+    let reads = world.far().lock().reads;
+    world.far().store("/a.ics", &event("a", "20T100000Z", "Coffee"));
+    // The far side no longer knows how far it was read.
+    world.links[0].state.cursor = None;
+    world.settled().await;
+    assert_eq!(world.titles().await, ["Coffee"]);
+    assert_eq!(world.far().lock().reads, reads + 1, "what nobody carries is not read");
+}

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::ical::line::quote_parameter;
 use crate::ical::value;
 use crate::ical::value::DateTime;
-use crate::ical::zone::Zones;
+use crate::ical::zone::{Zone, Zones};
 use crate::ical::{Component, Property};
 
 /// Properties that follow every change and never clash.
@@ -203,21 +203,12 @@ pub(super) fn same(one: Component<'_>, other: Component<'_>) -> bool {
 /// The instance is the moment, not its spelling: servers rewrite a RECURRENCE-ID from a zone to UTC.
 pub(super) fn components(calendar: Option<Component<'_>>) -> BTreeMap<String, Component<'_>> {
     let mut found = BTreeMap::new();
-    let mut offsets: BTreeMap<String, Option<crate::ical::zone::Zone>> = BTreeMap::new();
     let Some(calendar) = calendar else { return found };
-    let zones = Zones::of(calendar.ical());
+    let mut clocks = Clocks::of(calendar);
     for component in calendar.components().filter(|component| component.name() != "VTIMEZONE") {
-        let instance = component.property("RECURRENCE-ID").map(|id| match value::date_time(&id) {
-            Some(DateTime::Utc(civil)) => format!(" {}Z", civil.to_basic()),
-            Some(DateTime::Zoned(civil, tzid)) => {
-                let zone = offsets.entry(tzid.clone()).or_insert_with(|| zones.zone(&tzid));
-                match zone {
-                    Some(zone) => format!(" {}Z", value::Civil(zone.to_instant(civil)).to_basic()),
-                    None => format!(" {}", civil.to_basic()),
-                }
-            }
-            _ => format!(" {}", id.raw().trim().to_ascii_uppercase()),
-        });
+        let instance = component
+            .property("RECURRENCE-ID")
+            .map(|id| format!(" {}", clocks.moment(value::date_time(&id), &id.raw())));
         let key = format!("{}{}", component.name(), instance.unwrap_or_default());
         let mut numbered = key.clone();
         let mut n = 1;
@@ -228,6 +219,48 @@ pub(super) fn components(calendar: Option<Component<'_>>) -> BTreeMap<String, Co
         found.insert(numbered, component);
     }
     found
+}
+
+/// The zones that a calendar names.
+pub(super) struct Clocks<'a> {
+    zones: Zones<'a>,
+    known: BTreeMap<String, Option<Zone>>,
+}
+
+impl<'a> Clocks<'a> {
+    pub(super) fn of(calendar: Component<'a>) -> Clocks<'a> {
+        Clocks { zones: Zones::of(calendar.ical()), known: BTreeMap::new() }
+    }
+
+    /// Returns a moment in one spelling, whatever zone it is written in.
+    fn moment(&mut self, time: Option<DateTime>, raw: &str) -> String {
+        match time {
+            Some(DateTime::Utc(civil)) => format!("{}Z", civil.to_basic()),
+            Some(DateTime::Zoned(civil, tzid)) => {
+                let zone = self.known.entry(tzid.clone()).or_insert_with(|| self.zones.zone(&tzid));
+                match zone {
+                    Some(zone) => format!("{}Z", value::Civil(zone.to_instant(civil)).to_basic()),
+                    None => civil.to_basic(),
+                }
+            }
+            _ => raw.trim().to_ascii_uppercase(),
+        }
+    }
+
+    /// Returns the moments that a set of times names, each with its element.
+    pub(super) fn moments<'b>(
+        &mut self,
+        component: Option<Component<'b>>,
+        name: &str,
+    ) -> BTreeMap<String, Element<'b>> {
+        let all = elements(component, name).into_values();
+        all.map(|element| {
+            let tzid = element.property.parameter("TZID");
+            let start = element.raw.split('/').next().unwrap_or_default();
+            (self.moment(DateTime::parse(start, tzid.as_deref()), &element.raw), element)
+        })
+        .collect()
+    }
 }
 
 /// Names a component in a sentence.
