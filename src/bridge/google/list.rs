@@ -161,6 +161,10 @@ impl Listing<'_> {
         if let Some(zone) = &listed.time_zone {
             self.google.remember_zone(self.calendar, zone);
         }
+        // One row without a name is passed over, an answer without any is none.
+        if !listed.items.is_empty() && listed.items.iter().all(|item| named(item, "id").is_none()) {
+            return Err(odd("no event has an id"));
+        }
         let mut page = Page::default();
         for item in &listed.items {
             self.take(item, &mut page);
@@ -181,8 +185,7 @@ impl Listing<'_> {
 
     /// Takes one item in: what stands alone is given at once.
     fn take(&mut self, item: &Value, page: &mut Page) {
-        let text = |name: &str| item.get(name).and_then(Value::as_str).filter(|id| !id.is_empty());
-        let Some(id) = text("id") else {
+        let Some(id) = named(item, "id") else {
             // The rest need not suffer: what a listing does not name is asked for before it counts as gone.
             tracing::warn!("Google lists an event without an id");
             return;
@@ -190,7 +193,7 @@ impl Listing<'_> {
         let Some(event) = shaped::<Event>(item) else {
             // Of one event that cannot be read the rest need not suffer: without content it fails by itself. What belongs
             // to a series has the series read by itself, which is then not taken for one without it.
-            match text("recurringEventId").or(item.get("recurrence").is_some().then_some(id)) {
+            match named(item, "recurringEventId").or(item.get("recurrence").is_some().then_some(id)) {
                 Some(series) => self.hold_odd(series.to_owned(), id.to_owned()),
                 None => page.read.push(unread(id)),
             }
@@ -322,6 +325,10 @@ impl Listing<'_> {
         }
         Ok(page)
     }
+}
+
+fn named<'a>(item: &'a Value, name: &str) -> Option<&'a str> {
+    item.get(name).and_then(Value::as_str).filter(|id| !id.is_empty())
 }
 
 fn is_named(series: &str, events: &[Held]) -> bool {

@@ -159,7 +159,13 @@ impl<'a> Round<'a> {
 
     async fn list(&self, link: String) -> Result<List, Trouble> {
         let request = Request { prefer: Some(PAGE_SIZE), ..Request::get(link) };
-        self.outlook.wire.call(&request).await?.read()
+        let list: List = self.outlook.wire.call(&request).await?.read()?;
+        // One row without a name is passed over, an answer without any is none.
+        let nameless = |value: &Value| value.get("id").and_then(Value::as_str).is_none_or(str::is_empty);
+        match !list.value.is_empty() && list.value.iter().all(nameless) {
+            true => Err(unreadable("events without an id")),
+            false => Ok(list),
+        }
     }
 
     async fn view(&mut self, link: String) -> Result<Page, Trouble> {
