@@ -81,8 +81,7 @@ impl Facts {
 }
 
 impl Pass {
-    /// Brings the object of that UID to agreement, or notes why it cannot be. Writes on the far side are collected
-    /// until `flush`.
+    /// Brings the object of that UID to agreement, or notes why it cannot be. Writes there are collected until `flush`.
     pub(super) async fn settle(&mut self, uid: &str, far: Far) -> Result<(), Halt> {
         self.settle_from(uid, far, 0).await
     }
@@ -261,7 +260,10 @@ impl Pass {
         let uid_there = base.as_ref().map_or_else(|| self.seen_veiled(uid), |base| base.uid_there.clone());
         let object = self.object_here(uid, base.as_ref()).await?;
         let unknown = base.as_ref().filter(|b| b.split.is_none()).is_some_and(|b| {
-            b.version.is_none() || b.begun.is_some() || b.conflict.is_some() || (b.apart.is_some() && object.is_some())
+            b.version.is_none()
+                || b.begun.is_some()
+                || b.conflict.is_some()
+                || (b.apart.is_some() && object.is_some())
         });
         let far = match (far, &base) {
             (Far::Same, Some(base)) if base.is_unplaced() => Far::Absent,

@@ -78,10 +78,7 @@ impl Pass {
     }
 
     /// Remembers what is about to be begun.
-    pub(super) async fn announce_begun<'a>(
-        &self,
-        all: impl Iterator<Item = &'a Begun>,
-    ) -> Result<(), Halt> {
+    pub(super) async fn announce_begun<'a>(&self, all: impl Iterator<Item = &'a Begun>) -> Result<(), Halt> {
         let bases = all.map(|begun| (begun.base.clone(), begun.agreed.clone())).collect();
         let ops = self.ledger.put_all(bases).await?;
         self.remember(Vec::new(), ops).await

@@ -281,9 +281,9 @@ impl Google {
         let mut etags = Etags { id: id.to_owned(), ..Etags::default() };
         match self.steps(calendar, id, version, want, &mut etags).await {
             // A rival was faster than a later step. Nobody is to think that nothing was written.
-            Err(Trouble::Stale | Trouble::Missing(_)) if etags.wrote => {
-                Err(Trouble::Unreachable("The series in Google Calendar changed while it was written.".into()))
-            }
+            Err(Trouble::Stale | Trouble::Missing(_)) if etags.wrote => Err(Trouble::Unreachable(
+                "The series in Google Calendar changed while it was written.".into(),
+            )),
             other => other,
         }
     }

@@ -391,8 +391,7 @@ fn way(calendar: &RemoteId, write: &Write, whole: &Whole) -> Result<Way, Trouble
 /// An instance that Outlook does not show. Where the rule does not yield it either there is nothing to be written; else
 /// Outlook has not caught up with itself, and what is not written now would never be.
 fn nowhere(whole: &Whole, day: Civil) -> Result<(), Trouble> {
-    let plain =
-        Whole { exceptions: BTreeMap::default(), cancelled: BTreeSet::default(), ..whole.clone() };
+    let plain = Whole { exceptions: BTreeMap::default(), cancelled: BTreeSet::default(), ..whole.clone() };
     let at = whole.master.on(day).start.at;
     let near = Window { from: Some(at - DAY), to: Some(at + 2 * DAY), now: at };
     let days = Ical::parse(render(&plain)).ok().and_then(|ical| apart::instances(&ical, near, &Zone::Utc));

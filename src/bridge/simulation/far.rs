@@ -371,7 +371,8 @@ impl Far {
             }
             Some(before) => {
                 now.out = before.out;
-                now.instances = before.instances.into_iter().filter(|one| wanted.instances.contains(one)).collect();
+                now.instances =
+                    before.instances.into_iter().filter(|one| wanted.instances.contains(one)).collect();
             }
             None => {}
         }

@@ -52,7 +52,8 @@ impl World {
             }
             self.put_series(count, out).await;
             for _ in 0..1 + self.dice.roll(2) {
-                let (seed, crash) = (self.dice.roll(u64::MAX), self.dice.one_in(2).then(|| self.dice.roll(9)));
+                let (seed, crash) =
+                    (self.dice.roll(u64::MAX), self.dice.one_in(2).then(|| self.dice.roll(9)));
                 {
                     let mut inside = self.far.lock();
                     (inside.dice, inside.faults, inside.crash_in) = (Dice(seed), true, crash);

@@ -175,7 +175,8 @@ impl Provider for Far {
             None => inside.objects.keys().cloned().collect(),
         };
         let (there, gone): (Vec<_>, Vec<_>) = all.into_iter().partition(|path| inside.is_told(path, window));
-        let beyond = gone.iter().filter(|_| inside.beyond && since.is_none()).filter_map(|path| inside.seen(path));
+        let beyond =
+            gone.iter().filter(|_| inside.beyond && since.is_none()).filter_map(|path| inside.seen(path));
         let beyond = beyond.map(|s| Sighting { id: s.id, version: s.version }).collect();
         let gone = if since.is_some() { gone.into_iter().map(RemoteId).collect() } else { Vec::new() };
         let mut pages: Vec<Page> = there.chunks(2).map(|two| inside.page(two.to_vec(), Vec::new())).collect();

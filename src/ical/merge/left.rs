@@ -176,8 +176,10 @@ mod tests {
     }
 
     fn check(found: &Ical, left: &Ical) {
-        let before = object(&series("RRULE:FREQ=DAILY;COUNT=5|EXDATE:20260102T100000Z|SUMMARY:Choir"), &[DAY]);
-        let wished = object(&series("RRULE:FREQ=DAILY;COUNT=9|EXDATE:20260102T100000Z|SUMMARY:Choir"), &[DAY]);
+        let before =
+            object(&series("RRULE:FREQ=DAILY;COUNT=5|EXDATE:20260102T100000Z|SUMMARY:Choir"), &[DAY]);
+        let wished =
+            object(&series("RRULE:FREQ=DAILY;COUNT=9|EXDATE:20260102T100000Z|SUMMARY:Choir"), &[DAY]);
         let told = left_behind(&before, &wished, found);
         assert!(equal(&Ical::parse(told.clone()).unwrap(), left), "{}", String::from_utf8_lossy(&told));
         // Merged with ours nothing of ours is gone, and nothing clashes that nobody else changed.
@@ -213,7 +215,13 @@ mod tests {
             (object(&series(rule), &[DAY]), true),
             (object(&series(&format!("{rule}|{out},20260103T100000Z")), &[]), false),
             (object(&series(rule), &[DAY, &DAY.replace("ID:20260103", "ID:20260102")]), false),
-            (object(&series(&format!("{rule}|EXDATE;TZID=Etc/GMT-1:20260102T110000|LOCATION:Inn")), &[DAY]), false),
+            (
+                object(
+                    &series(&format!("{rule}|EXDATE;TZID=Etc/GMT-1:20260102T110000|LOCATION:Inn")),
+                    &[DAY],
+                ),
+                false,
+            ),
         ] {
             assert_eq!(lacks(&whole(), &found), short, "{found:?}");
         }
@@ -237,6 +245,9 @@ mod tests {
             &object(&series(&format!("{rule}|SUMMARY:Choir")), &[DAY]),
         );
         let alarm = "BEGIN:VALARM|ACTION:DISPLAY|TRIGGER:-PT5M|END:VALARM|";
-        check(&object(&series(&format!("{rule}|SUMMARY:Choir|{}", alarm.trim_end_matches('|'))), &[]), &plain);
+        check(
+            &object(&series(&format!("{rule}|SUMMARY:Choir|{}", alarm.trim_end_matches('|'))), &[]),
+            &plain,
+        );
     }
 }
