@@ -241,8 +241,7 @@ impl Pass {
         self.carry(uid, facts, step, clash, with).await
     }
 
-    /// Tells whether something is to be remembered although nothing is to be carried: another mark of the same state,
-    /// another text that says the same.
+    /// Tells whether something is to be remembered although nothing is to be carried: another mark, or wording.
     fn is_news(&self, facts: &Facts, case: &Case<'_>) -> bool {
         // Of what is half done nothing is remembered before it is done.
         let Some(base) = facts.base.as_ref().filter(|base| base.begun.is_none()) else { return false };
@@ -311,10 +310,8 @@ impl Pass {
             Far::Absent | Far::Same => None,
         };
         // Of what was only announced nobody knows whether it is that which is there, or what became of it.
-        let unsure = match (&base, &theirs) {
-            (Some(base), Some(theirs)) => base.is_new() && base.print != print::print(theirs),
-            _ => false,
-        };
+        let both = base.as_ref().zip(theirs.as_ref());
+        let unsure = both.is_some_and(|(base, theirs)| base.is_new() && base.print != print::print(theirs));
         let (agreed, before) = if unsure { (None, None) } else { (agreed, before) };
         let reshaped = base.is_some() && carried != self.mapping.fields;
         let (base, agreed, before) = half_done((base, agreed, before), &far, carried);
