@@ -17,6 +17,9 @@ struct Group {
     revs: Vec<Rev>,
 }
 
+/// The records of what goes together, as they were read, and what removes it.
+type Part = (Vec<(Key, bytes::Bytes)>, Vec<Op>);
+
 impl Session {
     /// Removes everything from the principal's trash for good, a part at a time. The former versions of an event that is
     /// nowhere else go with it. What somebody deletes meanwhile may stay.
@@ -73,7 +76,7 @@ impl Session {
         self.forget_parts(parts).await
     }
 
-    async fn forget_parts(&self, parts: Vec<(Vec<(Key, bytes::Bytes)>, Vec<Op>)>) -> Result<bool, Error> {
+    async fn forget_parts(&self, parts: Vec<Part>) -> Result<bool, Error> {
         let fresh = || Commit::new(self.origin.clone(), self.house.clock.now());
         let mut whole = true;
         let mut commit = fresh();

@@ -16,6 +16,7 @@ use crate::http::Reply;
 use crate::web::Web;
 use crate::web::shell::{Shell, page, part};
 use crate::web::texts::T;
+use crate::web::texts::admin::T as W;
 use crate::web::visit::{Stop, Visit};
 
 /// The entry of the menu that all of them belong to.

@@ -13,6 +13,7 @@ use crate::web::ask::{Wish, encoded};
 use crate::web::form::Form;
 use crate::web::shell::{Shell, page};
 use crate::web::texts::T;
+use crate::web::texts::admin::T as W;
 use crate::web::visit::{Stop, Visit};
 
 const FIELDS: &[&str] = &["user", "label", "scopes"];

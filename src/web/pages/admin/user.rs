@@ -15,6 +15,7 @@ use crate::web::pages::account::browser;
 use crate::web::pages::devices::{Device, passwords};
 use crate::web::shell::{Shell, page};
 use crate::web::texts::T;
+use crate::web::texts::admin::T as W;
 use crate::web::visit::{Stop, Visit};
 
 const FIELDS: &[&str] = &["display_name", "emails", "admin", "etag", "password", "again", "confirm"];
