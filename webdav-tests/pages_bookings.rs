@@ -12,7 +12,10 @@ const SETTINGS: &str = "/bookings/settings";
 
 /// Returns what the fields of a form hold, as a browser sends it.
 fn fields(page: &str) -> Vec<(String, String)> {
-    let plain = |text: &str| text.replace("&#34;", "\"").replace("&#39;", "'").replace("&#60;", "<");
+    let escapes = [("&#34;", "\""), ("&#39;", "'"), ("&#60;", "<"), ("&#62;", ">"), ("&#38;", "&")];
+    let plain = |text: &str| {
+        escapes.iter().fold(text.to_owned(), |text, (escaped, plain)| text.replace(escaped, plain))
+    };
     let form = page.split("<form method=\"post\" action=\"/bookings/").nth(1).unwrap();
     let form = form.split("</form>").next().unwrap();
     let mut found = Vec::new();
