@@ -37,10 +37,10 @@ const YES_NO: Words = &[("", T.either), ("true", T.yes), ("false", T.no)];
 const ORIGINS: Words = &[("", T.either), ("local", T.origin_here), ("external", T.origin_there)];
 const SOON: Words = &[
     ("", T.any_time),
-    ("PT1H", T.within_hour),
-    ("PT24H", T.within_day),
-    ("P2D", T.within_two_days),
-    ("P7D", T.within_week),
+    ("PT3600S", T.within_hour),
+    ("PT86400S", T.within_day),
+    ("PT172800S", T.within_two_days),
+    ("PT604800S", T.within_week),
 ];
 const CLASHES: Words = &[
     ("", T.whatever),

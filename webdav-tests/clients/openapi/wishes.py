@@ -62,6 +62,8 @@ BEYOND = {
     "customer.email": "a mail address",
     "emails": "mail addresses",
     "expand": "with `from` and `to`",
+    "at": "a day that the series has, after its first",
+    "change": "what the rest can become",
     "url": "an address as RFC 3986 has it; what it needs of the far side",
     "provider": "the one of the address",
     "uid": "the one of the address",

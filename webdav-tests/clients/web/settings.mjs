@@ -25,7 +25,7 @@ await step('rules and filters are added, refused at their fields, kept, and take
   await page.getByLabel('How far back').selectOption('90 days');
   await button('Save').click();
   await page.waitForFunction(() => document.querySelector('#f-rules-0-policy')?.value === 'ask' && !document.querySelector('.why, .note.bad'));
-  assert.equal(await rule.getByLabel('It begins').inputValue(), 'PT24H');
+  assert.equal(await rule.getByLabel('It begins').inputValue(), 'PT86400S');
   assert.equal(await page.getByLabel('How far back').inputValue(), 'P90D');
   await button('Take away rule 1').click();
   await page.waitForFunction(() => !document.querySelector('#f-rules-0-policy'));

@@ -29,7 +29,9 @@ await step('a link is made with what is wrong said at its field; a double click 
     await page.getByText('Choose at least one calendar.').waitFor();
   });
   assert.equal(await page.getByLabel('Name', { exact: true }).inputValue(), 'Salon <script>alert(1)</script>');
-  await page.getByRole('checkbox', { name: 'Calendar', exact: true }).check();
+  // Another calendar may be called the same; ours was the first.
+  const ids = await page.locator('input[name="calendars"]').evaluateAll((all) => all.map((one) => Number(one.value)));
+  await page.locator(`input[name="calendars"][value="${Math.min(...ids)}"]`).check();
   await look('sharing-new');
   await button('Make the link').dblclick();
   await page.getByRole('heading', { name: 'Links to give away' }).waitFor();
